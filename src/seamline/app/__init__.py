@@ -1,0 +1,1 @@
+"""Use cases that need several rooms, one file each; `reactions` says what follows what."""

@@ -1,0 +1,1 @@
+"""Nouns, states, facts and errors: standard library only, no input or output."""

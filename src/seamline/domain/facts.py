@@ -1,0 +1,342 @@
+"""Every fact type: who appends it, and what it says.
+
+A fact is a frozen dataclass; the log adds id, time, principal and `caused_by`.
+`room` is the one room that appends the type (a house test holds it).
+Governance facts are hash-chained in the same transaction as the change they tell of;
+run events are append-only; measurements live in their room's tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from seamline.domain.errors import MachineryError
+
+
+class FactClass(StrEnum):
+    GOVERNANCE = "governance"
+    RUN_EVENT = "run_event"
+
+
+@dataclass(frozen=True)
+class Fact:
+    kind: ClassVar[str]
+    room: ClassVar[str]
+    fact_class: ClassVar[FactClass] = FactClass.GOVERNANCE
+
+    @property
+    def subject(self) -> str:
+        """The id that people look this fact up by: the first field."""
+        return str(getattr(self, dataclasses.fields(self)[0].name))
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+# trust ------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PrincipalAdded(Fact):
+    kind: ClassVar[str] = "principal.added"
+    room: ClassVar[str] = "trust"
+    principal: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TokenIssued(Fact):
+    kind: ClassVar[str] = "token.issued"
+    room: ClassVar[str] = "trust"
+    principal: str
+    token_id: str
+
+
+@dataclass(frozen=True)
+class TokenRevoked(Fact):
+    kind: ClassVar[str] = "token.revoked"
+    room: ClassVar[str] = "trust"
+    principal: str
+    token_id: str
+
+
+# project ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ProjectApplied(Fact):
+    kind: ClassVar[str] = "project.applied"
+    room: ClassVar[str] = "project"
+    project: str
+    digest: str
+    changes: tuple[str, ...]
+
+
+# data -------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DatasetVersionCommitted(Fact):
+    kind: ClassVar[str] = "dataset.version_committed"
+    room: ClassVar[str] = "data"
+    dataset: str
+    version: int
+    digest: str
+    rows: int
+    source: str
+    run_id: str | None
+
+
+@dataclass(frozen=True)
+class DeliveryRefused(Fact):
+    kind: ClassVar[str] = "dataset.delivery_refused"
+    room: ClassVar[str] = "data"
+    dataset: str
+    source: str
+    violations: tuple[str, ...]
+
+
+# train ------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class RunRequested(Fact):
+    kind: ClassVar[str] = "run.requested"
+    room: ClassVar[str] = "train"
+    run_id: str
+    environment: str
+    pipeline: str
+    pipeline_digest: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunStarted(Fact):
+    kind: ClassVar[str] = "run.started"
+    room: ClassVar[str] = "train"
+    fact_class: ClassVar[FactClass] = FactClass.RUN_EVENT
+    run_id: str
+
+
+@dataclass(frozen=True)
+class TaskEnded(Fact):
+    kind: ClassVar[str] = "task.ended"
+    room: ClassVar[str] = "train"
+    fact_class: ClassVar[FactClass] = FactClass.RUN_EVENT
+    run_id: str
+    task: str
+    state: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunEnded(Fact):
+    kind: ClassVar[str] = "run.ended"
+    room: ClassVar[str] = "train"
+    run_id: str
+    environment: str
+    pipeline: str
+    state: str
+    failed_tasks: tuple[str, ...]
+
+
+# register ---------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PipelinePublished(Fact):
+    kind: ClassVar[str] = "pipeline.published"
+    room: ClassVar[str] = "register"
+    package: str
+    digest: str
+    repository: str
+
+
+@dataclass(frozen=True)
+class PipelineTagMoved(Fact):
+    kind: ClassVar[str] = "pipeline.tag_moved"
+    room: ClassVar[str] = "register"
+    package: str
+    tag: str
+    before: str | None
+    after: str | None
+    repository: str
+
+
+@dataclass(frozen=True)
+class PackagePublished(Fact):
+    """A wheel entered a package index (built by us or uploaded)."""
+
+    kind: ClassVar[str] = "package.published"
+    room: ClassVar[str] = "register"
+    name: str
+    version: str
+    filename: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class ModelVersionRegistered(Fact):
+    kind: ClassVar[str] = "model.version_registered"
+    room: ClassVar[str] = "register"
+    model: str
+    version: str
+    wheel_digest: str
+    payload_digest: str
+    run_id: str
+    dataset_versions: tuple[str, ...]
+
+
+# evaluate ---------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class EvaluationRecorded(Fact):
+    kind: ClassVar[str] = "evaluation.recorded"
+    room: ClassVar[str] = "evaluate"
+    evaluation_id: str
+    model: str
+    model_version: str
+    data: str
+    verdict: str
+    digest: str
+    against: str | None
+
+
+# promote ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PolicyApplied(Fact):
+    kind: ClassVar[str] = "policy.applied"
+    room: ClassVar[str] = "promote"
+    environment: str
+    digest: str
+    before: str | None
+
+
+@dataclass(frozen=True)
+class ReleaseCreated(Fact):
+    kind: ClassVar[str] = "release.created"
+    room: ClassVar[str] = "promote"
+    release: str
+    alias: str
+
+
+@dataclass(frozen=True)
+class PromotionRequested(Fact):
+    kind: ClassVar[str] = "promotion.requested"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    release: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class PromotionMoved(Fact):
+    kind: ClassVar[str] = "promotion.moved"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    release: str
+    environment: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class GateDecided(Fact):
+    kind: ClassVar[str] = "gate.decided"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    gate: str
+    verdict: str
+    evidence_digest: str
+
+
+@dataclass(frozen=True)
+class ApprovalGiven(Fact):
+    """Binds release, environment, policy and evidence (law 5)."""
+
+    kind: ClassVar[str] = "approval.given"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    release: str
+    environment: str
+    policy_digest: str
+    evidence_digest: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class ApprovalDismissed(Fact):
+    kind: ClassVar[str] = "approval.dismissed"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    approval_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EnvironmentChanged(Fact):
+    kind: ClassVar[str] = "environment.changed"
+    room: ClassVar[str] = "promote"
+    environment: str
+    release: str
+    before: str | None
+    promotion_id: str
+
+
+# serve ------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class SnapshotWritten(Fact):
+    kind: ClassVar[str] = "snapshot.written"
+    room: ClassVar[str] = "serve"
+    environment: str
+    version: int
+    release: str
+    digest: str
+
+
+# monitor ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class AlarmRaised(Fact):
+    kind: ClassVar[str] = "alarm.raised"
+    room: ClassVar[str] = "monitor"
+    monitor: str
+    window: str
+    check: str
+    measurement_id: str
+    sentence: str
+
+
+# retrain ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class RetrainingRequested(Fact):
+    kind: ClassVar[str] = "retraining.requested"
+    room: ClassVar[str] = "retrain"
+    retraining_id: str
+    trigger: str
+    dedup_key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RetrainingDecided(Fact):
+    """The candidate was compared with the incumbent: released, or kept and not promoted."""
+
+    kind: ClassVar[str] = "retraining.decided"
+    room: ClassVar[str] = "retrain"
+    retraining_id: str
+    outcome: str
+    sentence: str
+    release: str | None
+    evaluation_id: str | None
+
+
+FACT_TYPES: dict[str, type[Fact]] = {cls.kind: cls for cls in Fact.__subclasses__()}
+
+
+def fact_from_json(kind: str, body: dict[str, Any]) -> Fact:
+    """The typed fact; raises MachineryError for a kind that this version does not know."""
+    cls = FACT_TYPES.get(kind)
+    if cls is None:
+        raise MachineryError(
+            f"Unknown fact kind {kind!r}.",
+            next_step="The workspace was written by a newer version of Seamline.",
+        )
+    values = {
+        field.name: tuple(value) if isinstance(value := body[field.name], list) else value
+        for field in dataclasses.fields(cls)
+    }
+    return cls(**values)

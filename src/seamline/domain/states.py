@@ -1,0 +1,157 @@
+"""States as closed enums, each with its transition table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+from seamline.domain.errors import MachineryError
+
+
+class RunState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    #: Some branches failed, the others finished (law 7).
+    PARTIALLY_FAILED = "partially_failed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class TaskState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    #: A cached result stood in for the work.
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    #: An upstream task failed, so this one can never run.
+    UPSTREAM_FAILED = "upstream_failed"
+    #: Its condition was false.
+    NOT_TRIGGERED = "not_triggered"
+    CANCELED = "canceled"
+
+
+class PromotionPhase(StrEnum):
+    REQUESTED = "requested"
+    CHECKING = "checking"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPLYING = "applying"
+    VERIFYING = "verifying"
+    LIVE = "live"
+    #: A person said no.
+    REJECTED = "rejected"
+    #: A check said no.
+    FAILED = "failed"
+    #: Machinery broke.
+    ERRORED = "errored"
+    SUPERSEDED = "superseded"
+    ROLLED_BACK = "rolled_back"
+
+
+class Verdict(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+
+class Role(StrEnum):
+    VIEWER = "viewer"
+    DEVELOPER = "developer"
+    RELEASER = "releaser"
+    APPROVER = "approver"
+    ADMIN = "admin"
+
+
+State = TypeVar("State", RunState, TaskState, PromotionPhase)
+
+_RUN = {
+    RunState.PENDING: {RunState.RUNNING, RunState.CANCELED, RunState.FAILED},
+    RunState.RUNNING: {
+        RunState.SUCCEEDED,
+        RunState.PARTIALLY_FAILED,
+        RunState.FAILED,
+        RunState.CANCELED,
+    },
+}
+_TASK = {
+    TaskState.PENDING: {
+        TaskState.RUNNING,
+        TaskState.SKIPPED,
+        TaskState.FAILED,
+        TaskState.UPSTREAM_FAILED,
+        TaskState.NOT_TRIGGERED,
+        TaskState.CANCELED,
+    },
+    # RUNNING → PENDING: the process was lost with its engine, or a retry is left.
+    TaskState.RUNNING: {
+        TaskState.SUCCEEDED,
+        TaskState.FAILED,
+        TaskState.CANCELED,
+        TaskState.PENDING,
+    },
+}
+_PROMOTION = {
+    PromotionPhase.REQUESTED: {
+        PromotionPhase.CHECKING,
+        PromotionPhase.SUPERSEDED,
+        PromotionPhase.REJECTED,
+        PromotionPhase.ERRORED,
+    },
+    PromotionPhase.CHECKING: {
+        PromotionPhase.AWAITING_APPROVAL,
+        PromotionPhase.APPLYING,
+        PromotionPhase.FAILED,
+        PromotionPhase.ERRORED,
+        PromotionPhase.SUPERSEDED,
+        PromotionPhase.REJECTED,
+    },
+    # AWAITING_APPROVAL → CHECKING: evidence or policy changed, approvals are dismissed.
+    PromotionPhase.AWAITING_APPROVAL: {
+        PromotionPhase.CHECKING,
+        PromotionPhase.APPLYING,
+        PromotionPhase.REJECTED,
+        PromotionPhase.FAILED,
+        PromotionPhase.ERRORED,
+        PromotionPhase.SUPERSEDED,
+    },
+    PromotionPhase.APPLYING: {
+        PromotionPhase.VERIFYING,
+        PromotionPhase.FAILED,
+        PromotionPhase.ERRORED,
+    },
+    PromotionPhase.VERIFYING: {
+        PromotionPhase.LIVE,
+        PromotionPhase.FAILED,
+        PromotionPhase.ERRORED,
+        PromotionPhase.ROLLED_BACK,
+    },
+    PromotionPhase.LIVE: {PromotionPhase.SUPERSEDED, PromotionPhase.ROLLED_BACK},
+}
+
+
+def _table(state: State) -> dict[State, set[State]]:
+    if isinstance(state, RunState):
+        return _RUN
+    if isinstance(state, TaskState):
+        return _TASK
+    return _PROMOTION
+
+
+def is_terminal(state: State) -> bool:
+    """
+    >>> is_terminal(RunState.FAILED), is_terminal(TaskState.RUNNING)
+    (True, False)
+    """
+    return not _table(state).get(state)
+
+
+def check_transition(before: State, after: State) -> State:
+    """`after`, or MachineryError when the table does not hold this step."""
+    if after not in _table(before).get(before, set()):
+        raise MachineryError(
+            f"{type(before).__name__} cannot go from {before} to {after}.",
+            next_step="This is a defect in Seamline; please report it.",
+        )
+    return after

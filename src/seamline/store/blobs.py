@@ -1,0 +1,99 @@
+"""Bytes by digest, in a folder or an object store (obstore).
+
+Key: `sha256/ab/cdef…`. A blob is written under its final name in one step, so a half-written
+one is never seen; it is verified each time it is read (law 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import obstore
+from obstore.store import LocalStore
+
+from seamline.domain.clock import Clock, new_id
+from seamline.domain.digests import Digest, check_digest, digest_of, parse_digest
+from seamline.domain.errors import DigestMismatch, not_found
+
+CHUNK_BYTES = 1 << 20
+
+
+class Blobs:
+    """A blob store in a local folder; the same keys serve in an object store later."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root
+        self._clock = clock
+        self._store = LocalStore(root, mkdir=True)
+
+    def put(self, data: bytes) -> Digest:
+        digest = digest_of(data)
+        if not self.holds(digest):
+            obstore.put(self._store, _key(digest), data)
+        return digest
+
+    def put_file(self, path: Path) -> Digest:
+        """Streams: memory stays bounded whatever the size."""
+        digest = digest_of_file(path)
+        target = self.path_of(digest)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f".{new_id(self._clock)}.partial")
+            shutil.copyfile(path, partial)
+            partial.replace(target)
+        return digest
+
+    def get(self, digest: str, what: str = "blob") -> bytes:
+        """The verified bytes; DigestMismatch or NotFound otherwise."""
+        try:
+            data = bytes(obstore.get(self._store, _key(digest)).bytes())
+        except FileNotFoundError:
+            raise not_found(what, digest) from None
+        return check_digest(data, digest, what)
+
+    def holds(self, digest: str) -> bool:
+        return self.path_of(digest).exists()
+
+    def path_of(self, digest: str) -> Path:
+        """Where the bytes lie, unverified: for showing to people. To use them: `verified_path`."""
+        return self.root / _key(digest)
+
+    def verified_path(self, digest: str, what: str = "blob") -> Path:
+        path = self.path_of(digest)
+        if not path.exists():
+            raise not_found(what, digest)
+        check_file_digest(path, digest, what)
+        return path
+
+
+def digest_of_file(path: Path) -> Digest:
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            hasher.update(chunk)
+    return Digest("sha256:" + hasher.hexdigest())
+
+
+def check_file_digest(path: Path, expected: str, what: str) -> None:
+    actual = digest_of_file(path)
+    if actual != expected:
+        raise DigestMismatch(what, expected=expected, actual=actual)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Readers see the old bytes or the new ones, never a part; durable once returned."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _key(digest: str) -> str:
+    hexadecimal = parse_digest(digest).removeprefix("sha256:")
+    return f"sha256/{hexadecimal[:2]}/{hexadecimal[2:]}"

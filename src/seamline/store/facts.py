@@ -1,0 +1,159 @@
+"""The fact log: append, read, and verify the hash chain of governance facts.
+
+hash(n) = sha256 of the canonical JSON of {id, kind, at, by, caused_by, body, previous: hash(n-1)};
+hash(0) is the digest of no bytes. The chain proves order and integrity of what it holds, and
+nothing about a tail that was cut off: heads have to be anchored outside for that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from seamline.domain.clock import Clock, iso, new_id
+from seamline.domain.digests import digest_of
+from seamline.domain.facts import Fact, FactClass
+from seamline.store.canonical import canonical_json, digest_of_json
+from seamline.store.schema import CHAIN_HEAD, FACTS, OUTBOX
+
+GENESIS = str(digest_of(b""))
+
+
+@dataclass(frozen=True)
+class RecordedFact:
+    seq: int
+    id: str
+    kind: str
+    subject: str
+    at: str
+    by: str
+    caused_by: str | None
+    body: dict[str, Any]
+    chain_seq: int | None
+    hash: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__}
+
+
+@dataclass(frozen=True)
+class ChainReport:
+    """`broken` names the first fact that does not fit, or is None when all hold."""
+
+    checked: int
+    head: str
+    broken: str | None
+
+
+class FactLog:
+    """Appends facts inside the caller's transaction; kinds in `reacting` also enter the outbox."""
+
+    def __init__(self, clock: Clock, reacting: frozenset[str] = frozenset()) -> None:
+        self._clock = clock
+        self._reacting = reacting
+
+    def append(self, tx: Connection, fact: Fact, *, by: str, caused_by: str | None = None) -> str:
+        """The new fact's id."""
+        at = iso(self._clock.now())
+        row: dict[str, Any] = {
+            "id": new_id(self._clock),
+            "kind": fact.kind,
+            "at": at,
+            "by": by,
+            "caused_by": caused_by,
+        }
+        body = json.loads(json.dumps(fact.to_json()))
+        if fact.fact_class is FactClass.GOVERNANCE:
+            row |= _chain(tx, row, body)
+        result = tx.execute(
+            insert(FACTS).values(subject=fact.subject, body=canonical_json(body).decode(), **row)
+        )
+        if fact.kind in self._reacting:
+            seq = result.inserted_primary_key[0] if result.inserted_primary_key else 0
+            tx.execute(
+                insert(OUTBOX).values(fact_id=row["id"], seq=seq, attempts=0, due_at=at, done=False)
+            )
+        return str(row["id"])
+
+
+def _chain(tx: Connection, row: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    head = tx.execute(
+        select(CHAIN_HEAD.c.chain_seq, CHAIN_HEAD.c.hash).with_for_update()
+    ).one_or_none()
+    if head is None:
+        tx.execute(insert(CHAIN_HEAD).values(id=1, chain_seq=0, hash=GENESIS))
+    chain_seq, previous = (head.chain_seq, head.hash) if head else (0, GENESIS)
+    link = _link_hash(row, body, previous)
+    tx.execute(update(CHAIN_HEAD).values(chain_seq=chain_seq + 1, hash=link))
+    return {"chain_seq": chain_seq + 1, "previous_hash": previous, "hash": link}
+
+
+def _link_hash(row: dict[str, Any], body: dict[str, Any], previous: str) -> str:
+    named = {key: row[key] for key in ("id", "kind", "at", "by", "caused_by")}
+    return digest_of_json({**named, "body": body, "previous": previous})
+
+
+def read_facts(
+    connection: Connection,
+    *,
+    kinds: Sequence[str] = (),
+    subject: str | None = None,
+    ids: Sequence[str] = (),
+    after: int = 0,
+    limit: int | None = None,
+    newest_first: bool = False,
+) -> list[RecordedFact]:
+    query = select(FACTS).where(FACTS.c.seq > after)
+    query = query.order_by(FACTS.c.seq.desc() if newest_first else FACTS.c.seq)
+    if kinds:
+        query = query.where(FACTS.c.kind.in_(kinds))
+    if subject is not None:
+        query = query.where(FACTS.c.subject == subject)
+    if ids:
+        query = query.where(FACTS.c.id.in_(ids))
+    if limit is not None:
+        query = query.limit(limit)
+    return [_recorded(row) for row in connection.execute(query).mappings()]
+
+
+def verify_chain(connection: Connection) -> ChainReport:
+    """Recompute every link, in order; the first that does not fit is named."""
+    previous, expected_seq = GENESIS, 0
+    for row in _chained_rows(connection):
+        expected_seq += 1
+        fits = (
+            row["chain_seq"] == expected_seq
+            and row["previous_hash"] == previous
+            and row["hash"] == _link_hash(row, json.loads(row["body"]), previous)
+        )
+        if not fits:
+            return ChainReport(expected_seq - 1, previous, row["id"])
+        previous = row["hash"]
+    head = connection.execute(select(CHAIN_HEAD.c.hash, CHAIN_HEAD.c.chain_seq)).one_or_none()
+    if head is not None and (head.hash != previous or head.chain_seq != expected_seq):
+        return ChainReport(expected_seq, previous, f"chain head {head.chain_seq}")
+    return ChainReport(expected_seq, previous, None)
+
+
+def _chained_rows(connection: Connection) -> Iterator[Any]:
+    query = select(FACTS).where(FACTS.c.chain_seq.is_not(None)).order_by(FACTS.c.chain_seq)
+    yield from connection.execute(query).mappings()
+
+
+def _recorded(row: Any) -> RecordedFact:
+    return RecordedFact(
+        row["seq"],
+        row["id"],
+        row["kind"],
+        row["subject"],
+        row["at"],
+        row["by"],
+        row["caused_by"],
+        json.loads(row["body"]),
+        row["chain_seq"],
+        row["hash"],
+    )

@@ -1,0 +1,40 @@
+"""Bring a database to this version's schema; refuse one that a newer version wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, text
+
+from seamline.domain.errors import Refused
+from seamline.store.database import Database
+
+#: The newest revision that this version knows, and all before it.
+REVISIONS = ("0001",)
+
+
+def migrate(db: Database) -> None:
+    """Forward only. Raises Refused when the database is newer than this program."""
+    with db.read() as connection:
+        revision = current_revision(connection)
+    if revision == REVISIONS[-1]:
+        return
+    if revision is not None and revision not in REVISIONS:
+        raise Refused(
+            f"This workspace has schema revision {revision}; this Seamline knows up to "
+            f"{REVISIONS[-1]}.",
+            next_step="A newer version of Seamline wrote it: upgrade with pip install -U seamline.",
+        )
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with db.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def current_revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
