@@ -1,0 +1,1 @@
+"""Environments, releases, policies, approvals, and the promotion state machine."""

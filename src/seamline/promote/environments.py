@@ -1,0 +1,122 @@
+"""Environments: their order, their policy, and the pointer to the live release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from seamline.domain.digests import short
+from seamline.domain.errors import Refused, not_found
+from seamline.domain.facts import PolicyApplied
+from seamline.promote.policy import EnvironmentPolicy, check_policies
+from seamline.promote.release import StoredRelease, find_release, pinned_digests
+from seamline.promote.rows import ENVIRONMENTS
+from seamline.store.facts import FactLog
+
+#: The one environment that trains; everywhere else only the current release runs (law 4).
+TRAINING = "dataops"
+
+
+@dataclass(frozen=True)
+class Environment:
+    name: str
+    position: int
+    policy: EnvironmentPolicy
+    release: str | None
+    promotion_id: str | None
+    changed_at: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "position": self.position,
+            "policy": self.policy.to_json(),
+            "policy_digest": self.policy.digest,
+            "release": self.release,
+            "promotion_id": self.promotion_id,
+            "changed_at": self.changed_at,
+        }
+
+
+def apply_policies(
+    tx: Connection, facts: FactLog, policies: tuple[EnvironmentPolicy, ...], *, by: str
+) -> list[str]:
+    """Insert or replace; the live pointers stay. Returns the names whose policy changed."""
+    check_policies(policies)
+    changed = []
+    before = {environment.name: environment for environment in list_environments(tx)}
+    for position, policy in enumerate(policies):
+        known = before.get(policy.name)
+        if known is not None and (known.policy, known.position) == (policy, position):
+            continue
+        values = {
+            "position": position,
+            "policy": json.dumps(policy.to_json()),
+            "policy_digest": policy.digest,
+        }
+        if known is None:
+            tx.execute(insert(ENVIRONMENTS).values(name=policy.name, **values))
+        else:
+            tx.execute(
+                update(ENVIRONMENTS).where(ENVIRONMENTS.c.name == policy.name).values(**values)
+            )
+        changed.append(policy.name)
+        old = known.policy.digest if known else None
+        facts.append(tx, PolicyApplied(policy.name, policy.digest, old), by=by)
+    return changed
+
+
+def list_environments(connection: Connection) -> list[Environment]:
+    rows = connection.execute(select(ENVIRONMENTS).order_by(ENVIRONMENTS.c.position))
+    return [_environment(row) for row in rows]
+
+
+def find_environment(connection: Connection, name: str) -> Environment:
+    row = connection.execute(select(ENVIRONMENTS).where(ENVIRONMENTS.c.name == name)).one_or_none()
+    if row is None:
+        known = connection.execute(select(ENVIRONMENTS.c.name)).scalars()
+        raise not_found("environment", name, known)
+    return _environment(row)
+
+
+def live_release(connection: Connection, environment: str) -> StoredRelease | None:
+    found = find_environment(connection, environment)
+    return None if found.release is None else find_release(connection, found.release)
+
+
+def check_runs_here(
+    connection: Connection, environment: str, what: str, digests: Iterable[str]
+) -> None:
+    """Law 4: outside dataops only the current release's digests run; Refused otherwise."""
+    if environment == TRAINING:
+        find_environment(connection, environment)
+        return
+    live = live_release(connection, environment)
+    if live is None:
+        raise Refused(
+            f"{what} cannot run in {environment}: no release is live there.",
+            next_step=f"Promote one: seamline promote RELEASE --to {environment}.",
+        )
+    foreign = sorted(set(digests) - pinned_digests(live.release))
+    if foreign:
+        raise Refused(
+            f"{what} ({', '.join(short(digest) for digest in foreign)}) cannot run in "
+            f"{environment}: the live release {live.alias} ({short(live.digest)}) "
+            "does not hold it.",
+            next_step="Make a release that holds it, and promote that.",
+        )
+
+
+def _environment(row: Any) -> Environment:
+    return Environment(
+        row.name,
+        row.position,
+        EnvironmentPolicy.from_json(json.loads(row.policy)),
+        row.release,
+        row.promotion_id,
+        row.changed_at,
+    )
