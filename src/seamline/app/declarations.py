@@ -1,0 +1,136 @@
+"""What the applied seamline.toml files declare, merged over all projects of the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from seamline.data.declaration import DatasetDeclaration
+from seamline.domain.errors import not_found
+from seamline.domain.states import Role
+from seamline.promote.policy import Party
+
+Declared = TypeVar("Declared")
+
+
+@dataclass(frozen=True)
+class EnvironmentDeclaration:
+    name: str
+    after: str | None = None
+    gates: tuple[str, ...] = ()
+    approvals: int = 0
+    approver_roles: tuple[Role, ...] = (Role.APPROVER, Role.ADMIN)
+    approval_excludes: tuple[Party, ...] = tuple(Party)
+    soak: str = "0s"
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
+class EvaluationDeclaration:
+    """How a version of a model is proved: from the results of its prediction pipeline."""
+
+    #: Prediction pipeline, and the output of it that holds the predictions table.
+    pipeline: str
+    #: Dataset that holds the truth, joined to the predictions by `keys`.
+    data: str
+    keys: tuple[str, ...]
+    #: SQL expression over the dataset's columns: the truth. Rows where it is null are left out.
+    label: str
+    prediction: str
+    output: str = "predictions"
+    tag: str = "1.0.0"
+    slices: tuple[str, ...] = ()
+    #: "prior" (base rate or mean of the training data) or columns to average the label over.
+    baseline: tuple[str, ...] = ("prior",)
+    checks: tuple[str, ...] = ()
+    #: What must hold against the incumbent before a retrained candidate is released.
+    against_incumbent: tuple[str, ...] = ()
+    #: Arguments of the prediction pipeline; "{dataset}@" refers to the newest version.
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelDeclaration:
+    name: str
+    #: "pipeline.output": which run output becomes this model.
+    source: str
+    samples: str
+    version: str = "1.0.{n}"
+    evaluation: EvaluationDeclaration | None = None
+
+    @property
+    def pipeline(self) -> str:
+        return self.source.partition(".")[0]
+
+    @property
+    def output(self) -> str:
+        return self.source.partition(".")[2]
+
+
+@dataclass(frozen=True)
+class DeploymentDeclaration:
+    """An endpoint: named like the deployment, in every environment that holds its model."""
+
+    name: str
+    model: str
+    event_time: str | None = None
+    #: Columns that callers may add; they are logged, and the model does not see them.
+    context: tuple[str, ...] = ()
+    #: Columns whose values are hashed in the prediction log.
+    private: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MonitorDeclaration:
+    name: str
+    deployment: str
+    environment: str = "production"
+    #: Length of a window in event time: "day", "week" or "month".
+    window: str = "month"
+    #: Checks on performance, decided once feedback has come.
+    checks: tuple[str, ...] = ()
+    #: Population stability index above which a feature or the prediction has drifted; 0 = off.
+    drift: float = 0.0
+
+
+@dataclass(frozen=True)
+class TriggerDeclaration:
+    name: str
+    monitor: str
+    #: Training pipeline and tag to run when the monitor raises an alarm on one of `checks`.
+    pipeline: str
+    model: str
+    tag: str = "1.0.0"
+    checks: tuple[str, ...] = ()
+    cool_down: str = "7d"
+    #: Arguments; {window_start}, {window_end} and {window_start-3m} (months) are filled in.
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Declarations:
+    environments: Mapping[str, EnvironmentDeclaration] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetDeclaration] = field(default_factory=dict)
+    models: Mapping[str, ModelDeclaration] = field(default_factory=dict)
+    deployments: Mapping[str, DeploymentDeclaration] = field(default_factory=dict)
+    monitors: Mapping[str, MonitorDeclaration] = field(default_factory=dict)
+    triggers: Mapping[str, TriggerDeclaration] = field(default_factory=dict)
+
+    def dataset(self, name: str) -> DatasetDeclaration:
+        return _get("dataset", self.datasets, name)
+
+    def model(self, name: str) -> ModelDeclaration:
+        return _get("model", self.models, name)
+
+    def deployment(self, name: str) -> DeploymentDeclaration:
+        return _get("deployment", self.deployments, name)
+
+    def monitor(self, name: str) -> MonitorDeclaration:
+        return _get("monitor", self.monitors, name)
+
+
+def _get(kind: str, known: Mapping[str, Declared], name: str) -> Declared:
+    if name not in known:
+        raise not_found(kind, name, known)
+    return known[name]

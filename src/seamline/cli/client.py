@@ -1,0 +1,140 @@
+"""Speaks to the workspace's server over HTTP, with the standard library (it imports fast).
+
+Where no server runs, the same app runs inside this process, holding the workspace's lock,
+until the command's work is done.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from seamline.domain import errors
+from seamline.domain.settings import Settings
+from seamline.runtime.processes import is_alive
+from seamline.runtime.server_file import read_server_file
+
+API = "/api/v1"
+_BY_CODE = {
+    cls.code: cls
+    for cls in (
+        errors.InvalidInput,
+        errors.NotFound,
+        errors.Conflict,
+        errors.Refused,
+        errors.Unauthenticated,
+        errors.Forbidden,
+        errors.Unavailable,
+        errors.MachineryError,
+    )
+}
+
+
+@dataclass(frozen=True)
+class Client:
+    base_url: str
+    token: str
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._send("GET", path, query)
+
+    def post(self, path: str, body: Any = None, **query: Any) -> Any:
+        payload = json.dumps(body if body is not None else {}).encode()
+        return self._send("POST", path, query, payload, "application/json")
+
+    def delete(self, path: str) -> Any:
+        return self._send("DELETE", path, {})
+
+    def upload(self, path: str, file: IO[bytes], size: int, **query: Any) -> Any:
+        headers = {"Content-Length": str(size)}
+        return self._send("POST", path, query, file, "application/octet-stream", headers)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: bytes | IO[bytes] | None = None,
+        content_type: str | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> Any:
+        address = urlsplit(self.base_url)
+        headers = dict(more or {})
+        if content_type:
+            headers["Content-Type"] = content_type
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        given = {name: value for name, value in query.items() if value is not None}
+        target = (
+            address.path.rstrip("/") + API + quote(path) + ("?" + urlencode(given) if given else "")
+        )
+        secure = address.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        connection = kind(address.hostname or "", address.port, timeout=600)
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            data = response.read()
+        except OSError as error:
+            raise errors.Unavailable(
+                f"No server answers at {self.base_url} ({error}).",
+                next_step="Start one: seamline up.",
+            ) from error
+        finally:
+            connection.close()
+        return _decode(response.status, data, f"{method} {target}")
+
+
+def _decode(status: int, data: bytes, what: str) -> Any:
+    try:
+        document = json.loads(data) if data else None
+    except ValueError:
+        document = None
+    if status < 400:
+        return document
+    if isinstance(document, dict) and isinstance(document.get("error"), dict):
+        error = document["error"]
+        cls = _BY_CODE.get(error.get("code"), errors.Refused)
+        raise cls(error.get("message", ""), next_step=error.get("next_step", ""))
+    if isinstance(document, dict) and "detail" in document:
+        raise errors.InvalidInput(f"{what}: {json.dumps(document['detail'])}")
+    raise errors.MachineryError(f"{what} answered {status}: {data[:300]!r}")
+
+
+def find_server(settings: Settings) -> str | None:
+    """The address of the server to speak to, or None when none runs for the workspace."""
+    if settings.url:
+        return settings.url
+    found = read_server_file(settings.workspace)
+    if found is None or not is_alive(found.identity):
+        return None
+    return found.url
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[Client]:
+    """A client of the running server, or of one that lives as long as this block."""
+    address = find_server(settings)
+    if address is not None:
+        yield Client(address, settings.token)
+        return
+    from seamline.server import serve_in_process
+
+    sys.stderr.write(f"no server runs on {settings.workspace}: working in this process\n")
+    with serve_in_process(settings) as address:
+        yield Client(address, settings.token)
+
+
+def body_of(path: Path) -> tuple[IO[bytes], int]:
+    """An open file and its size; InvalidInput when it cannot be read."""
+    try:
+        return path.open("rb"), path.stat().st_size
+    except OSError as error:
+        raise errors.InvalidInput(f"{path} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,35 @@
+"""`seamline pipeline …`: the same registry that kfp's RegistryClient speaks to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seamline.cli.client import body_of
+from seamline.cli.command import Client, command, table
+
+
+@click.group()
+def pipeline() -> None:
+    """Pipelines and their tags."""
+
+
+@command(pipeline)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--tag", "tags", multiple=True, help="Tag to set; can be given several times.")
+def push(client: Client, file: Path, tags: tuple[str, ...]) -> tuple[Any, str]:
+    """Publish a compiled pipeline."""
+    body, size = body_of(file)
+    with body:
+        found = client.upload("/pipelines", body, size, tags=",".join(tags) or None)
+    return found, f"{found['package']} {found['digest']} {' '.join(found['tags'])}".rstrip()
+
+
+@command(pipeline, "list")
+def list_(client: Client) -> tuple[Any, str]:
+    """All pipelines of the default repository."""
+    found = client.get("/pipelines")
+    rows = [{**one, "tags": " ".join(one["tags"])} for one in found]
+    return found, table(rows, ["package", "versions", "tags"], "No pipelines yet.")

@@ -1,0 +1,49 @@
+"""`seamline plan` and `seamline apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seamline.cli.command import Client, command
+from seamline.domain.errors import InvalidInput
+
+FILE = click.argument(
+    "file", type=click.Path(path_type=Path), default=Path("seamline.toml"), required=False
+)
+
+
+@command()
+@FILE
+def plan(client: Client, file: Path) -> tuple[Any, str]:
+    """Say what applying FILE (default: seamline.toml) would change."""
+    data = client.post("/project/plan", _body(file))
+    return data, _text(data, "would change")
+
+
+@command()
+@FILE
+def apply(client: Client, file: Path) -> tuple[Any, str]:
+    """Apply FILE (default: seamline.toml); the same file again changes nothing."""
+    data = client.post("/project/apply", _body(file))
+    return data, _text(data, "changed")
+
+
+def _body(file: Path) -> dict[str, str]:
+    try:
+        return {"file": str(file), "text": file.read_text()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file} cannot be read: {error}.") from error
+
+
+def _text(data: dict[str, Any], verb: str) -> str:
+    if not data["changes"]:
+        return f"{data['project']}: nothing {verb}."
+    lines = [
+        f"  {one['sign']} {one['section']}.{one['name']}"
+        + (f": {one['detail']}" if one["detail"] else "")
+        for one in data["changes"]
+    ]
+    return "\n".join([f"{data['project']}: {len(lines)} {verb}", *lines])

@@ -1,0 +1,109 @@
+"""`seamline run …`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seamline.cli.command import Client, command, key_values, record, table
+from seamline.domain.errors import InvalidInput, Refused
+
+ENDED = {"succeeded", "partially_failed", "failed", "canceled"}
+
+
+@click.group()
+def run() -> None:
+    """Runs of pipelines."""
+
+
+@command(run)
+@click.argument("pipeline")
+@click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE")
+@click.option("--environment", "-e", default="dataops", show_default=True)
+@click.option("--wait", is_flag=True, help="Wait for its end; fail unless it succeeded.")
+def submit(
+    client: Client, pipeline: str, arguments: tuple[str, ...], environment: str, wait: bool
+) -> tuple[Any, str]:
+    """Run PIPELINE: NAME@TAG from the registry, or a compiled file."""
+    body: dict[str, Any] = {"arguments": key_values(arguments), "environment": environment}
+    path = Path(pipeline)
+    if path.suffix in {".yaml", ".yml", ".json"}:
+        try:
+            body["ir"] = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{path} cannot be read: {error}.") from error
+    else:
+        body["pipeline"] = pipeline
+    found = client.post("/runs", body)
+    if not wait:
+        return found, f"run {found['id']} of {found['pipeline']} in {environment}"
+    return _wait(client, found["id"])
+
+
+@command(run)
+@click.argument("run_id")
+def wait(client: Client, run_id: str) -> tuple[Any, str]:
+    """Wait for the run's end; fail unless it succeeded."""
+    return _wait(client, run_id)
+
+
+def _wait(client: Client, run_id: str) -> tuple[Any, str]:
+    found = client.get(f"/runs/{run_id}", wait_s=20)
+    while found["state"] not in ENDED:
+        found = client.get(f"/runs/{run_id}", wait_s=20)
+    if found["state"] in {"failed", "canceled"}:
+        raise Refused(
+            f"Run {run_id} {found['state']}: {found['why']}",
+            next_step=f"See its logs: seamline run logs {run_id} TASK.",
+        )
+    return found, _text(found)
+
+
+@command(run, "list")
+@click.option("--environment", "-e")
+def list_(client: Client, environment: str | None) -> tuple[Any, str]:
+    """Runs, newest first."""
+    found = client.get("/runs", environment=environment)
+    columns = ["id", "pipeline", "environment", "state", "requested_by", "created_at"]
+    return found, table(found, columns, "No runs yet.")
+
+
+@command(run)
+@click.argument("run_id")
+def show(client: Client, run_id: str) -> tuple[Any, str]:
+    """One run: its tasks, and which branch failed and why."""
+    found = client.get(f"/runs/{run_id}")
+    return found, _text(found)
+
+
+@command(run)
+@click.argument("run_id")
+@click.argument("task")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the task has ended.")
+def logs(client: Client, run_id: str, task: str, follow: bool) -> tuple[Any, str]:
+    """What a task printed."""
+    found = client.get(f"/runs/{run_id}/log", task=task)
+    while follow and not found["ended"]:
+        click.echo(found["text"], nl=False)
+        time.sleep(0.5)
+        found = client.get(f"/runs/{run_id}/log", task=task, offset=found["next_offset"])
+    return found, found["text"]
+
+
+@command(run)
+@click.argument("run_id")
+def cancel(client: Client, run_id: str) -> tuple[Any, str]:
+    """Stop a run; its running tasks are ended."""
+    found = client.post(f"/runs/{run_id}/cancel")
+    return found, f"run {run_id} {found['state']}"
+
+
+def _text(found: dict[str, Any]) -> str:
+    head = record(found, ["id", "pipeline", "environment", "state", "requested_by", "why"])
+    rows = [{**one, "error": (one.get("error") or {}).get("message")} for one in found["tasks"]]
+    tasks = table(rows, ["name", "state", "attempt", "duration_s", "error"], "")
+    return f"{head}\narguments  {json.dumps(found['arguments'])}\n\n{tasks}"

@@ -1,0 +1,52 @@
+"""`seamline status` and `seamline board`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from seamline import __version__
+from seamline.cli.client import find_server
+from seamline.cli.command import Client, command, record, table
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def status(settings: Any, as_json: bool) -> None:
+    """What runs here, and where. Answers also when nothing does."""
+    url = find_server(settings)
+    data: dict[str, Any] = {
+        "version": __version__,
+        "workspace": str(settings.workspace.resolve()),
+        "running": False,
+    }
+    if url is not None:
+        data |= {"running": True, **Client(url, settings.token).get("/status")}
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+        return
+    click.echo(record(data, list(data)))
+    if not data["running"]:
+        click.echo("\nnext: seamline up")
+
+
+@command()
+def board(client: Client) -> tuple[Any, str]:
+    """Environments, what is live in each, what waits for whom and why not yet."""
+    data = client.get("/board")
+    rows = [
+        {
+            "environment": one["name"],
+            "live": one["live"]["alias"] if one["live"] else "-",
+            "waiting": "; ".join(
+                f"{waiting['release_alias']} ({waiting['phase']}): {', '.join(waiting['why_not_yet'])}"
+                for waiting in one["waiting"]
+            )
+            or "-",
+        }
+        for one in data["environments"]
+    ]
+    return data, table(rows, ["environment", "live", "waiting"], "No environments.")

@@ -1,0 +1,54 @@
+"""All settings, in one place. Each has a flag; each can come from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from seamline.domain.errors import InvalidInput, nearest
+
+PREFIX = "SEAMLINE_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    #: Folder that holds everything of a workspace.
+    workspace: Path = Path(".seamline")
+    #: Address of a server to speak to instead of the workspace's own.
+    url: str = ""
+    #: Token that says who is asking; without one, loopback is the operating system's user.
+    token: str = ""
+    host: str = "127.0.0.1"
+    #: Port of the control plane; 0 takes a free one.
+    port: int = 8765
+    #: Port of the data plane; 0 takes a free one.
+    serve_port: int = 8766
+    #: Rows in PostgreSQL instead of SQLite: postgresql+psycopg://…
+    database_url: str = ""
+    #: Tasks that run at the same time; 0 = one per core.
+    slots: int = 0
+
+
+def settings_from(environ: Mapping[str, str]) -> Settings:
+    """
+    >>> settings_from({"SEAMLINE_PORT": "9000"}).port
+    9000
+    """
+    known = {PREFIX + field.name.upper(): field for field in fields(Settings)}
+    values: dict[str, object] = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in known:
+            raise InvalidInput(f"{name} is not a setting.", next_step=nearest(name, known))
+        values[known[name].name] = _convert(name, str(known[name].type), text)
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def _convert(name: str, kind: str, text: str) -> object:
+    if kind == "int":
+        if not text.isdigit():
+            raise InvalidInput(f"{name}={text!r} has to be a whole number.")
+        return int(text)
+    return Path(text) if kind == "Path" else text

@@ -1,0 +1,1 @@
+"""seamline.toml: read it, say what applying it would change, apply it."""

@@ -1,0 +1,108 @@
+"""One seamline.toml as a typed value."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seamline.app.declarations import (
+    Declarations,
+    DeploymentDeclaration,
+    EnvironmentDeclaration,
+    ModelDeclaration,
+    MonitorDeclaration,
+    TriggerDeclaration,
+)
+from seamline.data.declaration import DatasetDeclaration
+from seamline.domain.durations import parse_duration_s
+from seamline.domain.errors import InvalidInput, nearest
+from seamline.measure.checks import parse_check
+from seamline.project.reader import Source, read_declared
+
+SECTIONS: Mapping[str, type] = {
+    "environments": EnvironmentDeclaration,
+    "datasets": DatasetDeclaration,
+    "models": ModelDeclaration,
+    "deployments": DeploymentDeclaration,
+    "monitors": MonitorDeclaration,
+    "triggers": TriggerDeclaration,
+}
+_TOP = ("project", "team", *SECTIONS)
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    project: str
+    team: str
+    declarations: Declarations
+
+
+def read_project_file(text: str, name: str = "seamline.toml") -> ProjectFile:
+    """Raises InvalidInput that names file and line, and the nearest key where one was mistyped."""
+    source = Source(name, text)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{name}: {error}.", next_step="It is not TOML as it stands.") from error
+    for key in document:
+        if key not in _TOP:
+            raise source.error(key, f"there is no section or key {key!r}.", nearest(key, _TOP))
+    for key in ("project", "team"):
+        if not isinstance(document.get(key), str):
+            raise source.error(key, f"{key} is missing.", f'Add {key} = "…" at the top.')
+    sections = {
+        section: _read_section(cls, document.get(section, {}), section, source)
+        for section, cls in SECTIONS.items()
+    }
+    declarations = Declarations(**sections)
+    _check_values(declarations, source)
+    return ProjectFile(document["project"], document["team"], declarations)
+
+
+def _read_section(cls: type[Any], tables: object, section: str, source: Source) -> dict[str, Any]:
+    if not isinstance(tables, dict):
+        raise source.error(section, f"{section} has to be a table of tables.")
+    for name in tables:
+        if not _NAME.fullmatch(name):
+            raise source.error(
+                f"{section}.{name}",
+                f"{name!r} cannot be a name.",
+                "Use lower-case letters, digits and - (at most 63).",
+            )
+    return {
+        name: read_declared(cls, table, f"{section}.{name}", source, name=name)
+        for name, table in tables.items()
+    }
+
+
+def _check_values(declarations: Declarations, source: Source) -> None:
+    """What types cannot say: durations, checks and references inside the file."""
+    for name, environment in declarations.environments.items():
+        _pointing(source, f"environments.{name}.soak", parse_duration_s, environment.soak)
+    for name, trigger in declarations.triggers.items():
+        _pointing(source, f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
+    for name, model in declarations.models.items():
+        if not model.output:
+            where = f"models.{name}.source"
+            raise source.error(where, f"{where} has to be 'pipeline.output'.")
+        if model.evaluation is not None:
+            for key in ("checks", "against_incumbent"):
+                for check in getattr(model.evaluation, key):
+                    _pointing(source, f"models.{name}.evaluation.{key}", parse_check, check)
+    for name, monitor in declarations.monitors.items():
+        for check in monitor.checks:
+            _pointing(source, f"monitors.{name}.checks", parse_check, check)
+        if monitor.window not in ("day", "week", "month"):
+            where = f"monitors.{name}.window"
+            raise source.error(where, f"{where} has to be day, week or month.")
+
+
+def _pointing(source: Source, where: str, parse: Any, text: str) -> None:
+    try:
+        parse(text)
+    except InvalidInput as error:
+        raise source.error(where, error.message, error.next_step) from error

@@ -1,0 +1,158 @@
+"""`seamline plan` and `seamline apply`: what would change, and the change itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from seamline.app.declarations import Declarations
+from seamline.domain.durations import parse_duration_s
+from seamline.domain.errors import Refused
+from seamline.domain.facts import ProjectApplied
+from seamline.project.file import SECTIONS, ProjectFile, read_project_file
+from seamline.promote.environments import apply_policies, list_environments
+from seamline.promote.policy import ApprovalRule, EnvironmentPolicy
+from seamline.store.canonical import digest_of_json
+from seamline.store.schema import SETTINGS
+from seamline.store.stores import Stores
+
+_PREFIX = "project/"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of a plan: `sign` is + (new), ~ (changed) or - (gone)."""
+
+    sign: str
+    section: str
+    name: str
+    detail: str
+
+    def sentence(self) -> str:
+        return f"{self.sign} {self.section}.{self.name}{': ' if self.detail else ''}{self.detail}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    project: str
+    changes: tuple[Change, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"project": self.project, "changes": [asdict(change) for change in self.changes]}
+
+
+def plan_project(stores: Stores, text: str, file_name: str) -> Plan:
+    """What applying would change; raises Refused for what another project owns."""
+    with stores.db.read() as connection:
+        return _plan(connection, read_project_file(text, file_name))
+
+
+def apply_project(stores: Stores, text: str, file_name: str, *, by: str) -> Plan:
+    """All of the file in one transaction; applying the same file again changes nothing."""
+    file = read_project_file(text, file_name)
+    with stores.db.transaction() as tx:
+        plan = _plan(tx, file)
+        if not plan.changes:
+            return plan
+        document = json.dumps({"file": file_name, "text": text})
+        name = _PREFIX + file.project
+        tx.execute(delete(SETTINGS).where(SETTINGS.c.name == name))
+        tx.execute(insert(SETTINGS).values(name=name, value=document))
+        if file.declarations.environments:
+            apply_policies(tx, stores.facts, policies_of(file.declarations), by=by)
+        sentences = tuple(change.sentence() for change in plan.changes)
+        fact = ProjectApplied(file.project, digest_of_json(text), sentences)
+        stores.facts.append(tx, fact, by=by)
+    return plan
+
+
+def load_declarations(connection: Connection) -> Declarations:
+    """Everything that the applied projects declare."""
+    merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for file in _applied(connection).values():
+        for section, things in merged.items():
+            things.update(getattr(file.declarations, section))
+    return Declarations(**merged)
+
+
+def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
+    return tuple(
+        EnvironmentPolicy(
+            one.name,
+            one.after,
+            one.gates,
+            ApprovalRule(one.approvals, one.approver_roles, one.approval_excludes),
+            parse_duration_s(one.soak),
+            one.automatic,
+        )
+        for one in declarations.environments.values()
+    )
+
+
+def _plan(connection: Connection, file: ProjectFile) -> Plan:
+    applied = _applied(connection)
+    before = applied.pop(file.project, None)
+    changes: list[Change] = []
+    for section in SECTIONS:
+        new = getattr(file.declarations, section)
+        old = getattr(before.declarations, section) if before else {}
+        _check_owner(section, new, applied)
+        changes += _section_changes(section, old, new)
+    if before is None and file.declarations.environments:
+        changes = _against_defaults(connection, file, changes)
+    return Plan(file.project, tuple(changes))
+
+
+def _section_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    changes = [Change("+", section, name, "") for name in new if name not in old]
+    for name in new:
+        if name in old and old[name] != new[name]:
+            changes.append(Change("~", section, name, _difference(old[name], new[name])))
+    return changes + [Change("-", section, name, "") for name in old if name not in new]
+
+
+def _against_defaults(
+    connection: Connection, file: ProjectFile, changes: list[Change]
+) -> list[Change]:
+    """The shipped policies stand until a file replaces them: say what that means."""
+    standing = {one.name: one.policy for one in list_environments(connection)}
+    new = {policy.name: policy for policy in policies_of(file.declarations)}
+    changes = [change for change in changes if change.section != "environments"]
+    return _section_changes("environments", standing, new) + changes
+
+
+def _difference(old: Any, new: Any) -> str:
+    before, after = asdict(old), asdict(new)
+    return ", ".join(
+        f"{key}: {before.get(key)!r} → {after[key]!r}"
+        for key in after
+        if before.get(key) != after[key]
+    )
+
+
+def _check_owner(section: str, new: Mapping[str, Any], others: Mapping[str, ProjectFile]) -> None:
+    for project, file in others.items():
+        owned = getattr(file.declarations, section)
+        clash = "environments" if section == "environments" and owned and new else None
+        taken = sorted(set(new) & set(owned))
+        if taken or clash:
+            what = f"{section}.{taken[0]}" if taken else "environments"
+            raise Refused(
+                f"{what} belongs to the project {project!r}.",
+                next_step="Change it there, or choose another name here.",
+            )
+
+
+def _applied(connection: Connection) -> dict[str, ProjectFile]:
+    rows = connection.execute(
+        select(SETTINGS).where(SETTINGS.c.name.like(f"{_PREFIX}%")).order_by(SETTINGS.c.name)
+    )
+    files = {}
+    for row in rows:
+        stored = json.loads(row.value)
+        files[row.name.removeprefix(_PREFIX)] = read_project_file(stored["text"], stored["file"])
+    return files
