@@ -42,7 +42,8 @@ def board(client: Client) -> tuple[Any, str]:
             "environment": one["name"],
             "live": one["live"]["alias"] if one["live"] else "-",
             "waiting": "; ".join(
-                f"{waiting['release_alias']} ({waiting['phase']}): {', '.join(waiting['why_not_yet'])}"
+                f"{waiting['release_alias']} ({waiting['phase']}): "
+                + ", ".join(waiting["why_not_yet"])
                 for waiting in one["waiting"]
             )
             or "-",

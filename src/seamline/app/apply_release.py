@@ -1,0 +1,138 @@
+"""What follows from an environment's pointer: package index, serving snapshot, then live."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from seamline.app.declarations import DeploymentDeclaration
+from seamline.app.platform import Platform
+from seamline.domain.clock import iso
+from seamline.domain.errors import SeamlineError, Unavailable
+from seamline.domain.states import PromotionPhase
+from seamline.promote.environments import find_environment
+from seamline.promote.promotions import finish
+from seamline.promote.release import Pin, StoredRelease, find_release
+from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.packages import admit
+from seamline.runtime.requirements import RequirementSet
+from seamline.serve.deployments import next_snapshot_version, record_snapshot
+from seamline.serve.snapshot import (
+    Column,
+    EndpointSpec,
+    ServingSnapshot,
+    Signature,
+    snapshot_path,
+    write_snapshot,
+)
+from seamline.store.facts import RecordedFact
+
+PLANE_TIMEOUT_S = 60.0
+
+
+def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
+    """Idempotent: everything is derived again from the pointer as it stands."""
+    stores, name = platform.stores, fact.body["environment"]
+    promotion_id = fact.body["promotion_id"]
+    with stores.db.read() as connection:
+        environment = find_environment(connection, name)
+        release = find_release(connection, fact.body["release"])
+    if environment.release != release.digest:
+        return  # a newer release has taken its place meanwhile
+    try:
+        for pin in release.release.packages:
+            stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
+            admit(stores, name, pin.name, pin.version)
+        version = write_environment_snapshot(platform, name, release, caused_by=fact.id)
+        await_data_plane(platform, name, version)
+    except SeamlineError as error:
+        finish(stores, promotion_id, PromotionPhase.FAILED, str(error), caused_by=fact.id)
+        return
+    finish(stores, promotion_id, PromotionPhase.LIVE, "", caused_by=fact.id)
+
+
+def write_environment_snapshot(
+    platform: Platform, environment: str, release: StoredRelease, *, caused_by: str | None
+) -> int:
+    """The new snapshot's version. Packages are verified while it is made (law 2)."""
+    stores = platform.stores
+    version = next_snapshot_version(stores, environment)
+    pins = {pin.name: pin for pin in release.release.packages}
+    endpoints = tuple(
+        _endpoint(platform, deployment, pins[deployment.model])
+        for deployment in platform.declarations().deployments.values()
+        if deployment.model in pins
+    )
+    snapshot = ServingSnapshot(
+        environment=environment,
+        version=version,
+        release=release.digest,
+        release_alias=release.alias,
+        written_at=iso(stores.clock.now()),
+        endpoints=endpoints,
+    )
+    write_snapshot(snapshot_path(stores.root, environment), snapshot, platform.key)
+    record_snapshot(stores, snapshot, caused_by=caused_by)
+    return version
+
+
+def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -> EndpointSpec:
+    found = find_model_version(platform.stores, pin.name, pin.version)
+    what = f"package {pin.name} {pin.version}"
+    wheel = platform.stores.blobs.verified_path(pin.digest, what)
+    document = found.document
+    requirements = RequirementSet.of(document["requirements"])
+    return EndpointSpec(
+        endpoint=deployment.name,
+        model=found.model,
+        model_version=found.version,
+        package_digest=pin.digest,
+        payload_digest=found.payload_digest,
+        wheel_path=str(wheel.resolve()),
+        wheel_name=found.filename,
+        module=document["module"],
+        task=document["task"],
+        signature=_signature(found),
+        python=str(platform.environments.ensure(requirements).python),
+        requirements=tuple(document["requirements"]),
+        event_time=deployment.event_time,
+        context=tuple(Column(name, "BYTES", nullable=True) for name in deployment.context),
+        private=deployment.private,
+    )
+
+
+def _signature(version: ModelVersion) -> Signature:
+    document: dict[str, Any] = version.document["signature"]
+
+    def columns(part: str) -> tuple[Column, ...]:
+        return tuple(
+            Column(one["name"], one["datatype"], one.get("nullable", False))
+            for one in document[part]
+        )
+
+    return Signature(columns("inputs"), columns("outputs"))
+
+
+def await_data_plane(platform: Platform, environment: str, version: int) -> None:
+    """Until the data plane says that it serves this snapshot. No plane, nothing to wait for.
+
+    Raises Unavailable with the plane's own words when it refuses the snapshot.
+    """
+    url = platform.data_plane_url()
+    if url is None:
+        return
+    deadline = PLANE_TIMEOUT_S
+    query = f"{url}/snapshots/{environment}?version={version}&wait_s={deadline:.0f}"
+    try:
+        with urllib.request.urlopen(query, timeout=deadline + 5) as response:  # noqa: S310
+            state = json.load(response)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
+    if state.get("version") != version:
+        raise Unavailable(
+            f"The data plane did not take snapshot {version} of {environment}: "
+            f"{state.get('error') or 'it is still loading'}.",
+            next_step="It goes on serving the release before.",
+        )

@@ -1,0 +1,59 @@
+"""What people look at: environments, what is live, what waits for whom and why not yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from seamline.app.platform import Platform
+from seamline.domain.states import PromotionPhase
+from seamline.promote.decide import why_not_yet
+from seamline.promote.environments import list_environments
+from seamline.promote.promotions import (
+    Promotion,
+    approvals_of,
+    find_promotion,
+    gate_results,
+    list_promotions,
+    load_situation,
+)
+from seamline.promote.release import find_release
+
+
+def show_promotion(platform: Platform, promotion_id: str) -> dict[str, Any]:
+    with platform.stores.db.read() as connection:
+        return _promotion(platform, connection, find_promotion(connection, promotion_id))
+
+
+def show_board(platform: Platform) -> dict[str, Any]:
+    with platform.stores.db.read() as connection:
+        environments = []
+        for environment in list_environments(connection):
+            live = find_release(connection, environment.release) if environment.release else None
+            waiting = list_promotions(connection, environment=environment.name, open_only=True)
+            environments.append(
+                {
+                    **environment.to_json(),
+                    "live": live.to_json() if live else None,
+                    "waiting": [_promotion(platform, connection, one) for one in waiting],
+                }
+            )
+    return {"environments": environments, "data_plane": platform.data_plane_url()}
+
+
+def _promotion(platform: Platform, connection: Connection, promotion: Promotion) -> dict[str, Any]:
+    situation = load_situation(connection, platform.stores, promotion)
+    waits = why_not_yet(situation) if promotion.phase is PromotionPhase.AWAITING_APPROVAL else []
+    phase = promotion.phase
+    moving = phase is PromotionPhase.AWAITING_APPROVAL and not waits
+    return {
+        **promotion.to_json(),
+        # A promotion that waits for nothing any more is about to move: not settled.
+        "settled_phase": "moving" if moving else phase.value,
+        "release_alias": find_release(connection, promotion.release).alias,
+        "policy": situation.policy.to_json(),
+        "gates": [one.to_json() for one in gate_results(connection, promotion.id)],
+        "approvals": [one.__dict__ for one in approvals_of(connection, promotion.id)],
+        "why_not_yet": waits,
+    }

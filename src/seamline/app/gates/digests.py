@@ -1,0 +1,41 @@
+"""Gate: every byte that the release names is stored, and is the byte that was named."""
+
+from __future__ import annotations
+
+from seamline.app.platform import Platform
+from seamline.data.versions import find_version
+from seamline.domain.errors import DigestMismatch, NotFound
+from seamline.domain.states import Verdict
+from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.release import Pin, StoredRelease
+
+
+def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> GateResult:
+    checked, bad = [], []
+    for kind, pins in release.release.pins().items():
+        for pin in pins:
+            problem = _problem(platform, kind, pin)
+            checked.append({"kind": kind, "name": pin.name, "digest": pin.digest})
+            if problem:
+                bad.append(problem)
+    evidence = {"checked": checked, "problems": bad}
+    if bad:
+        return GateResult("digests", Verdict.FAIL, " ".join(bad), evidence)
+    sentence = f"all {len(checked)} digests of the release were recomputed and agree"
+    return GateResult("digests", Verdict.PASS, sentence, evidence)
+
+
+def _problem(platform: Platform, kind: str, pin: Pin) -> str | None:
+    try:
+        if kind == "dataset":
+            found = find_version(platform.stores, f"{pin.name}@{pin.version}").digest
+            if found != pin.digest:
+                raise DigestMismatch(
+                    f"dataset {pin.name}@{pin.version}", expected=pin.digest, actual=found
+                )
+        else:
+            what = f"{kind} {pin.name} {pin.version}"
+            platform.stores.blobs.verified_path(pin.digest, what)
+    except (DigestMismatch, NotFound) as error:
+        return error.message
+    return None

@@ -1,0 +1,72 @@
+"""The background loop: takes outbox entries one by one and reacts to them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from seamline.app.advance_promotion import advance_waiting
+from seamline.app.platform import Platform
+from seamline.app.reactions import react
+from seamline.domain.errors import SeamlineError
+from seamline.store.outbox import claim_next, finish, has_due, postpone
+
+TICK_S = 1.0
+_LOG = logging.getLogger("seamline.loop")
+
+
+class Loop:
+    """One thread. Woken by commits; looks by itself once a second for what only time brings."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._busy = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="seamline-loop", daemon=True)
+        platform.stores.db.on_commit(self._wake.set)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+
+    def is_idle(self) -> bool:
+        """Nothing is due, nothing is being done, and no run is going."""
+        if self._busy.locked() or self._platform.engine.is_busy():
+            return False
+        return not has_due(self._platform.stores.db, self._platform.stores.clock)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                while not self._stopping.is_set() and self.step():
+                    pass
+                advance_waiting(self._platform)
+            except Exception:
+                # The loop itself must survive whatever a database or a disk does.
+                _LOG.exception("the background loop met an unexpected error")
+            self._wake.wait(TICK_S)
+
+    def step(self) -> bool:
+        """React to one entry; whether there was one."""
+        stores = self._platform.stores
+        with self._busy:
+            entry = claim_next(stores.db, stores.clock)
+            if entry is None:
+                return False
+            try:
+                react(self._platform, entry.fact)
+            except SeamlineError as error:
+                _LOG.warning("%s %s: %s", entry.fact.kind, entry.fact.subject, error)
+                postpone(stores.db, stores.clock, entry, str(error))
+            except Exception as error:
+                _LOG.exception("%s %s", entry.fact.kind, entry.fact.subject)
+                postpone(stores.db, stores.clock, entry, repr(error))
+            else:
+                finish(stores.db, entry.fact.id)
+            return True

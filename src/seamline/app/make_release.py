@@ -1,0 +1,69 @@
+"""Bundle model versions and pipelines into a release, with what they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from seamline.app.platform import Platform
+from seamline.domain.errors import InvalidInput
+from seamline.promote.release import Pin, Release, StoredRelease, record_release
+from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.pipelines import find_pipeline
+from seamline.store.canonical import canonical_json
+
+
+def make_release(
+    platform: Platform,
+    alias: str,
+    models: Sequence[str],
+    pipelines: Sequence[str],
+    *,
+    by: str,
+    caused_by: str | None = None,
+) -> StoredRelease:
+    """`models`: NAME or NAME@VERSION; `pipelines`: NAME@TAG. All must be stored."""
+    if not models and not pipelines:
+        raise InvalidInput(
+            "A release of nothing says nothing.", next_step="Name a --model or a --pipeline."
+        )
+    stores = platform.stores
+    versions = [find_model_version(stores, *split_reference(name)) for name in models]
+    release = Release(
+        packages=tuple(Pin(one.model, one.version, one.wheel_digest) for one in versions),
+        pipelines=tuple(_pipeline_pin(platform, reference) for reference in pipelines),
+        locks=tuple(_document_pin(platform, one, "requirements") for one in versions),
+        contracts=tuple(_document_pin(platform, one, "signature") for one in versions),
+        datasets=tuple(pin for one in versions for pin in _dataset_pins(one)),
+    )
+    return record_release(stores, release, alias, by=by, caused_by=caused_by)
+
+
+def split_reference(reference: str) -> tuple[str, str | None]:
+    """
+    >>> split_reference("air-time@1.0.1"), split_reference("air-time")
+    (('air-time', '1.0.1'), ('air-time', None))
+    """
+    name, _, version = reference.partition("@")
+    return name, version or None
+
+
+def _pipeline_pin(platform: Platform, reference: str) -> Pin:
+    name, tag = split_reference(reference)
+    if tag is None:
+        raise InvalidInput(
+            f"{reference!r} names no tag.", next_step=f"Write {reference}@1.0.0, for one."
+        )
+    found = find_pipeline(platform.stores, name, tag)
+    return Pin(found.package, tag, found.digest)
+
+
+def _document_pin(platform: Platform, version: ModelVersion, part: str) -> Pin:
+    value: Any = version.document[part]
+    digest = platform.stores.blobs.put(canonical_json(value))
+    return Pin(version.model, version.version, digest)
+
+
+def _dataset_pins(version: ModelVersion) -> list[Pin]:
+    used = version.document["lineage"]["dataset_versions"]
+    return [Pin(one["name"], str(one["version"]), one["digest"]) for one in used]

@@ -1,0 +1,63 @@
+"""What use cases are handed: the stores, the owner, the key, the engine and what runs tasks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from seamline.app.declarations import Declarations
+from seamline.runtime.environments import EnvironmentCache
+from seamline.runtime.tasks import TaskRunner
+from seamline.store.stores import Stores
+from seamline.train.engine import Engine
+from seamline.trust.keys import SigningKey
+
+
+class Changes:
+    """Lets a request wait for the next committed write instead of polling the database."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._count = 0
+
+    def notify(self) -> None:
+        with self._condition:
+            self._count += 1
+            self._condition.notify_all()
+
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether `holds()` came true within the time; looked at again after each commit."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self._condition:
+                seen = self._count
+            if holds():
+                return True
+            with self._condition:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                if self._count == seen:
+                    self._condition.wait(min(left, 1.0))
+
+
+@dataclass(frozen=True)
+class Platform:
+    stores: Stores
+    #: The operating system's user who started the server: loopback's principal.
+    owner: str
+    key: SigningKey
+    changes: Changes
+    declarations: Callable[[], Declarations]
+    environments: EnvironmentCache
+    runner: TaskRunner
+    engine: Engine
+    #: Where the data plane answers; None when none runs.
+    data_plane_url: Callable[[], str | None]
+
+    @property
+    def root(self) -> Path:
+        return self.stores.root

@@ -1,0 +1,38 @@
+"""Environments whose policy says `automatic` ask for promotion by themselves."""
+
+from __future__ import annotations
+
+from seamline.app.platform import Platform
+from seamline.domain.errors import Conflict, Refused
+from seamline.domain.states import PromotionPhase
+from seamline.promote.environments import TRAINING, list_environments
+from seamline.promote.promotions import list_promotions, request_promotion
+from seamline.store.facts import RecordedFact
+
+
+def on_release_created(platform: Platform, fact: RecordedFact) -> None:
+    _request(platform, fact.body["release"], TRAINING, fact)
+
+
+def on_release_live(platform: Platform, fact: RecordedFact) -> None:
+    if fact.body["after"] == PromotionPhase.LIVE:
+        _request(platform, fact.body["release"], fact.body["environment"], fact)
+
+
+def _request(platform: Platform, release: str, after: str, fact: RecordedFact) -> None:
+    with platform.stores.db.read() as connection:
+        wanting = [
+            one.name
+            for one in list_environments(connection)
+            if one.policy.automatic and one.policy.after == after and one.release != release
+        ]
+        asked = {(one.release, one.environment) for one in list_promotions(connection)}
+    for environment in wanting:
+        if (release, environment) in asked:
+            continue
+        try:
+            request_promotion(platform.stores, release, environment, by=fact.by, caused_by=fact.id)
+        except (Conflict, Refused):
+            # Somebody asked by hand meanwhile, or another promotion is being applied:
+            # the automatic request gives way; a person can ask again.
+            continue

@@ -1,0 +1,57 @@
+"""The one readable list: fact → what happens next.
+
+Each reaction is an outbox effect: executed at least once, in fact order, and safe to do again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from seamline.app.advance_promotion import on_promotion_moved
+from seamline.app.apply_release import on_environment_changed
+from seamline.app.commit_outputs import on_run_ended as commit_outputs
+from seamline.app.package_model import on_run_ended as package_models
+from seamline.app.platform import Platform
+from seamline.app.promote_automatically import on_release_created, on_release_live
+from seamline.app.retrain_once import on_alarm, on_retraining_run_ended, start_retraining
+from seamline.domain import facts
+from seamline.domain.facts import Fact
+from seamline.store.facts import RecordedFact
+
+
+@dataclass(frozen=True)
+class Reaction:
+    fact: type[Fact]
+    effect: Callable[[Platform, RecordedFact], None]
+    says: str
+
+
+REACTIONS = (
+    Reaction(facts.RunEnded, commit_outputs, "outputs declared as datasets become versions"),
+    Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
+    Reaction(facts.RunEnded, on_retraining_run_ended, "a retraining takes its next step"),
+    Reaction(facts.ReleaseCreated, on_release_created, "promotion to automatic environments"),
+    Reaction(facts.PromotionRequested, on_promotion_moved, "its gates are checked"),
+    Reaction(facts.PromotionMoved, on_promotion_moved, "it takes the step that is decided"),
+    Reaction(facts.PromotionMoved, on_release_live, "promotion to automatic environments"),
+    Reaction(facts.ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
+    Reaction(facts.EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
+    Reaction(facts.AlarmRaised, on_alarm, "triggers decide whether to retrain"),
+    Reaction(facts.RetrainingRequested, start_retraining, "the training pipeline is run"),
+)
+
+REACTING = frozenset(reaction.fact.kind for reaction in REACTIONS)
+
+
+def react(platform: Platform, fact: RecordedFact) -> None:
+    for reaction in REACTIONS:
+        if reaction.fact.kind == fact.kind:
+            reaction.effect(platform, fact)
+
+
+def describe_reactions() -> str:
+    """The table of the docs (docs/reference/reactions.md)."""
+    lines = ["| fact | appended by | what happens next |", "|---|---|---|"]
+    lines += [f"| `{one.fact.kind}` | {one.fact.room} | {one.says} |" for one in REACTIONS]
+    return "\n".join(lines)

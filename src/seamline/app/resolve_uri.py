@@ -1,0 +1,86 @@
+"""`datasets://…` and `models://…` → exactly those bytes, for the importer tasks of a run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from seamline.app.make_release import split_reference
+from seamline.data.materialize import materialize
+from seamline.data.versions import find_version
+from seamline.domain.errors import InvalidInput, Refused
+from seamline.promote.environments import TRAINING, live_release
+from seamline.register.models import ModelVersion, find_model_version
+from seamline.store.stores import Stores
+from seamline.train.engine import ResolvedArtifact, RunContext
+
+DATASETS, MODELS = "datasets://", "models://"
+
+
+def resolve_uri(stores: Stores, uri: str, context: RunContext) -> ResolvedArtifact:
+    """Digests are checked at use (law 2); outside dataops a model is the release's (law 4)."""
+    if uri.startswith(DATASETS):
+        version = find_version(stores, uri.removeprefix(DATASETS))
+        path = materialize(stores, version, stores.root / "cache" / "datasets")
+        metadata = {"dataset": version.dataset, "version": version.version}
+        return ResolvedArtifact(
+            path=path,
+            digest=version.digest,
+            metadata=metadata,
+            uri=f"{DATASETS}{version.dataset}@{version.version}",
+        )
+    if uri.startswith(MODELS):
+        model = find_model_for(stores, uri.removeprefix(MODELS), context.environment)
+        return ResolvedArtifact(
+            path=_wheel(stores, model),
+            digest=model.wheel_digest,
+            metadata={
+                "model": model.model,
+                "version": model.version,
+                "module": model.document["module"],
+            },
+            uri=f"{MODELS}{model.model}@{model.version}",
+        )
+    raise InvalidInput(
+        f"{uri!r} cannot be imported.", next_step="Write datasets://NAME@VERSION or models://NAME."
+    )
+
+
+def find_model_for(stores: Stores, reference: str, environment: str) -> ModelVersion:
+    """NAME: what the run's environment holds; NAME@VERSION; NAME@ENVIRONMENT."""
+    name, alias = split_reference(reference)
+    with stores.db.read() as connection:
+        here = None if environment == TRAINING else live_release(connection, environment)
+    if alias is not None and not alias[:1].isdigit() and alias != TRAINING:
+        with stores.db.read() as connection:
+            named = live_release(connection, alias)
+        pins = {pin.name: pin.version for pin in named.release.packages} if named else {}
+        if name not in pins:
+            raise Refused(f"No release that holds {name} is live in {alias}.")
+        alias = pins[name]
+    if environment == TRAINING:
+        return find_model_version(stores, name, None if alias == TRAINING else alias)
+    pins = {pin.name: pin.version for pin in here.release.packages} if here else {}
+    if name not in pins or (alias is not None and alias != pins[name]):
+        raise Refused(
+            f"models://{reference} cannot be used in {environment}: its live release holds "
+            f"{name} {pins[name]}."
+            if name in pins
+            else f"models://{reference} cannot be used in {environment}: its live release does not "
+            "hold it.",
+            next_step="Make a release that holds it, and promote that.",
+        )
+    return find_model_version(stores, name, pins[name])
+
+
+def _wheel(stores: Stores, model: ModelVersion) -> Path:
+    """The verified wheel under its own file name, as pip and zipimport want it."""
+    what = f"package {model.model} {model.version}"
+    blob = stores.blobs.verified_path(model.wheel_digest, what)
+    folder = stores.root / "cache" / "wheels" / model.wheel_digest.removeprefix("sha256:")
+    target = folder / model.filename
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{model.filename}.partial"
+    shutil.copyfile(blob, partial)
+    partial.replace(target)
+    return target

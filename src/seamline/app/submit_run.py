@@ -1,0 +1,70 @@
+"""Request a run of a published pipeline or of compiled IR, where law 4 lets it run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seamline.app.make_release import split_reference
+from seamline.app.platform import Platform
+from seamline.domain.digests import digest_of
+from seamline.domain.errors import InvalidInput
+from seamline.promote.environments import TRAINING, check_runs_here
+from seamline.register.pipelines import find_pipeline
+from seamline.train.runs import request_run
+
+
+def submit_pipeline(
+    platform: Platform,
+    reference: str,
+    *,
+    arguments: Mapping[str, Any],
+    environment: str = TRAINING,
+    by: str,
+    caused_by: str | None = None,
+    run_id: str | None = None,
+) -> str:
+    """`reference`: NAME@TAG or NAME@sha256:…"""
+    name, tag = split_reference(reference)
+    if tag is None:
+        raise InvalidInput(
+            f"{reference!r} names no tag.", next_step=f"Write {reference}@1.0.0, for one."
+        )
+    ir = platform.stores.blobs.get(
+        find_pipeline(platform.stores, name, tag).digest, f"pipeline {name} {tag}"
+    )
+    return submit_ir(
+        platform,
+        ir,
+        arguments=arguments,
+        environment=environment,
+        by=by,
+        caused_by=caused_by,
+        run_id=run_id,
+    )
+
+
+def submit_ir(
+    platform: Platform,
+    ir: bytes,
+    *,
+    arguments: Mapping[str, Any],
+    environment: str = TRAINING,
+    by: str,
+    caused_by: str | None = None,
+    run_id: str | None = None,
+) -> str:
+    """Everything is checked before anything is recorded."""
+    with platform.stores.db.read() as connection:
+        check_runs_here(connection, environment, "This pipeline", [digest_of(ir)])
+    run = request_run(
+        platform.stores,
+        ir,
+        arguments=dict(arguments),
+        environment=environment,
+        by=by,
+        caused_by=caused_by,
+        run_id=run_id,
+    )
+    platform.engine.wake()
+    return run

@@ -1,0 +1,63 @@
+"""`seamline up` and `seamline down`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import click
+
+from seamline.domain.errors import MachineryError
+from seamline.runtime.processes import is_alive
+from seamline.runtime.server_file import ServerFile, read_server_file
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; beyond loopback every request needs a token.")
+@click.option("--port", type=int, help="Port of the control plane; 0 takes a free one.")
+@click.option("--serve-port", type=int, help="Port of the data plane; 0 takes a free one.")
+@click.option("--database-url", help="Rows in PostgreSQL instead of SQLite.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON once it is ready.")
+@click.pass_obj
+def up(settings: Any, as_json: bool, **given: Any) -> None:
+    """Start the workspace's server and data plane; Ctrl-C stops both."""
+    from seamline.server import serve
+
+    changes = {name: value for name, value in given.items() if value is not None}
+    settings = dataclasses.replace(settings, **changes)
+
+    def announce(found: ServerFile, adopted: bool) -> None:
+        if as_json:
+            click.echo(json.dumps({**dataclasses.asdict(found), "adopted": adopted}))
+            return
+        click.echo(f"console   {found.url}")
+        click.echo(f"predict   {found.serve_url}/v2" + (" (adopted)" if adopted else ""))
+        click.echo(f"workspace {settings.workspace.resolve()}")
+        click.echo("Ctrl-C stops both.")
+
+    serve(settings, announce)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def down(settings: Any, as_json: bool) -> None:
+    """Stop the workspace's server and data plane."""
+    found = read_server_file(settings.workspace)
+    stopped = False
+    if found is not None and is_alive(found.identity):
+        os.kill(found.identity.pid, signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while is_alive(found.identity):
+            if time.monotonic() > deadline:
+                raise MachineryError(
+                    f"The server (pid {found.identity.pid}) has not ended after 30 s."
+                )
+            time.sleep(0.05)
+        stopped = True
+    data = {"stopped": stopped}
+    click.echo(json.dumps(data) if as_json else "stopped" if stopped else "nothing was running")

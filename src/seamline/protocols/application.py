@@ -1,0 +1,58 @@
+"""The control plane's ASGI application: every adapter under its path, one set of rules before."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from seamline import __version__
+from seamline.app.platform import Platform
+from seamline.domain.errors import Forbidden
+from seamline.protocols import kfp_registry, prometheus, pypi
+from seamline.protocols.errors import STATUS, error_body, install_error_handler
+from seamline.protocols.native import make_router
+from seamline.protocols.upstream import UpstreamIndex
+from seamline.trust.requests import LOOPBACK_NAMES, check_request_site
+
+API = "/api/v1"
+
+
+def make_application(
+    platform: Platform, host: str = "127.0.0.1", more: Sequence[APIRouter] = ()
+) -> FastAPI:
+    app = FastAPI(
+        title="Seamline",
+        version=__version__,
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.platform = platform
+    app.state.upstream = UpstreamIndex()
+    install_error_handler(app)
+    _check_sites(app, LOOPBACK_NAMES | {host})
+    app.include_router(make_router(), prefix=API)
+    for router in (kfp_registry.make_router(), pypi.make_router(), prometheus.make_router(), *more):
+        app.include_router(router)
+    return app
+
+
+def _check_sites(app: FastAPI, names: frozenset[str]) -> None:
+    @app.middleware("http")
+    async def check_site(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        headers = request.headers
+        try:
+            check_request_site(
+                request.method,
+                headers.get("host", ""),
+                headers.get("origin"),
+                headers.get("sec-fetch-site"),
+                names,
+            )
+        except Forbidden as error:
+            return JSONResponse(error_body(error), STATUS[Forbidden])
+        return await call_next(request)

@@ -1,0 +1,52 @@
+"""What endpoints of the native API share: the platform and who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from seamline.app.platform import Platform
+from seamline.protocols.identity import caller_who_may
+from seamline.trust.roles import Principal, Verb
+
+
+def _platform(request: Request) -> Platform:
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+PlatformOf = Annotated[Platform, Depends(_platform)]
+
+MAX_WAIT_S = 25.0
+
+
+def who_may(verb: Verb) -> Any:
+    """A dependency: the caller, who holds a role that allows `verb`."""
+
+    def check(request: Request) -> Principal:
+        return caller_who_may(request, verb)
+
+    return Depends(check)
+
+
+Reader = Annotated[Principal, who_may(Verb.READ)]
+Ingester = Annotated[Principal, who_may(Verb.INGEST)]
+Publisher = Annotated[Principal, who_may(Verb.PUBLISH)]
+Runner = Annotated[Principal, who_may(Verb.RUN)]
+Evaluator = Annotated[Principal, who_may(Verb.EVALUATE)]
+Releaser = Annotated[Principal, who_may(Verb.RELEASE)]
+Requester = Annotated[Principal, who_may(Verb.REQUEST_PROMOTION)]
+Approver = Annotated[Principal, who_may(Verb.APPROVE)]
+ProjectOwner = Annotated[Principal, who_may(Verb.APPLY_PROJECT)]
+Admin = Annotated[Principal, who_may(Verb.ADMINISTER)]
+
+
+def answer_when(
+    platform: Platform, show: Callable[[], dict[str, Any]], key: str, ends: set[str], wait_s: float
+) -> dict[str, Any]:
+    """`show()`, held until its `key` is one of `ends` or the time is over."""
+    if wait_s > 0:
+        platform.changes.wait_until(lambda: show()[key] in ends, min(wait_s, MAX_WAIT_S))
+    return show()

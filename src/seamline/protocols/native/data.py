@@ -1,0 +1,56 @@
+"""Datasets: deliveries and versions."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+
+from seamline.app.ingest_delivery import ingest_delivery
+from seamline.data.versions import list_datasets, show_version
+from seamline.domain.clock import new_id
+from seamline.domain.errors import InvalidInput
+from seamline.protocols.native.access import Ingester, PlatformOf, Reader
+
+ROUTER = APIRouter()
+MAX_DELIVERY_BYTES = 8 << 30
+
+
+async def received_file(request: Request, source: str = "delivery.csv") -> Any:
+    """The request's body as a file of its own, named as its sender named it; streamed."""
+    platform = request.app.state.platform
+    incoming = platform.root / "incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=new_id(platform.stores.clock), dir=incoming))
+    path = folder / (PurePath(source).name or "delivery")
+    size = 0
+    try:
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MAX_DELIVERY_BYTES:
+                    raise InvalidInput(f"{source} is larger than {MAX_DELIVERY_BYTES:,} bytes.")
+                file.write(chunk)
+        yield path
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@ROUTER.post("/datasets/{name}/deliveries")
+def deliver(
+    platform: PlatformOf, who: Ingester, name: str, path: Annotated[Path, Depends(received_file)]
+) -> dict[str, Any]:
+    return ingest_delivery(platform, name, path, source=path.name, by=who.name)
+
+
+@ROUTER.get("/datasets")
+def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
+    return list_datasets(platform.stores)
+
+
+@ROUTER.get("/datasets/{reference}")
+def show(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
+    return show_version(platform.stores, reference)

@@ -1,0 +1,54 @@
+"""Model versions and their evaluations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
+from seamline.app.show_model import list_models, show_model
+from seamline.evaluate.evaluations import list_evaluations, show_evaluation
+from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
+
+ROUTER = APIRouter()
+
+
+class NewEvaluation(BaseModel):
+    model: str
+    version: str | None = None
+    run_id: str
+    task: str = ""
+    against: str | None = None
+    against_run: str | None = None
+
+
+@ROUTER.get("/models")
+def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
+    return list_models(platform)
+
+
+@ROUTER.get("/models/{name}")
+def show(
+    platform: PlatformOf, who: Reader, name: str, version: str | None = None
+) -> dict[str, Any]:
+    return show_model(platform, name, version)
+
+
+@ROUTER.post("/evaluations")
+def evaluate(platform: PlatformOf, who: Evaluator, body: NewEvaluation) -> dict[str, Any]:
+    request = EvaluationRequest(**body.model_dump())
+    return show_evaluation(platform.stores, evaluate_model(platform, request, by=who.name))
+
+
+@ROUTER.get("/evaluations")
+def evaluations(
+    platform: PlatformOf, who: Reader, model: str | None = None
+) -> list[dict[str, Any]]:
+    return [one.to_json() for one in list_evaluations(platform.stores, model)]
+
+
+@ROUTER.get("/evaluations/{evaluation_id}")
+def evaluation(platform: PlatformOf, who: Reader, evaluation_id: str) -> dict[str, Any]:
+    return show_evaluation(platform.stores, evaluation_id)

@@ -1,0 +1,74 @@
+"""Principals, tokens, facts and the audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from seamline.protocols.native.access import Admin, PlatformOf, Reader
+from seamline.store.facts import read_facts, verify_chain
+from seamline.trust.principals import (
+    add_principal,
+    issue_token,
+    list_principals,
+    parse_role,
+    revoke_tokens,
+)
+
+ROUTER = APIRouter()
+
+
+class NewPrincipal(BaseModel):
+    name: str
+    roles: list[str]
+
+
+@ROUTER.post("/principals")
+def add(platform: PlatformOf, who: Admin, body: NewPrincipal) -> dict[str, Any]:
+    stores, roles = platform.stores, frozenset(parse_role(role) for role in body.roles)
+    with stores.db.transaction() as tx:
+        token = add_principal(tx, stores.facts, stores.clock, body.name, roles, by=who.name)
+    return {"name": body.name, "roles": sorted(roles), "token": token}
+
+
+@ROUTER.get("/principals")
+def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
+    with platform.stores.db.read() as connection:
+        found = list_principals(connection)
+    return [{"name": one.name, "roles": sorted(one.roles)} for one in found]
+
+
+@ROUTER.post("/principals/{name}/tokens")
+def issue(platform: PlatformOf, who: Admin, name: str) -> dict[str, Any]:
+    stores = platform.stores
+    with stores.db.transaction() as tx:
+        token = issue_token(tx, stores.facts, stores.clock, name, by=who.name)
+    return {"name": name, "token": token}
+
+
+@ROUTER.delete("/principals/{name}/tokens")
+def revoke(platform: PlatformOf, who: Admin, name: str) -> dict[str, Any]:
+    stores = platform.stores
+    with stores.db.transaction() as tx:
+        count = revoke_tokens(tx, stores.facts, stores.clock, name, by=who.name)
+    return {"name": name, "revoked": count}
+
+
+@ROUTER.get("/facts")
+def facts(
+    platform: PlatformOf, who: Reader, subject: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    with platform.stores.db.read() as connection:
+        found = read_facts(
+            connection, subject=subject, limit=max(1, min(limit, 1000)), newest_first=True
+        )
+    return [one.to_json() for one in found]
+
+
+@ROUTER.get("/audit/verify")
+def verify(platform: PlatformOf, who: Reader) -> dict[str, Any]:
+    with platform.stores.db.read() as connection:
+        report = verify_chain(connection)
+    return {"checked": report.checked, "head": report.head, "broken": report.broken}

@@ -1,0 +1,189 @@
+"""The control plane's root: wires the rooms together, serves the API, runs the loop."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from seamline import __version__
+from seamline.app.data_plane import find_data_plane, start_or_adopt, stop_data_plane
+from seamline.app.loop import Loop
+from seamline.app.platform import Changes, Platform
+from seamline.app.reactions import REACTING
+from seamline.app.resolve_uri import resolve_uri
+from seamline.app.workspace_lock import hold_workspace
+from seamline.domain.clock import Clock, SystemClock
+from seamline.domain.errors import Conflict
+from seamline.domain.settings import Settings
+from seamline.project.plan import load_declarations
+from seamline.promote.environments import apply_policies, list_environments
+from seamline.promote.policy import DEFAULT_POLICIES
+from seamline.protocols.application import make_application
+from seamline.runtime.environments import EnvironmentCache
+from seamline.runtime.processes import current_identity
+from seamline.runtime.server_file import ServerFile
+from seamline.runtime.tasks import TaskRunner
+from seamline.store.stores import Stores, open_stores
+from seamline.train.engine import Engine
+from seamline.trust.keys import load_or_create_key
+from seamline.trust.principals import ensure_owner
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    platform: Platform
+    app: FastAPI
+    loop: Loop
+
+
+def build_control_plane(settings: Settings, clock: Clock) -> ControlPlane:
+    root = settings.workspace.resolve()
+    stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
+    owner = getpass.getuser()
+    _set_up_workspace(stores, owner)
+    changes = Changes()
+    stores.db.on_commit(changes.notify)
+    environments = EnvironmentCache(root / "environments", Path(sys.executable))
+    runner = TaskRunner(clock, root / "zygotes")
+    engine = Engine(
+        stores,
+        runner,
+        environments,
+        lambda uri, context: resolve_uri(stores, uri, context),
+        slots=settings.slots or os.cpu_count() or 1,
+    )
+    platform = Platform(
+        stores=stores,
+        owner=owner,
+        key=load_or_create_key(root / "keys"),
+        changes=changes,
+        declarations=_declarations_of(stores),
+        environments=environments,
+        runner=runner,
+        engine=engine,
+        data_plane_url=_data_plane_url_of(root),
+    )
+    return ControlPlane(platform, make_application(platform), Loop(platform))
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[ControlPlane]:
+    """The control plane with its engine and its loop, stopped in order at the end."""
+    plane = build_control_plane(settings, SystemClock())
+    platform = plane.platform
+    with ExitStack() as stack:
+        stack.callback(platform.stores.db.close)
+        stack.callback(platform.runner.close)
+        stack.callback(platform.engine.close)
+        platform.engine.start()
+        platform.engine.recover()
+        stack.callback(plane.loop.stop)
+        plane.loop.start()
+        yield plane
+
+
+def serve(settings: Settings, announce: Callable[[ServerFile, bool], None]) -> None:
+    """`seamline up`: until SIGINT or SIGTERM. Ends the data plane too; kill -9 does not."""
+    workspace = settings.workspace.resolve()
+    with hold_workspace(workspace):
+        listener = _listen(settings.host, settings.port)
+        with running(settings) as plane, listener:
+            data_plane, adopted = start_or_adopt(workspace, settings.host, settings.serve_port)
+            url = f"http://{settings.host}:{listener.getsockname()[1]}"
+            server_file = ServerFile(current_identity(), url, data_plane.url, __version__)
+            server = _server(plane.app)
+
+            def started() -> None:
+                server_file.write(workspace)
+                announce(server_file, adopted)
+
+            server.run_until_stopped(listener, started)
+            stop_data_plane(data_plane)
+
+
+@contextmanager
+def serve_in_process(settings: Settings) -> Iterator[str]:
+    """The same app inside this process, for a command that found no server.
+
+    Holds the workspace's lock; ends when the block does and nothing is left to do.
+    """
+    with hold_workspace(settings.workspace.resolve()):
+        listener = _listen("127.0.0.1", 0)
+        with running(settings) as plane, listener:
+            server = _server(plane.app)
+            ready = threading.Event()
+            thread = threading.Thread(
+                target=server.run_until_stopped, args=(listener, ready.set), daemon=True
+            )
+            thread.start()
+            ready.wait()
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            plane.platform.changes.wait_until(plane.loop.is_idle, timeout_s=3600)
+            server.should_exit = True
+            thread.join()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn on a socket that is open already, telling when it answers."""
+
+    def run_until_stopped(self, listener: socket.socket, started: Callable[[], None]) -> None:
+        self._started = started
+        self.run(sockets=[listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._started()
+
+
+def _server(app: FastAPI) -> _Server:
+    return _Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Conflict(
+            f"Port {port} on {host} cannot be used: {error.strerror}.",
+            next_step="Choose another with --port (0 takes a free one).",
+        ) from error
+    return listener
+
+
+def _set_up_workspace(stores: Stores, owner: str) -> None:
+    with stores.db.transaction() as tx:
+        ensure_owner(tx, stores.facts, stores.clock, owner)
+        if not list_environments(tx):
+            apply_policies(tx, stores.facts, DEFAULT_POLICIES, by=owner)
+
+
+def _declarations_of(stores: Stores) -> Callable[..., object]:
+    def load() -> object:
+        with stores.db.read() as connection:
+            return load_declarations(connection)
+
+    return load
+
+
+def _data_plane_url_of(root: Path) -> Callable[[], str | None]:
+    def url() -> str | None:
+        found = find_data_plane(root)
+        return found.url if found else None
+
+    return url
