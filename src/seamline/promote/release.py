@@ -128,7 +128,7 @@ def record_release(
             )
         )
         stores.facts.append(tx, ReleaseCreated(digest, alias), by=by, caused_by=caused_by)
-    return StoredRelease(digest, alias, release, by, created_at)
+    return StoredRelease(digest, alias, parse_release(release.document()), by, created_at)
 
 
 def find_release(connection: Connection, reference: str) -> StoredRelease:

@@ -81,12 +81,8 @@ class FactLog:
 
 
 def _chain(tx: Connection, row: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    head = tx.execute(
-        select(CHAIN_HEAD.c.chain_seq, CHAIN_HEAD.c.hash).with_for_update()
-    ).one_or_none()
-    if head is None:
-        tx.execute(insert(CHAIN_HEAD).values(id=1, chain_seq=0, hash=GENESIS))
-    chain_seq, previous = (head.chain_seq, head.hash) if head else (0, GENESIS)
+    head = tx.execute(select(CHAIN_HEAD.c.chain_seq, CHAIN_HEAD.c.hash).with_for_update()).one()
+    chain_seq, previous = head.chain_seq, head.hash
     link = _link_hash(row, body, previous)
     tx.execute(update(CHAIN_HEAD).values(chain_seq=chain_seq + 1, hash=link))
     return {"chain_seq": chain_seq + 1, "previous_hash": previous, "hash": link}
@@ -133,8 +129,8 @@ def verify_chain(connection: Connection) -> ChainReport:
         if not fits:
             return ChainReport(expected_seq - 1, previous, row["id"])
         previous = row["hash"]
-    head = connection.execute(select(CHAIN_HEAD.c.hash, CHAIN_HEAD.c.chain_seq)).one_or_none()
-    if head is not None and (head.hash != previous or head.chain_seq != expected_seq):
+    head = connection.execute(select(CHAIN_HEAD.c.hash, CHAIN_HEAD.c.chain_seq)).one()
+    if (head.hash, head.chain_seq) != (previous, expected_seq):
         return ChainReport(expected_seq, previous, f"chain head {head.chain_seq}")
     return ChainReport(expected_seq, previous, None)
 

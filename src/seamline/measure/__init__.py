@@ -1,0 +1,1 @@
+"""Pure numerics on arrays: profiles, contracts, drift, metrics, intervals, checks."""

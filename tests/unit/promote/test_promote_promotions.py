@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from seamline.domain.clock import ManualClock
+from seamline.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused
+from seamline.domain.states import PromotionPhase, Role, Verdict
+from seamline.promote.environments import (
+    apply_policies,
+    check_runs_here,
+    find_environment,
+    live_release,
+)
+from seamline.promote.policy import DEFAULT_POLICIES, EnvironmentPolicy, check_policies
+from seamline.promote.promotions import (
+    GateResult,
+    Promotion,
+    advance,
+    approvals_of,
+    approve,
+    find_promotion,
+    finish,
+    point_environment,
+    record_gate,
+    reject,
+    request_promotion,
+)
+from seamline.promote.release import Pin, Release, record_release
+from seamline.store.stores import Stores
+from seamline.trust.roles import Principal
+
+WHEEL, IR = "sha256:" + "a1" * 32, "sha256:" + "b2" * 32
+RELEASE = Release(packages=(Pin("m", "1", WHEEL),), pipelines=(Pin("p", "1", IR),))
+BEA = Principal("bea", frozenset({Role.APPROVER}))
+FAST = tuple(replace(policy, soak_s=0.0) for policy in DEFAULT_POLICIES)
+
+
+@pytest.fixture
+def release(stores: Stores) -> str:
+    with stores.db.transaction() as tx:
+        apply_policies(tx, stores.facts, FAST, by="root")
+    return record_release(stores, RELEASE, "r1", by="ada").digest
+
+
+def _pass_gates(stores: Stores, promotion_id: str) -> None:
+    with stores.db.read() as connection:
+        environment = find_promotion(connection, promotion_id).environment
+        gates = find_environment(connection, environment).policy.gates
+    for gate in gates:
+        record_gate(stores, promotion_id, GateResult(gate, Verdict.PASS, "", {}), by="seamline")
+
+
+def _to(stores: Stores, environment: str) -> Promotion:
+    """Request and pass the gates; ends waiting for approval, or applying."""
+    promotion = request_promotion(stores, "r1", environment, by="ada")
+    advance(stores, promotion.id)
+    _pass_gates(stores, promotion.id)
+    return advance(stores, promotion.id)
+
+
+def _go_live(stores: Stores, environment: str) -> None:
+    promotion = _to(stores, environment)
+    if promotion.phase is PromotionPhase.AWAITING_APPROVAL:
+        approve(stores, promotion.id, BEA, {})
+        promotion = advance(stores, promotion.id)
+    point_environment(stores, promotion, caused_by=None)
+    finish(stores, promotion.id, PromotionPhase.LIVE, "", caused_by=None)
+
+
+def test_the_whole_way(stores: Stores, release: str) -> None:
+    for environment in ("development", "staging", "production"):
+        _go_live(stores, environment)
+        with stores.db.read() as connection:
+            found = live_release(connection, environment)
+            assert found is not None
+            assert found.digest == release
+            check_runs_here(connection, environment, "It", [WHEEL, IR])
+            with pytest.raises(Refused, match="does not hold it"):
+                check_runs_here(connection, environment, "It", ["sha256:" + "cc" * 32])
+
+
+def test_out_of_order_is_refused(stores: Stores, release: str) -> None:
+    with pytest.raises(Refused, match="not live in staging"):
+        request_promotion(stores, "r1", "production", by="ada")
+    with pytest.raises(InvalidInput):
+        request_promotion(stores, "r1", "dataops", by="ada")
+    with pytest.raises(NotFound, match="Did you mean staging"):
+        request_promotion(stores, "r1", "stagin", by="ada")
+
+
+def test_nothing_runs_where_nothing_is_live(stores: Stores, release: str) -> None:
+    with stores.db.read() as connection:
+        with pytest.raises(Refused, match="no release is live"):
+            check_runs_here(connection, "production", "It", [IR])
+        check_runs_here(connection, "dataops", "It", ["sha256:" + "cc" * 32])
+
+
+def test_approvals(stores: Stores, release: str) -> None:
+    _go_live(stores, "development")
+    promotion = _to(stores, "staging")
+    assert promotion.phase is PromotionPhase.AWAITING_APPROVAL
+    with pytest.raises(Forbidden, match="approver"):
+        approve(stores, promotion.id, Principal("cid", frozenset({Role.DEVELOPER})), {})
+    with pytest.raises(InvalidInput, match="reason"):
+        reject(stores, promotion.id, BEA, "  ")
+    approve(stores, promotion.id, BEA, {})
+    with pytest.raises(Conflict, match="already"):
+        approve(stores, promotion.id, BEA, {})
+    assert advance(stores, promotion.id).phase is PromotionPhase.APPLYING
+    with pytest.raises(Conflict, match="only while it awaits approval"):
+        approve(stores, promotion.id, Principal("eve", frozenset({Role.ADMIN})), {})
+
+
+def test_a_changed_policy_dismisses_the_approval(stores: Stores, release: str) -> None:
+    _go_live(stores, "development")
+    promotion = _to(stores, "staging")
+    approve(stores, promotion.id, BEA, {})
+    stricter = tuple(replace(one, soak_s=one.soak_s + 60) for one in FAST)
+    with stores.db.transaction() as tx:
+        apply_policies(tx, stores.facts, stricter, by="root")
+    assert advance(stores, promotion.id).phase is PromotionPhase.CHECKING
+    with stores.db.read() as connection:
+        assert approvals_of(connection, promotion.id) == ()
+
+
+def test_soak_holds_it_back_and_time_lets_it_go(
+    stores: Stores, release: str, clock: ManualClock
+) -> None:
+    _go_live(stores, "development")
+    _go_live(stores, "staging")
+    soaked = tuple(replace(one, soak_s=3600) if one.name == "production" else one for one in FAST)
+    with stores.db.transaction() as tx:
+        apply_policies(tx, stores.facts, soaked, by="root")
+    promotion = _to(stores, "production")
+    approve(stores, promotion.id, BEA, {})
+    assert advance(stores, promotion.id).phase is PromotionPhase.AWAITING_APPROVAL
+    clock.advance(3601)
+    assert advance(stores, promotion.id).phase is PromotionPhase.APPLYING
+
+
+def test_a_rejection_ends_it(stores: Stores, release: str) -> None:
+    _go_live(stores, "development")
+    promotion = _to(stores, "staging")
+    assert reject(stores, promotion.id, BEA, "wrong month").phase is PromotionPhase.REJECTED
+
+
+def test_a_newer_request_supersedes(stores: Stores, release: str) -> None:
+    first = request_promotion(stores, "r1", "development", by="ada")
+    with pytest.raises(Conflict, match="already"):
+        request_promotion(stores, "r1", "development", by="ada")
+    record_release(stores, Release(packages=RELEASE.packages), "r2", by="ada")
+    request_promotion(stores, "r2", "development", by="ada")
+    with stores.db.read() as connection:
+        assert find_promotion(connection, first.id).phase is PromotionPhase.SUPERSEDED
+
+
+def test_policies_with_a_cycle_or_an_unknown_gate() -> None:
+    with pytest.raises(InvalidInput, match="leads back"):
+        check_policies((EnvironmentPolicy("a", "b"), EnvironmentPolicy("b", "a")))
+    with pytest.raises(InvalidInput, match="Did you mean digests"):
+        check_policies((EnvironmentPolicy("a", gates=("digest",)),))
+    with pytest.raises(InvalidInput, match="is no environment"):
+        check_policies((EnvironmentPolicy("a", "z"),))

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from seamline.domain.clock import ManualClock
+from seamline.domain.facts import PolicyApplied, ReleaseCreated
+from seamline.store.outbox import LEASE_S, claim_next, finish, has_due, postpone
+from seamline.store.stores import Stores
+
+
+def _release(stores: Stores, name: str) -> None:
+    with stores.db.transaction() as tx:
+        stores.facts.append(tx, PolicyApplied("staging", "sha256:1", None), by="ada")
+        stores.facts.append(tx, ReleaseCreated(f"sha256:{name}", name), by="ada")
+
+
+def test_entries_come_in_fact_order_and_only_reacting_kinds(
+    stores: Stores, clock: ManualClock
+) -> None:
+    for name in ("a", "b"):
+        _release(stores, name)
+    first = claim_next(stores.db, clock)
+    second = claim_next(stores.db, clock)
+    assert first is not None
+    assert second is not None
+    assert [first.fact.body["alias"], second.fact.body["alias"]] == ["a", "b"]
+    assert claim_next(stores.db, clock) is None
+
+
+def test_a_lost_lease_is_claimed_again(stores: Stores, clock: ManualClock) -> None:
+    _release(stores, "a")
+    assert claim_next(stores.db, clock) is not None
+    assert not has_due(stores.db, clock)
+    clock.advance(LEASE_S + 1)
+    again = claim_next(stores.db, clock)
+    assert again is not None
+    assert again.attempts == 2
+    finish(stores.db, again.fact.id)
+    clock.advance(LEASE_S + 1)
+    assert claim_next(stores.db, clock) is None
+
+
+def test_a_failed_effect_waits_longer_each_time(stores: Stores, clock: ManualClock) -> None:
+    _release(stores, "a")
+    for attempt, wait_s in ((1, 1), (2, 2), (3, 4)):
+        entry = claim_next(stores.db, clock)
+        assert entry is not None
+        assert entry.attempts == attempt
+        postpone(stores.db, clock, entry, "the disk is full")
+        clock.advance(wait_s - 0.5)
+        assert claim_next(stores.db, clock) is None
+        clock.advance(0.5)
