@@ -53,19 +53,14 @@ class EvaluationDeclaration:
 @dataclass(frozen=True)
 class ModelDeclaration:
     name: str
-    #: "pipeline.output": which run output becomes this model.
-    source: str
+    pipeline: str
+    #: "task.output" of that pipeline's runs: the model, and rows as it takes them.
+    output: str
     samples: str
+    #: "task.output" with the training rows (features, and `ds`): what served rows are held against.
+    profile: str | None = None
     version: str = "1.0.{n}"
     evaluation: EvaluationDeclaration | None = None
-
-    @property
-    def pipeline(self) -> str:
-        return self.source.partition(".")[0]
-
-    @property
-    def output(self) -> str:
-        return self.source.partition(".")[2]
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,11 @@ def _check_values(declarations: Declarations, source: Source) -> None:
     for name, trigger in declarations.triggers.items():
         _pointing(source, f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
     for name, model in declarations.models.items():
-        if not model.output:
-            where = f"models.{name}.source"
-            raise source.error(where, f"{where} has to be 'pipeline.output'.")
+        for key in ("output", "samples", "profile"):
+            named = getattr(model, key)
+            if named is not None and "." not in named:
+                where = f"models.{name}.{key}"
+                raise source.error(where, f"{where} has to be 'task.output', not {named!r}.")
         if model.evaluation is not None:
             for key in ("checks", "against_incumbent"):
                 for check in getattr(model.evaluation, key):

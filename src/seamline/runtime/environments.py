@@ -1,0 +1,218 @@
+"""Requirement set → a Python environment in a content-named folder.
+
+    root/<64 hex>/            a finished virtual environment, named by its requirement set's digest
+    root/<64 hex>.lock        held while it is made
+    root/.making-<64 hex>-*   one in the making; what a killed process left is removed by the next
+
+An environment is made under a temporary name and appears under its own by one rename, so a
+half-made one is never used. Files are hard links into uv's cache: a second environment with the
+same packages costs a fraction of a second and almost no space. `--relocatable` keeps the entry
+points of `bin/` right after the rename.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import uv
+
+from seamline.domain.errors import InvalidInput, MachineryError, SeamlineError, Unavailable
+from seamline.runtime.indexes import hide_addresses, is_network_trouble, read_index_settings
+from seamline.runtime.requirements import (
+    InstalledPython,
+    RequirementSet,
+    ask_interpreter,
+    minor_version,
+)
+
+Progress = Callable[[str], None]
+
+_RECORD = "seamline-environment.json"
+_KEPT_LINES = 20
+
+
+@dataclass(frozen=True)
+class PythonEnvironment:
+    python: Path
+    #: The requirement set's digest.
+    digest: str
+    #: Exact `name==version` of what is installed, sorted.
+    lock: tuple[str, ...]
+    is_host: bool
+
+
+class EnvironmentCache:
+    """Environments under one folder, safe between threads and between processes."""
+
+    def __init__(self, root: Path, host_python: Path) -> None:
+        self._root = root
+        self._host_python = host_python
+        self._host: InstalledPython | None = None
+        self._known: dict[str, PythonEnvironment] = {}
+        self._lock = Lock()
+
+    def ensure(
+        self,
+        reqs: RequirementSet,
+        *,
+        index_url: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> PythonEnvironment:
+        """The environment for a requirement set, made now when there is none.
+
+        No installer runs when the interpreter that runs Seamline already satisfies the set.
+        Raises InvalidInput when the requirements cannot be installed, Unavailable when the
+        package index cannot be reached.
+        """
+        known = self._known.get(reqs.digest)
+        if known is not None and known.python.exists():
+            return known
+        environment = self._host_environment(reqs) or self._made(reqs, index_url, on_progress)
+        self._known[reqs.digest] = environment
+        return environment
+
+    def _host_environment(self, reqs: RequirementSet) -> PythonEnvironment | None:
+        with self._lock:
+            if self._host is None:
+                self._host = ask_interpreter(self._host_python)
+            host = self._host
+        if minor_version(host.version) != minor_version(reqs.python):
+            return None
+        if not reqs.is_satisfied_by(host.distributions):
+            return None
+        return PythonEnvironment(self._host_python, reqs.digest, host.lock, is_host=True)
+
+    def _made(
+        self, reqs: RequirementSet, index_url: str | None, on_progress: Progress | None
+    ) -> PythonEnvironment:
+        name = reqs.digest.removeprefix("sha256:")
+        folder = self._root / name
+        self._root.mkdir(parents=True, exist_ok=True)
+        with _held(self._root / f"{name}.lock"):
+            lock = _read_lock(folder)
+            if lock is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                for left in self._root.glob(f".making-{name}-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                making = Path(tempfile.mkdtemp(prefix=f".making-{name}-", dir=self._root))
+                try:
+                    lock = _make(making, reqs, self._base_python(reqs), index_url, on_progress)
+                    making.rename(folder)
+                finally:
+                    shutil.rmtree(making, ignore_errors=True)
+        return PythonEnvironment(folder / "bin" / "python", reqs.digest, lock, is_host=False)
+
+    def _base_python(self, reqs: RequirementSet) -> str:
+        if self._host is not None and minor_version(self._host.version) == reqs.python:
+            return str(self._host_python)
+        return reqs.python
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """An exclusive lock on a file; the kernel lets go of it when its holder dies."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_lock(folder: Path) -> tuple[str, ...] | None:
+    """What a finished environment holds; None when there is none, or its interpreter is gone."""
+    try:
+        record = json.loads((folder / _RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return tuple(record["lock"]) if (folder / "bin" / "python").exists() else None
+
+
+def _make(
+    folder: Path,
+    reqs: RequirementSet,
+    base_python: str,
+    index_url: str | None,
+    on_progress: Progress | None,
+) -> tuple[str, ...]:
+    """Fills `folder` with a virtual environment and its record."""
+    installer = _Installer(folder, reqs, read_index_settings(index_url, os.environ), on_progress)
+    make = ("venv", "--relocatable", "--allow-existing", "--no-project", "--no-python-downloads")
+    installer.run(*make, "--python", base_python, str(folder))
+    python = folder / "bin" / "python"
+    install = ("pip", "install", "--link-mode", "hardlink", "--python", str(python))
+    if reqs.requirements:
+        installer.run(*install, "--", *reqs.requirements)
+    if reqs.bare:
+        installer.run(*install, "--no-deps", "--", *reqs.bare)
+    lock = ask_interpreter(python).lock
+    record = {
+        "requirements": reqs.requirements,
+        "bare": reqs.bare,
+        "python": reqs.python,
+        "lock": lock,
+    }
+    (folder / _RECORD).write_text(json.dumps(record, indent=1), "utf-8")
+    return lock
+
+
+class _Installer:
+    """Runs uv, hands its lines on, and turns its failures into errors."""
+
+    def __init__(
+        self,
+        folder: Path,
+        reqs: RequirementSet,
+        settings: dict[str, str],
+        on_progress: Progress | None,
+    ) -> None:
+        self._folder = folder
+        self._reqs = reqs
+        self._settings = settings
+        self._on_progress = on_progress
+        inherited = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+        self._env = {**inherited, "NO_COLOR": "1", **settings}
+
+    def run(self, *arguments: str) -> None:
+        last: deque[str] = deque(maxlen=_KEPT_LINES)
+        try:
+            binary = uv.find_uv_bin()
+            # In its own folder: the project file of wherever we were started is nobody's business.
+            started = subprocess.Popen(
+                [binary, *arguments], cwd=self._folder, env=self._env, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        except OSError as error:
+            raise MachineryError(
+                f"uv does not start: {error}.", next_step="Reinstall the uv package."
+            ) from error
+        with started:
+            for raw in started.stdout or ():
+                line = hide_addresses(raw.rstrip(), self._settings)
+                last.append(line)
+                if self._on_progress is not None and line:
+                    self._on_progress(line)
+        if started.returncode != 0:
+            raise self._refusal(tuple(last))
+
+    def _refusal(self, lines: Sequence[str]) -> SeamlineError:
+        shown = ", ".join(self._reqs.requirements + self._reqs.bare) or "an empty environment"
+        said = "\n".join(lines).strip()
+        if is_network_trouble(tuple(lines)):
+            return Unavailable(
+                f"The package index did not answer while installing {shown}:\n{said}\n",
+                next_step="Check the network and pip's configuration, then run again.",
+            )
+        return InvalidInput(
+            f"Python {self._reqs.python} with {shown} cannot be installed:\n{said}\n",
+            next_step="Correct packages_to_install of the component, or the Python version.",
+            requirements=list(self._reqs.requirements),
+        )
