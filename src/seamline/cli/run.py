@@ -57,7 +57,7 @@ def _wait(client: Client, run_id: str) -> tuple[Any, str]:
         found = client.get(f"/runs/{run_id}", wait_s=20)
     if found["state"] in {"failed", "canceled"}:
         raise Refused(
-            f"Run {run_id} {found['state']}: {found['why']}",
+            f"Run {run_id} {found['state']}: {found['sentence']}",
             next_step=f"See its logs: seamline run logs {run_id} TASK.",
         )
     return found, _text(found)
@@ -103,7 +103,7 @@ def cancel(client: Client, run_id: str) -> tuple[Any, str]:
 
 
 def _text(found: dict[str, Any]) -> str:
-    head = record(found, ["id", "pipeline", "environment", "state", "requested_by", "why"])
+    head = record(found, ["id", "pipeline", "environment", "state", "requested_by", "sentence"])
     rows = [{**one, "error": (one.get("error") or {}).get("message")} for one in found["tasks"]]
-    tasks = table(rows, ["name", "state", "attempt", "duration_s", "error"], "")
+    tasks = table(rows, ["name", "state", "attempt", "wall_s", "error"], "")
     return f"{head}\narguments  {json.dumps(found['arguments'])}\n\n{tasks}"

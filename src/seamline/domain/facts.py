@@ -158,6 +158,17 @@ class PipelineTagMoved(Fact):
 
 
 @dataclass(frozen=True)
+class PipelineVersionDeleted(Fact):
+    """The version left its repository; its bytes stay, since releases name them by digest."""
+
+    kind: ClassVar[str] = "pipeline.version_deleted"
+    room: ClassVar[str] = "register"
+    package: str
+    digest: str
+    repository: str
+
+
+@dataclass(frozen=True)
 class PackagePublished(Fact):
     """A wheel entered a package index (built by us or uploaded)."""
 
@@ -179,6 +190,17 @@ class ModelVersionRegistered(Fact):
     payload_digest: str
     run_id: str
     dataset_versions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelRefused(Fact):
+    """A run's output was declared as a model and cannot be packaged."""
+
+    kind: ClassVar[str] = "model.refused"
+    room: ClassVar[str] = "register"
+    model: str
+    run_id: str
+    reason: str
 
 
 # evaluate ---------------------------------------------------------------------------------------

@@ -64,7 +64,10 @@ def read_declared(
             values[name] = _convert(hints[name], table[name], f"{where}.{name}", source)
         elif _is_required(fields[name]):
             raise source.error(where, f"{where} lacks the key {name!r}.", f"Add {name} = ….")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InvalidInput as error:
+        raise source.error(where, error.message, error.next_step) from error
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

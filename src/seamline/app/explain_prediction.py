@@ -1,0 +1,83 @@
+"""The chain behind one prediction: from the answer back to the data and the commit (law 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seamline.app.platform import Platform
+from seamline.domain.digests import short
+from seamline.domain.facts import ApprovalGiven, EnvironmentChanged
+from seamline.evaluate.evaluations import list_evaluations
+from seamline.promote.release import find_release
+from seamline.register.models import ModelVersion, find_model_version
+from seamline.serve.log_tables import find_prediction
+from seamline.store.facts import read_facts
+from seamline.train.runs import show_run
+
+
+def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]:
+    row = find_prediction(platform.stores, prediction_id)
+    version = find_model_version(platform.stores, str(row["model"]), str(row["model_version"]))
+    chain = [
+        _link(
+            "prediction",
+            f"{prediction_id} by {row['endpoint']} in {row['environment']} at {row['at']}: "
+            f"{row['outputs']}",
+        ),
+        _link(
+            "model",
+            f"{version.model} {version.version}, wheel {short(str(row['model_digest']))}",
+        ),
+        *_release_links(platform, str(row["release"]), str(row["environment"])),
+        *_evaluation_links(platform, version),
+        *_training_links(platform, version),
+    ]
+    return {"prediction": {**row, "at": str(row["at"]), "ds": str(row["ds"])}, "chain": chain}
+
+
+def _release_links(platform: Platform, digest: str, environment: str) -> list[dict[str, str]]:
+    with platform.stores.db.read() as connection:
+        release = find_release(connection, digest)
+        changed = [
+            fact
+            for fact in read_facts(connection, kinds=[EnvironmentChanged.kind], subject=environment)
+            if fact.body["release"] == digest
+        ]
+        promotion = changed[-1].body["promotion_id"] if changed else ""
+        approvals = read_facts(connection, kinds=[ApprovalGiven.kind], subject=promotion)
+    links = [
+        _link("release", f"{release.alias} {short(digest)}, made by {release.created_by}"),
+        *(
+            _link("approval", f"{one.by} at {one.at} for {environment} (promotion {promotion})")
+            for one in approvals
+        ),
+    ]
+    return links if approvals else [*links, _link("approval", f"{environment} asks for none")]
+
+
+def _evaluation_links(platform: Platform, version: ModelVersion) -> list[dict[str, str]]:
+    return [
+        _link("evaluation", f"{one.id} on {one.data}: {one.verdict} (evidence {short(one.digest)})")
+        for one in list_evaluations(platform.stores, version.model, version.version)[:3]
+    ]
+
+
+def _training_links(platform: Platform, version: ModelVersion) -> list[dict[str, str]]:
+    run = show_run(platform.stores, version.run_id)
+    lineage = version.document["lineage"]
+    return [
+        _link("run", f"{run['id']} of {run['pipeline']}, requested by {run['requested_by']}"),
+        *(
+            _link("dataset", f"{one['name']}@{one['version']} {short(one['digest'])}")
+            for one in lineage["dataset_versions"]
+        ),
+        _link(
+            "commit",
+            f"pipeline {short(lineage['pipeline_digest'])}"
+            + (f", commit {lineage['commit']}" if lineage["commit"] else ""),
+        ),
+    ]
+
+
+def _link(step: str, sentence: str) -> dict[str, str]:
+    return {"step": step, "sentence": sentence}
