@@ -528,7 +528,7 @@ class Demo:
         named = [
             one
             for one in drift["measurements"]
-            if one["verdict"] == "fail" and one["kind"] == "drift"
+            if one["verdict"] == "fail" and one["kind"] in ("drift", "output")
         ]
         for one in named:
             self.say(f"late-arrival {one['subject']}: {one['sentence'][:150]}")

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from seamline import __version__
 from seamline.app.data_plane import find_data_plane, start_or_adopt, stop_data_plane
+from seamline.app.declarations import Declarations
 from seamline.app.loop import Loop
 from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
@@ -86,7 +87,6 @@ def running(settings: Settings) -> Iterator[ControlPlane]:
         stack.callback(platform.runner.close)
         stack.callback(platform.engine.close)
         platform.engine.start()
-        platform.engine.recover()
         stack.callback(plane.loop.stop)
         plane.loop.start()
         yield plane
@@ -173,8 +173,8 @@ def _set_up_workspace(stores: Stores, owner: str) -> None:
             apply_policies(tx, stores.facts, DEFAULT_POLICIES, by=owner)
 
 
-def _declarations_of(stores: Stores) -> Callable[..., object]:
-    def load() -> object:
+def _declarations_of(stores: Stores) -> Callable[[], Declarations]:
+    def load() -> Declarations:
         with stores.db.read() as connection:
             return load_declarations(connection)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
-from seamline.domain.clock import iso
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import find_environment
@@ -18,15 +17,8 @@ from seamline.promote.release import Pin, StoredRelease, find_release
 from seamline.register.models import ModelVersion, find_model_version
 from seamline.register.packages import admit
 from seamline.runtime.requirements import RequirementSet
-from seamline.serve.deployments import next_snapshot_version, record_snapshot
-from seamline.serve.snapshot import (
-    Column,
-    EndpointSpec,
-    ServingSnapshot,
-    Signature,
-    snapshot_path,
-    write_snapshot,
-)
+from seamline.serve.deployments import publish_snapshot
+from seamline.serve.snapshot import Column, EndpointSpec, Signature
 from seamline.store.facts import RecordedFact
 
 PLANE_TIMEOUT_S = 60.0
@@ -44,7 +36,8 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
     try:
         for pin in release.release.packages:
             stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
-            admit(stores, name, pin.name, pin.version)
+            with stores.db.transaction() as tx:
+                admit(tx, stores.clock, name, pin.name, pin.version, by=fact.by)
         version = write_environment_snapshot(platform, name, release, caused_by=fact.id)
         await_data_plane(platform, name, version)
     except SeamlineError as error:
@@ -57,25 +50,21 @@ def write_environment_snapshot(
     platform: Platform, environment: str, release: StoredRelease, *, caused_by: str | None
 ) -> int:
     """The new snapshot's version. Packages are verified while it is made (law 2)."""
-    stores = platform.stores
-    version = next_snapshot_version(stores, environment)
     pins = {pin.name: pin for pin in release.release.packages}
     endpoints = tuple(
         _endpoint(platform, deployment, pins[deployment.model])
         for deployment in platform.declarations().deployments.values()
         if deployment.model in pins
     )
-    snapshot = ServingSnapshot(
-        environment=environment,
-        version=version,
-        release=release.digest,
-        release_alias=release.alias,
-        written_at=iso(stores.clock.now()),
-        endpoints=endpoints,
+    return publish_snapshot(
+        platform.stores,
+        platform.key,
+        environment,
+        release.digest,
+        release.alias,
+        endpoints,
+        caused_by=caused_by,
     )
-    write_snapshot(snapshot_path(stores.root, environment), snapshot, platform.key)
-    record_snapshot(stores, snapshot, caused_by=caused_by)
-    return version
 
 
 def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -> EndpointSpec:

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from seamline.app.platform import Platform
 from seamline.promote.environments import list_environments
 from seamline.store.schema import FACTS, OUTBOX
-from seamline.train.runs import count_runs
+from seamline.train.counts import count_runs
 
 Figures = dict[str, tuple[str, dict[str, float]]]
 

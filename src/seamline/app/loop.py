@@ -9,9 +9,12 @@ from seamline.app.advance_promotion import advance_waiting
 from seamline.app.platform import Platform
 from seamline.app.reactions import react
 from seamline.domain.errors import SeamlineError
+from seamline.domain.states import RunState
 from seamline.store.outbox import claim_next, finish, has_due, postpone
+from seamline.train.runs import list_runs
 
 TICK_S = 1.0
+_GOING = (RunState.PENDING, RunState.RUNNING)
 _LOG = logging.getLogger("seamline.loop")
 
 
@@ -36,9 +39,10 @@ class Loop:
 
     def is_idle(self) -> bool:
         """Nothing is due, nothing is being done, and no run is going."""
-        if self._busy.locked() or self._platform.engine.is_busy():
+        stores = self._platform.stores
+        if self._busy.locked() or has_due(stores.db, stores.clock):
             return False
-        return not has_due(self._platform.stores.db, self._platform.stores.clock)
+        return not any(list_runs(stores, state=state, limit=1) for state in _GOING)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from seamline.app.platform import Platform
+from seamline.app.references import split_reference
+from seamline.app.submit_run import find_pipeline_by_reference
 from seamline.domain.errors import InvalidInput
 from seamline.promote.release import Pin, Release, StoredRelease, record_release
 from seamline.register.models import ModelVersion, find_model_version
-from seamline.register.pipelines import find_pipeline
 from seamline.store.canonical import canonical_json
 
 
@@ -39,23 +40,9 @@ def make_release(
     return record_release(stores, release, alias, by=by, caused_by=caused_by)
 
 
-def split_reference(reference: str) -> tuple[str, str | None]:
-    """
-    >>> split_reference("air-time@1.0.1"), split_reference("air-time")
-    (('air-time', '1.0.1'), ('air-time', None))
-    """
-    name, _, version = reference.partition("@")
-    return name, version or None
-
-
 def _pipeline_pin(platform: Platform, reference: str) -> Pin:
-    name, tag = split_reference(reference)
-    if tag is None:
-        raise InvalidInput(
-            f"{reference!r} names no tag.", next_step=f"Write {reference}@1.0.0, for one."
-        )
-    found = find_pipeline(platform.stores, name, tag)
-    return Pin(found.package, tag, found.digest)
+    found = find_pipeline_by_reference(platform, reference)
+    return Pin(found.package, reference.partition("@")[2], found.digest)
 
 
 def _document_pin(platform: Platform, version: ModelVersion, part: str) -> Pin:

@@ -34,7 +34,8 @@ from seamline.runtime.tasks import TaskKind, TaskSpec
 from seamline.store.canonical import canonical_json
 from seamline.store.facts import RecordedFact
 from seamline.train.artifacts import Artifact
-from seamline.train.runs import find_artifact, show_run, task_requirements
+from seamline.train.requirements import task_requirements
+from seamline.train.runs import find_artifact, show_run
 
 DAY = "ds"
 
@@ -70,7 +71,7 @@ def package_model(platform: Platform, declaration: ModelDeclaration, fact: Recor
         if any(one["name"] == task for one in run["tasks"]) and run["state"] != "succeeded":
             return  # the run failed before it made a model
         raise
-    described = _describe(platform, declaration, run_id, model)
+    described = _describe(platform, declaration, run, model)
     document = _document(platform, declaration, run, model, described)
     wheel = build_model_wheel(
         ModelWheelSpec(
@@ -83,13 +84,13 @@ def package_model(platform: Platform, declaration: ModelDeclaration, fact: Recor
 
 
 def _describe(
-    platform: Platform, declaration: ModelDeclaration, run_id: str, model: Artifact
+    platform: Platform, declaration: ModelDeclaration, run: dict[str, Any], model: Artifact
 ) -> dict[str, Any]:
     """Runs the packaging script where the model's libraries are; the control plane does not."""
-    stores = platform.stores
+    stores, run_id = platform.stores, run["id"]
     task, _, _ = declaration.output.partition(".")
     samples = find_artifact(stores, run_id, *declaration.samples.split(".", 1))
-    requirements = task_requirements(stores, run_id, task)
+    requirements = task_requirements(stores, run["pipeline_digest"], task)
     script, payload = packaging_task(
         stores.blobs.verified_path(model.digest, f"model of run {run_id}").resolve(),
         stores.blobs.verified_path(samples.digest, f"samples of run {run_id}").resolve(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from seamline.app.make_release import split_reference
+from seamline.app.references import split_reference
 from seamline.data.materialize import materialize
 from seamline.data.versions import find_version
 from seamline.domain.errors import InvalidInput, Refused

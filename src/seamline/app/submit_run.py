@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seamline.app.make_release import split_reference
 from seamline.app.platform import Platform
+from seamline.app.references import split_reference
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING, check_runs_here
-from seamline.register.pipelines import find_pipeline
+from seamline.register.pipelines import PipelineVersionRow, find_pipeline
 from seamline.train.runs import request_run
 
 
@@ -25,14 +25,8 @@ def submit_pipeline(
     run_id: str | None = None,
 ) -> str:
     """`reference`: NAME@TAG or NAME@sha256:…"""
-    name, tag = split_reference(reference)
-    if tag is None:
-        raise InvalidInput(
-            f"{reference!r} names no tag.", next_step=f"Write {reference}@1.0.0, for one."
-        )
-    ir = platform.stores.blobs.get(
-        find_pipeline(platform.stores, name, tag).digest, f"pipeline {name} {tag}"
-    )
+    found = find_pipeline_by_reference(platform, reference)
+    ir = platform.stores.blobs.get(found.digest, f"pipeline {reference}")
     return submit_ir(
         platform,
         ir,
@@ -68,3 +62,13 @@ def submit_ir(
     )
     platform.engine.wake()
     return run
+
+
+def find_pipeline_by_reference(platform: Platform, reference: str) -> PipelineVersionRow:
+    """NAME@TAG or NAME@sha256:…; InvalidInput without a tag."""
+    name, tag = split_reference(reference)
+    if tag is None:
+        raise InvalidInput(
+            f"{reference!r} names no tag.", next_step=f"Write {reference}@1.0.0, for one."
+        )
+    return find_pipeline(platform.stores, name, tag)

@@ -46,3 +46,11 @@ def show(client: Client, reference: str) -> tuple[Any, str]:
     head = record(found, ["dataset", "version", "digest", "rows", "source", "run_id", "at"])
     columns = table(found["columns"], ["name", "dtype", "missing", "min", "max", "mean"], "")
     return found, f"{head}\n\n{columns}"
+
+
+@command(data)
+@click.argument("reference")
+def verify(client: Client, reference: str) -> tuple[Any, str]:
+    """Recompute the digest of every file of a version."""
+    found = client.get(f"/datasets/{reference}/verify")
+    return found, f"{found['dataset']}@{found['version']}: {found['files']} files agree"

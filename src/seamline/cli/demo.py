@@ -72,7 +72,7 @@ def _empty(folder: Path) -> None:
 
 def _start(folder: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     """A server in a process group of its own, so that Ctrl-C reaches the demo first."""
-    command = [Path(sys.argv[0]).resolve(), "--workspace", folder, "up"]
+    command = [str(Path(sys.argv[0]).resolve()), "--workspace", str(folder), "up"]
     command += ["--port", "0", "--serve-port", "0", "--json"]
     environ = {name: value for name, value in os.environ.items() if name != "SEAMLINE_TOKEN"}
     server = subprocess.Popen(

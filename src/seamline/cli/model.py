@@ -33,3 +33,12 @@ def show(client: Client, name: str, version: str | None) -> tuple[Any, str]:
     names = ["model", "version", "wheel_digest", "payload_digest", "run_id", "registered_at"]
     document = json.dumps(found["document"], indent=2)
     return found, f"{record(found, names)}\n\n{document}"
+
+
+@command(model)
+@click.argument("name")
+@click.option("--version", help="Default: the newest.")
+def verify(client: Client, name: str, version: str | None) -> tuple[Any, str]:
+    """Recompute the digests of the wheel and its payload, and check the signed statement."""
+    found = client.get(f"/models/{name}/verify", version=version)
+    return found, f"{found['model']} {found['version']}: wheel, payload and statement agree"

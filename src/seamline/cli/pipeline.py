@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from seamline.cli.client import body_of
-from seamline.cli.command import Client, command, table
+from seamline.cli.command import Client, command, record, table
 
 
 @click.group()
@@ -33,3 +33,11 @@ def list_(client: Client) -> tuple[Any, str]:
     found = client.get("/pipelines")
     rows = [{**one, "tags": " ".join(one["tags"])} for one in found]
     return found, table(rows, ["package", "versions", "tags"], "No pipelines yet.")
+
+
+@command(pipeline)
+@click.argument("reference")
+def show(client: Client, reference: str) -> tuple[Any, str]:
+    """One pipeline, NAME@TAG: digest, and where the server keeps it."""
+    found = client.get(f"/pipelines/{reference}")
+    return found, record(found, ["package", "digest", "path"])

@@ -22,11 +22,11 @@ from seamline.runtime.server_file import ServerFile, read_server_file
 @click.option("--serve-port", type=int, help="Port of the data plane; 0 takes a free one.")
 @click.option("--database-url", help="Rows in PostgreSQL instead of SQLite.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once it is ready.")
-@click.pass_obj
-def up(settings: Any, as_json: bool, **given: Any) -> None:
+def up(as_json: bool, **given: Any) -> None:
     """Start the workspace's server and data plane; Ctrl-C stops both."""
     from seamline.server import serve
 
+    settings = click.get_current_context().find_root().obj
     changes = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(settings, **changes)
 

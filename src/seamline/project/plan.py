@@ -109,9 +109,11 @@ def _plan(connection: Connection, file: ProjectFile) -> Plan:
 
 def _section_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     changes = [Change("+", section, name, "") for name in new if name not in old]
-    for name in new:
-        if name in old and old[name] != new[name]:
-            changes.append(Change("~", section, name, _difference(old[name], new[name])))
+    changes += [
+        Change("~", section, name, _difference(old[name], new[name]))
+        for name in new
+        if name in old and old[name] != new[name]
+    ]
     return changes + [Change("-", section, name, "") for name in old if name not in new]
 
 

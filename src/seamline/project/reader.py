@@ -37,7 +37,7 @@ class Source:
                 table = header[1].replace('"', "").replace("'", "")
             key = re.match(r"""\s*["']?([\w.-]+)["']?\s*=""", line)
             name = table if header else f"{table}.{key[1]}".lstrip(".") if key else ""
-            if name == where:
+            if name == where or (header and name.startswith(f"{where}.")):
                 return number
             if header and ".".join(parts[: len(name.split("."))]) == name:
                 found = number

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from seamline.domain.digests import short
 from seamline.domain.errors import Refused, not_found
@@ -45,10 +45,15 @@ class Environment:
 def apply_policies(
     tx: Connection, facts: FactLog, policies: tuple[EnvironmentPolicy, ...], *, by: str
 ) -> list[str]:
-    """Insert or replace; the live pointers stay. Returns the names whose policy changed."""
+    """Exactly these environments; live pointers stay. Returns the names whose policy changed.
+
+    Raises Refused for an environment that goes while a release is live in it.
+    """
     check_policies(policies)
     changed = []
     before = {environment.name: environment for environment in list_environments(tx)}
+    for gone in set(before) - {policy.name for policy in policies}:
+        _remove(tx, before[gone])
     for position, policy in enumerate(policies):
         known = before.get(policy.name)
         if known is not None and (known.policy, known.position) == (policy, position):
@@ -68,6 +73,16 @@ def apply_policies(
         old = known.policy.digest if known else None
         facts.append(tx, PolicyApplied(policy.name, policy.digest, old), by=by)
     return changed
+
+
+def _remove(tx: Connection, environment: Environment) -> None:
+    if environment.release is not None:
+        raise Refused(
+            f"The environment {environment.name} cannot go: release "
+            f"{short(environment.release)} is live in it.",
+            next_step="Keep it in the file.",
+        )
+    tx.execute(delete(ENVIRONMENTS).where(ENVIRONMENTS.c.name == environment.name))
 
 
 def list_environments(connection: Connection) -> list[Environment]:

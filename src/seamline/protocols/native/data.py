@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 
 from seamline.app.ingest_delivery import ingest_delivery
-from seamline.data.versions import list_datasets, show_version
+from seamline.app.show_dataset import show_dataset, verify_dataset
+from seamline.data.versions import list_datasets
 from seamline.domain.clock import new_id
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.native.access import Ingester, PlatformOf, Reader
@@ -53,4 +54,9 @@ def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
 
 @ROUTER.get("/datasets/{reference}")
 def show(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
-    return show_version(platform.stores, reference)
+    return show_dataset(platform, reference)
+
+
+@ROUTER.get("/datasets/{reference}/verify")
+def verify(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
+    return verify_dataset(platform, reference)

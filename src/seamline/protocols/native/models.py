@@ -11,6 +11,7 @@ from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
 from seamline.app.show_model import list_models, show_model
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
+from seamline.register.models import find_model_version, verify_model_version
 
 ROUTER = APIRouter()
 
@@ -34,6 +35,15 @@ def show(
     platform: PlatformOf, who: Reader, name: str, version: str | None = None
 ) -> dict[str, Any]:
     return show_model(platform, name, version)
+
+
+@ROUTER.get("/models/{name}/verify")
+def verify(
+    platform: PlatformOf, who: Reader, name: str, version: str | None = None
+) -> dict[str, Any]:
+    found = find_model_version(platform.stores, name, version)
+    verify_model_version(platform.stores, name, found.version, platform.key.public)
+    return {"model": name, "version": found.version, "wheel_digest": found.wheel_digest}
 
 
 @ROUTER.post("/evaluations")

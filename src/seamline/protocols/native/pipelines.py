@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from seamline.app.submit_run import find_pipeline_by_reference
 from seamline.protocols.native.access import PlatformOf, Publisher, Reader
 from seamline.register.pipelines import (
     list_packages,
@@ -31,9 +32,16 @@ def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
     stores = platform.stores
     return [
         {
-            "package": one.name,
-            "versions": len(list_versions(stores, one.name)),
-            "tags": [tag.name for tag in list_tags(stores, one.name)],
+            "package": one.package,
+            "versions": len(list_versions(stores, one.package)),
+            "tags": [tag.tag for tag in list_tags(stores, one.package)],
         }
         for one in list_packages(stores)
     ]
+
+
+@ROUTER.get("/pipelines/{reference}")
+def show(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
+    found = find_pipeline_by_reference(platform, reference)
+    path = platform.stores.blobs.path_of(found.digest).resolve()
+    return {"package": found.package, "digest": found.digest, "path": str(path)}

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seamline.domain.errors import InvalidInput
+from seamline.domain.states import Role
+from seamline.project.file import read_project_file
+from seamline.promote.policy import Party
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "flights"
+HEAD = 'project = "p"\nteam = "t"\n'
+
+
+@pytest.mark.parametrize("team", ["platform", "punctuality", "operations", "orchestrator"])
+def test_the_examples_read(team: str) -> None:
+    text = (EXAMPLES / team / "seamline.toml").read_text()
+    assert read_project_file(text).team
+
+
+def test_values_are_typed() -> None:
+    file = read_project_file(
+        HEAD
+        + '[environments.dataops]\n[environments.production]\nafter = "dataops"\napprovals = 2\n'
+        'approver_roles = ["approver"]\napproval_excludes = ["trainer"]\nsoak = "24h"\n'
+        '[datasets.flights]\ndate = ["y", "m", "d"]\n'
+    )
+    production = file.declarations.environments["production"]
+    assert production.approvals == 2
+    assert production.approver_roles == (Role.APPROVER,)
+    assert production.approval_excludes == (Party.TRAINER,)
+    assert file.declarations.dataset("flights").date == ("y", "m", "d")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("[enviroments.a]\n", 3, "Did you mean environments?"),
+        ("[environments.a]\napprovels = 1\n", 4, "Did you mean approvals?"),
+        ('[environments.a]\n\napprovals = "one"\n', 5, "a whole number"),
+        ('[environments.a]\napprover_roles = ["aprover"]\n', 4, "Did you mean approver?"),
+        ('[environments.a]\nsoak = "1 day"\n', 4, "Write a number and s, m, h or d"),
+        ("[environments.A_B]\n", 3, "cannot be a name"),
+        ('[models.m]\npipeline = "p"\noutput = "train.model"\n', 3, "lacks the key 'samples'"),
+        (
+            '[models.m]\npipeline = "p"\noutput = "model"\nsamples = "a.b"\n',
+            5,
+            "has to be 'task.output'",
+        ),
+        (
+            '[monitors.m]\ndeployment = "d"\nchecks = ["auk >= 0.7"]\n',
+            5,
+            "Did you mean auc?",
+        ),
+        ('[monitors.m]\ndeployment = "d"\nwindow = "year"\n', 5, "day, week or month"),
+        ("[datasets.d]\nkeys = []\n", 3, "which day a row belongs to"),
+    ],
+)
+def test_errors_point_at_the_line(text: str, line: int, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_project_file(HEAD + text, "shop/seamline.toml")
+    assert str(caught.value).startswith(f"shop/seamline.toml:{line}: ")
+    assert words in str(caught.value)
+
+
+def test_not_toml_and_no_project() -> None:
+    with pytest.raises(InvalidInput, match=r"seamline\.toml"):
+        read_project_file("project = ")
+    with pytest.raises(InvalidInput, match="project is missing"):
+        read_project_file('team = "t"\n')

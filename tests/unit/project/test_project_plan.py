@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from seamline.domain.errors import InvalidInput, Refused
+from seamline.domain.facts import PolicyApplied, ProjectApplied
+from seamline.project.plan import apply_project, load_declarations, plan_project
+from seamline.promote.environments import apply_policies, list_environments
+from seamline.promote.policy import DEFAULT_POLICIES
+from seamline.store.facts import read_facts
+from seamline.store.stores import Stores
+
+PLATFORM = """
+project = "platform"
+team = "platform"
+[environments.dataops]
+[environments.production]
+after = "dataops"
+approvals = 1
+"""
+SHOP = """
+project = "shop"
+team = "shop"
+[datasets.sales]
+time = "at"
+"""
+
+
+def _apply(stores: Stores, text: str) -> list[str]:
+    plan = apply_project(stores, text, "seamline.toml", by="ada")
+    return [change.sentence() for change in plan.changes]
+
+
+def test_plan_says_and_apply_does(stores: Stores) -> None:
+    assert plan_project(stores, SHOP, "f").to_json()["changes"][0]["sign"] == "+"
+    with stores.db.read() as connection:
+        assert load_declarations(connection).datasets == {}
+    assert _apply(stores, SHOP) == ["+ datasets.sales"]
+    assert _apply(stores, SHOP) == []
+    assert _apply(stores, SHOP.replace('"at"', '"when"')) == [
+        "~ datasets.sales: time: 'at' → 'when'"
+    ]
+    assert _apply(stores, 'project = "shop"\nteam = "shop"\n') == ["- datasets.sales"]
+    with stores.db.read() as connection:
+        assert len(read_facts(connection, kinds=[ProjectApplied.kind])) == 3
+
+
+def test_policies_take_the_place_of_the_shipped_ones(stores: Stores) -> None:
+    with stores.db.transaction() as tx:
+        apply_policies(tx, stores.facts, DEFAULT_POLICIES, by="root")
+    said = _apply(stores, PLATFORM)
+    assert any(line.startswith("~ environments.production") for line in said)
+    assert "- environments.staging" in said
+    with stores.db.read() as connection:
+        assert [one.name for one in list_environments(connection)] == ["dataops", "production"]
+        changed = read_facts(connection, kinds=[PolicyApplied.kind], subject="production")
+    assert [fact.body["before"] is None for fact in changed] == [True, False]
+
+
+def test_what_another_project_owns_is_refused(stores: Stores) -> None:
+    _apply(stores, PLATFORM)
+    _apply(stores, SHOP)
+    other = SHOP.replace('project = "shop"', 'project = "market"')
+    with pytest.raises(Refused, match=r"datasets\.sales belongs to the project 'shop'"):
+        _apply(stores, other)
+    with pytest.raises(Refused, match="belongs to the project 'platform'"):
+        _apply(stores, PLATFORM.replace('project = "platform"', 'project = "rebels"'))
+    with stores.db.read() as connection:
+        assert set(load_declarations(connection).datasets) == {"sales"}
+
+
+def test_a_bad_file_changes_nothing(stores: Stores) -> None:
+    with pytest.raises(InvalidInput):
+        _apply(stores, SHOP + "[models.x]\n")
+    with stores.db.read() as connection:
+        assert read_facts(connection, kinds=[ProjectApplied.kind]) == []
