@@ -31,8 +31,8 @@ def prepare_features(
     def utc(table):
         # `time_hour` is UTC, although `hour` beside it is local: join on this one only.
         if table.collect_schema()["time_hour"] == pl.String:
-            return pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ")
-        return pl.col("time_hour").cast(pl.Datetime("us"))
+            return pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
+        return pl.col("time_hour").cast(pl.Datetime("us", "UTC"))
 
     rows = read(flights.path)
     if since:
@@ -46,14 +46,17 @@ def prepare_features(
         utc(sky).dt.offset_by("3h").alias("departs_at"),
         *(pl.col(name).cast(pl.Float64) for name in observed),
     )
+    # Tomorrow's flights have no arrival yet.
+    arrived = "arr_delay" in rows.collect_schema()
+    delay = pl.col("arr_delay") if arrived else pl.lit(None)
     rows.select(
         *("year", "month", "day", "carrier", "flight", "origin", "ds"),
         utc(rows).alias("departs_at"),
         "dest",
         *(pl.col(name).cast(pl.Int64) for name in ("hour", "distance")),
         pl.col("ds").dt.weekday().cast(pl.Int64).alias("weekday"),
-        (pl.col("arr_delay").cast(pl.Float64) > 15).alias("late"),
-    ).join(known, on=["origin", "departs_at"], how="left").sort(
+        (delay.cast(pl.Float64) > 15).alias("late"),
+    ).join(known, on=["origin", "departs_at"], how="left", validate="m:1").sort(
         "ds", "departs_at", "carrier", "flight", "origin"
     ).collect().write_parquet(features.path)
     features.metadata["since"] = since

@@ -64,10 +64,10 @@ def train(
             },
         }
     )
-    # Ordinary rows, and some without weather: the samples show what may be missing.
+    # Some rows without weather first, then ordinary ones: the samples show what may be missing.
     dark = inputs.filter(pl.all_horizontal(pl.col(weather).is_null())).head(20)
     plain = inputs.sample(min(500 - dark.height, inputs.height), seed=0)
-    pl.concat([plain, dark]).write_ndjson(samples.path)
+    pl.concat([dark, plain]).write_ndjson(samples.path)
 
 
 @dsl.pipeline(description="Will this flight arrive more than 15 minutes late?")

@@ -48,7 +48,8 @@ class EvaluationDeclaration:
     checks: tuple[str, ...] = ()
     #: What must hold against the incumbent before a retrained candidate is released.
     against_incumbent: tuple[str, ...] = ()
-    #: Arguments of the prediction pipeline; "{dataset}@" refers to the newest version.
+    #: Arguments of the prediction pipeline when a candidate is compared: {version} is the model's,
+    #: dates as in a trigger's arguments.
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -115,6 +116,8 @@ class Declarations:
     deployments: Mapping[str, DeploymentDeclaration] = field(default_factory=dict)
     monitors: Mapping[str, MonitorDeclaration] = field(default_factory=dict)
     triggers: Mapping[str, TriggerDeclaration] = field(default_factory=dict)
+    #: "section.name" → who applied the file that declares it.
+    owners: Mapping[str, str] = field(default_factory=dict)
 
     def dataset(self, name: str) -> DatasetDeclaration:
         return _get("dataset", self.datasets, name)

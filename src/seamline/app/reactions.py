@@ -14,7 +14,9 @@ from seamline.app.commit_outputs import on_run_ended as commit_outputs
 from seamline.app.package_model import on_run_ended as package_models
 from seamline.app.platform import Platform
 from seamline.app.promote_automatically import on_release_created, on_release_live
-from seamline.app.retrain_once import on_alarm, on_retraining_run_ended, start_retraining
+from seamline.app.retrain_once import on_alarm, start_retraining
+from seamline.app.retrain_once import on_release_live as promote_retrained
+from seamline.app.retrain_once import on_run_ended as continue_retraining
 from seamline.domain import facts
 from seamline.domain.facts import Fact
 from seamline.store.facts import RecordedFact
@@ -30,11 +32,12 @@ class Reaction:
 REACTIONS = (
     Reaction(facts.RunEnded, commit_outputs, "outputs declared as datasets become versions"),
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
-    Reaction(facts.RunEnded, on_retraining_run_ended, "a retraining takes its next step"),
+    Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),
     Reaction(facts.ReleaseCreated, on_release_created, "promotion to automatic environments"),
     Reaction(facts.PromotionRequested, on_promotion_moved, "its gates are checked"),
     Reaction(facts.PromotionMoved, on_promotion_moved, "it takes the step that is decided"),
     Reaction(facts.PromotionMoved, on_release_live, "promotion to automatic environments"),
+    Reaction(facts.PromotionMoved, promote_retrained, "a retrained release asks to go on"),
     Reaction(facts.ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
     Reaction(facts.EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
     Reaction(facts.AlarmRaised, on_alarm, "triggers decide whether to retrain"),

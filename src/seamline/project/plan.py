@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ def apply_project(stores: Stores, text: str, file_name: str, *, by: str) -> Plan
         plan = _plan(tx, file)
         if not plan.changes:
             return plan
-        document = json.dumps({"file": file_name, "text": text})
+        document = json.dumps({"file": file_name, "text": text, "by": by})
         name = _PREFIX + file.project
         tx.execute(delete(SETTINGS).where(SETTINGS.c.name == name))
         tx.execute(insert(SETTINGS).values(name=name, value=document))
@@ -73,10 +73,15 @@ def apply_project(stores: Stores, text: str, file_name: str, *, by: str) -> Plan
 def load_declarations(connection: Connection) -> Declarations:
     """Everything that the applied projects declare."""
     merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for file in _applied(connection).values():
+    owners: dict[str, str] = {}
+    for row in _rows(connection):
+        stored = json.loads(row.value)
+        file = read_project_file(stored["text"], stored["file"])
         for section, things in merged.items():
-            things.update(getattr(file.declarations, section))
-    return Declarations(**merged)
+            declared = getattr(file.declarations, section)
+            things.update(declared)
+            owners |= {f"{section}.{name}": stored["by"] for name in declared}
+    return Declarations(**merged, owners=owners)
 
 
 def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
@@ -150,11 +155,13 @@ def _check_owner(section: str, new: Mapping[str, Any], others: Mapping[str, Proj
 
 
 def _applied(connection: Connection) -> dict[str, ProjectFile]:
-    rows = connection.execute(
-        select(SETTINGS).where(SETTINGS.c.name.like(f"{_PREFIX}%")).order_by(SETTINGS.c.name)
-    )
     files = {}
-    for row in rows:
+    for row in _rows(connection):
         stored = json.loads(row.value)
         files[row.name.removeprefix(_PREFIX)] = read_project_file(stored["text"], stored["file"])
     return files
+
+
+def _rows(connection: Connection) -> Sequence[Any]:
+    query = select(SETTINGS).where(SETTINGS.c.name.like(f"{_PREFIX}%")).order_by(SETTINGS.c.name)
+    return connection.execute(query).all()
