@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import signal
 import socket
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -107,6 +109,7 @@ def serve(settings: Settings, announce: Callable[[ServerFile, bool], None]) -> N
                 server_file.write(workspace)
                 announce(server_file, adopted)
 
+            server.stop_on_signals()
             server.run_until_stopped(listener, started)
             stop_data_plane(data_plane)
 
@@ -134,7 +137,22 @@ def serve_in_process(settings: Settings) -> Iterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn on a socket that is open already, telling when it answers."""
+    """uvicorn on a socket that is open already, telling when it answers.
+
+    Signals are ours: uvicorn's own handling raises them again at the end, which would end the
+    process before the data plane is stopped and the workspace let go.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop_on_signals(self) -> None:
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self.should_exit = True
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
 
     def run_until_stopped(self, listener: socket.socket, started: Callable[[], None]) -> None:
         self._started = started

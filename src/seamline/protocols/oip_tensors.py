@@ -1,0 +1,165 @@
+"""Open Inference Protocol v2 messages: JSON, and the binary tensor extension.
+
+With the extension a body is JSON followed by raw tensors; `Inference-Header-Content-Length`
+says where the JSON ends. Without that header the whole body is JSON, whatever its type says.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from seamline.domain.errors import InvalidInput, nearest
+from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT, Values, to_list
+from seamline.serve.predict import Prediction
+from seamline.serve.snapshot import Column
+from seamline.serve.validate import Tensor
+
+Extent = Annotated[int, msgspec.Meta(ge=0)]
+_LENGTH = struct.Struct("<I")
+
+
+class InferInput(msgspec.Struct):
+    name: str
+    shape: list[Extent]
+    datatype: str
+    data: list[Any] | None = None
+    parameters: dict[str, Any] = {}
+
+
+class RequestedOutput(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(msgspec.Struct):
+    inputs: list[InferInput]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[RequestedOutput] | None = None
+
+
+_DECODER = msgspec.json.Decoder(InferRequest)
+_ENCODER = msgspec.json.Encoder()
+
+
+def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, list[Tensor]]:
+    """InvalidInput says where the body stops being a request."""
+    if header_length is not None and not 0 < header_length <= len(body):
+        raise InvalidInput(
+            f"Inference-Header-Content-Length is {header_length}; the body has {len(body)} bytes."
+        )
+    try:
+        request = _DECODER.decode(body if header_length is None else body[:header_length])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"The request cannot be read: {error}.") from error
+    at = len(body) if header_length is None else header_length
+    tensors = []
+    for item in request.inputs:
+        size = item.parameters.get("binary_data_size")
+        if size is None and item.data is None:
+            raise InvalidInput(f"Input {item.name!r} has no data.")
+        if size is None:
+            tensors.append(Tensor(item.name, item.datatype, item.shape, item.data or []))
+            continue
+        if not isinstance(size, int) or size < 0 or at + size > len(body):
+            raise InvalidInput(
+                f"Input {item.name!r}: binary_data_size is {size!r}; "
+                f"{len(body) - at} bytes are left in the body."
+            )
+        tensors.append(_binary_tensor(item, body[at : at + size]))
+        at += size
+    if at != len(body):
+        raise InvalidInput(f"{len(body) - at} bytes of the body belong to no input.")
+    return request, tensors
+
+
+def _binary_tensor(item: InferInput, data: bytes) -> Tensor:
+    if item.datatype == TEXT:
+        return Tensor(item.name, TEXT, item.shape, _split_texts(item.name, data))
+    dtype = DTYPES.get(item.datatype)
+    if dtype is None:
+        raise InvalidInput(
+            f"Input {item.name!r} has datatype {item.datatype!r}.",
+            next_step=nearest(item.datatype, DATATYPES),
+        )
+    if len(data) % dtype.itemsize:
+        raise InvalidInput(f"Input {item.name!r}: {len(data)} bytes are no whole {item.datatype}s.")
+    return Tensor(item.name, item.datatype, item.shape, np.frombuffer(data, dtype))
+
+
+def _split_texts(name: str, data: bytes) -> list[str]:
+    """Each element: its length in four bytes (little-endian), then UTF-8 text."""
+    texts, at = [], 0
+    while at < len(data):
+        if at + _LENGTH.size > len(data):
+            raise InvalidInput(f"Input {name!r}: its last text is cut off.")
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        if at + length > len(data):
+            raise InvalidInput(f"Input {name!r}: its last text is cut off.")
+        try:
+            texts.append(data[at : at + length].decode())
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"Input {name!r} holds bytes that are not UTF-8.") from error
+        at += length
+    return texts
+
+
+def wanted_outputs(request: InferRequest, outputs: tuple[Column, ...]) -> list[tuple[Column, bool]]:
+    """(output, whether in binary), in the order asked for; all of them when none is named."""
+    default = request.parameters.get("binary_data_output") is True
+    if not request.outputs:
+        return [(column, default) for column in outputs]
+    known = {column.name: column for column in outputs}
+    wanted = []
+    for item in request.outputs:
+        if item.name not in known:
+            raise InvalidInput(
+                f"There is no output {item.name!r}.", next_step=nearest(item.name, known)
+            )
+        binary = item.parameters.get("binary_data", default) is True
+        wanted.append((known[item.name], binary))
+    return wanted
+
+
+def write_reply(
+    prediction: Prediction, request_id: str | None, wanted: list[tuple[Column, bool]]
+) -> tuple[bytes, int | None]:
+    """(body, length of its JSON part when tensors follow it)."""
+    spec = prediction.target.spec
+    outputs: list[dict[str, Any]] = []
+    tail: list[bytes] = []
+    for column, binary in wanted:
+        values = prediction.outputs[column.name]
+        output: dict[str, Any] = {
+            "name": column.name,
+            "datatype": column.datatype,
+            "shape": list(values.shape) if isinstance(values, np.ndarray) else [len(values)],
+        }
+        if binary:
+            data = _binary(values, column)
+            output["parameters"] = {"binary_data_size": len(data)}
+            tail.append(data)
+        else:
+            output["data"] = values.ravel().tolist() if isinstance(values, np.ndarray) else values
+        outputs.append(output)
+    reply: dict[str, Any] = {"model_name": spec.endpoint, "model_version": spec.model_version}
+    if request_id is not None:
+        reply["id"] = request_id
+    reply["parameters"] = {"prediction_id": prediction.id, "release": prediction.target.release}
+    reply["outputs"] = outputs
+    text = _ENCODER.encode(reply)
+    if not any(binary for _, binary in wanted):
+        return text, None
+    return b"".join([text, *tail]), len(text)
+
+
+def _binary(values: Values, column: Column) -> bytes:
+    if column.datatype == TEXT:
+        texts = [str(value).encode() for value in to_list(values)]
+        return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+    return np.asarray(values, DTYPES[column.datatype]).tobytes()

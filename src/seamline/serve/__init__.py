@@ -1,0 +1,1 @@
+"""Serving: verified models in worker processes, batching, routing, the prediction log."""

@@ -1,0 +1,82 @@
+"""Counters, gauges and histograms in plain dictionaries, rendered when they are scraped."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+Labels = tuple[tuple[str, str], ...]
+LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
+
+#: name → (type, help, bucket bounds of a histogram)
+METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
+    "seamline_requests_total": ("counter", "Inference requests by endpoint and status.", ()),
+    "seamline_request_seconds": ("histogram", "Time from request to answer.", LATENCY_S),
+    "seamline_batch_rows": ("histogram", "Rows per model call.", BATCH_ROWS),
+    "seamline_log_rows_total": ("counter", "Rows made durable in the log.", ()),
+    "seamline_log_lost_rows_total": ("counter", "Rows that could not be logged.", ()),
+    "seamline_snapshot_version": ("gauge", "Version of the snapshot being served.", ()),
+    "seamline_load_failures_total": ("counter", "Snapshots that were not taken.", ()),
+    "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),
+}
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, Labels], float] = {}
+        self._histograms: dict[tuple[str, Labels], list[float]] = {}
+
+    def add(self, name: str, labels: Labels = (), amount: float = 1.0) -> None:
+        key = (name, labels)
+        self._values[key] = self._values.get(key, 0.0) + amount
+
+    def put(self, name: str, labels: Labels, value: float) -> None:
+        self._values[name, labels] = value
+
+    def observe(self, name: str, labels: Labels, value: float) -> None:
+        """Kept per histogram: one count per bucket, one for beyond, and the sum."""
+        bounds = METRICS[name][2]
+        kept = self._histograms.get((name, labels))
+        if kept is None:
+            kept = self._histograms[name, labels] = [0.0] * (len(bounds) + 2)
+        kept[bisect_left(bounds, value)] += 1
+        kept[-1] += value
+
+    def render(self) -> str:
+        """Prometheus' text format 0.0.4."""
+        lines: list[str] = []
+        for name, (kind, text, bounds) in METRICS.items():
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+            for (series, labels), value in sorted(self._values.items()):
+                if series == name:
+                    lines.append(f"{name}{_labels(labels)} {value:.10g}")
+            for (series, labels), kept in sorted(self._histograms.items()):
+                if series == name:
+                    lines += _histogram(name, labels, bounds, kept)
+        return "\n".join(lines) + "\n"
+
+
+def _histogram(
+    name: str, labels: Labels, bounds: tuple[float, ...], kept: list[float]
+) -> list[str]:
+    lines, total = [], 0.0
+    for bound, count in zip([*map(str, bounds), "+Inf"], kept[:-1], strict=True):
+        total += count
+        lines.append(f"{name}_bucket{_labels((*labels, ('le', bound)))} {total:.10g}")
+    lines.append(f"{name}_sum{_labels(labels)} {kept[-1]:.10g}")
+    lines.append(f"{name}_count{_labels(labels)} {total:.10g}")
+    return lines
+
+
+def _labels(labels: Labels) -> str:
+    r"""
+    >>> _labels((("endpoint", 'a"b'),))
+    '{endpoint="a\\"b"}'
+    """
+    if not labels:
+        return ""
+    escaped = (
+        (key, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
+        for key, value in labels
+    )
+    return "{" + ",".join(f'{key}="{value}"' for key, value in escaped) + "}"

@@ -1,0 +1,145 @@
+"""The serving snapshot: one signed file per environment, all that the data plane reads.
+
+It names, by digest, what an environment serves. It is replaced in one step; its signature and
+its shape are checked each time it is read, and whatever does not hold is refused (law 2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from seamline.domain.digests import parse_digest
+from seamline.domain.errors import InvalidInput, NotFound, Refused
+from seamline.serve.datatypes import DATATYPES, TEXT
+from seamline.store.blobs import write_atomically
+from seamline.store.canonical import canonical_json
+from seamline.trust.keys import PublicKey, SigningKey
+from seamline.trust.statements import SNAPSHOT_TYPE, open_envelope, sign_envelope
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    datatype: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Signature:
+    inputs: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class EndpointSpec:
+    """One endpoint: which bytes answer, how they are started, what is logged.
+
+    `event_time` names the column that says when the row happened; `context` are columns that
+    are logged but not given to the model; `private` are logged as keyed hashes only.
+    """
+
+    endpoint: str
+    model: str
+    model_version: str
+    package_digest: str
+    payload_digest: str
+    wheel_path: str
+    wheel_name: str
+    module: str
+    task: str
+    signature: Signature
+    python: str
+    requirements: tuple[str, ...] = ()
+    event_time: str | None = None
+    context: tuple[Column, ...] = ()
+    private: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServingSnapshot:
+    environment: str
+    version: int
+    release: str
+    release_alias: str
+    written_at: str
+    endpoints: tuple[EndpointSpec, ...]
+    schema: int = SCHEMA
+
+
+def snapshot_path(root: Path, environment: str) -> Path:
+    return root / "serving" / f"{environment}.json"
+
+
+def write_snapshot(path: Path, snapshot: ServingSnapshot, key: SigningKey) -> None:
+    """Sign and replace: the data plane picks it up by itself."""
+    check_snapshot(snapshot)
+    payload = canonical_json(dataclasses.asdict(snapshot))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, sign_envelope(SNAPSHOT_TYPE, payload, key))
+
+
+def read_snapshot(path: Path, public_key: PublicKey) -> ServingSnapshot:
+    """The snapshot, once signature and shape hold; NotFound, InvalidInput or Refused if not."""
+    try:
+        envelope = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"There is no serving snapshot at {path}.") from None
+    payload = open_envelope(envelope, SNAPSHOT_TYPE, [public_key])
+    try:
+        snapshot = msgspec.json.decode(payload, type=ServingSnapshot)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"{path} is not a serving snapshot: {error}.") from error
+    check_snapshot(snapshot)
+    if path.stem != snapshot.environment:
+        raise Refused(f"{path.name} holds the snapshot of environment {snapshot.environment!r}.")
+    return snapshot
+
+
+def check_snapshot(snapshot: ServingSnapshot) -> None:
+    """Raises Refused for another schema, InvalidInput for names that cannot be served."""
+    if snapshot.schema != SCHEMA:
+        raise Refused(
+            f"The snapshot has schema {snapshot.schema}; this data plane reads {SCHEMA}.",
+            next_step="Upgrade the data plane.",
+        )
+    names = [spec.endpoint for spec in snapshot.endpoints]
+    if len(set(names)) != len(names):
+        raise InvalidInput(f"The snapshot names an endpoint twice: {', '.join(sorted(names))}.")
+    parse_digest(snapshot.release)
+    for spec in snapshot.endpoints:
+        _check_endpoint(spec)
+
+
+def _check_endpoint(spec: EndpointSpec) -> None:
+    if not spec.endpoint or "/" in spec.endpoint:
+        raise InvalidInput(f"{spec.endpoint!r} cannot be the name of an endpoint.")
+    parse_digest(spec.package_digest)
+    columns = (*spec.signature.inputs, *spec.context)
+    names = [column.name for column in columns]
+    if not spec.signature.inputs or not spec.signature.outputs or len(set(names)) != len(names):
+        raise InvalidInput(
+            f"Endpoint {spec.endpoint!r} needs inputs and outputs, each name once; "
+            f"it has {', '.join(names) or 'none'}."
+        )
+    for column in (*columns, *spec.signature.outputs):
+        if column.datatype not in DATATYPES:
+            raise InvalidInput(
+                f"Endpoint {spec.endpoint!r}: column {column.name!r} has datatype "
+                f"{column.datatype!r}.",
+                next_step=f"Use one of {', '.join(sorted(DATATYPES))}.",
+            )
+    times = [column.datatype for column in columns if column.name == spec.event_time]
+    if spec.event_time is not None and times != [TEXT]:
+        raise InvalidInput(
+            f"Endpoint {spec.endpoint!r}: its event time {spec.event_time!r} must be an input or "
+            "context column of datatype BYTES (ISO 8601 text)."
+        )
+    unknown = sorted(set(spec.private) - set(names))
+    if unknown:
+        raise InvalidInput(f"Endpoint {spec.endpoint!r}: no private column {', '.join(unknown)}.")

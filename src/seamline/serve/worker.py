@@ -1,0 +1,247 @@
+"""The plane's side of a serving worker: started, asked, watched, started again.
+
+The model runs in its own process and interpreter: the plane never imports user code (law 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from seamline.domain.errors import DigestMismatch, MachineryError, SeamlineError, Unavailable
+from seamline.serve import worker_main
+from seamline.serve.datatypes import Columns
+from seamline.serve.frames import decode_outputs, encode_frame, encode_predict, read_frame
+from seamline.serve.snapshot import EndpointSpec
+
+LOG = logging.getLogger(__name__)
+LOAD_TIMEOUT_S = 120.0
+PREDICT_TIMEOUT_S = 30.0
+CLOSE_GRACE_S = 3.0
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
+#: A worker that lived this long starts again without a pause.
+HEALTHY_AFTER_S = 60.0
+#: Nothing else of the plane's environment reaches a model: no secret can leak into it.
+PASSED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+#: One request is a few rows: threads inside the model cost more than they give.
+FIXED_VARIABLES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class ModelFailed(MachineryError):
+    """The model raised on these rows; other rows may be fine."""
+
+
+class WorkerProcess:
+    """One operating-system process with one model in it. Answers one frame at a time."""
+
+    def __init__(self, spec: EndpointSpec, process: Process) -> None:
+        self.spec = spec
+        self.process = process
+        self.samples = 0
+        #: One sample row of the wheel, for the plane's own probe.
+        self.probe: dict[str, Any] | None = None
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    async def start(cls, spec: EndpointSpec) -> WorkerProcess:
+        """A worker that has verified, loaded and proven its model; or why not.
+
+        DigestMismatch (the wheel's bytes are not the approved ones) or MachineryError.
+        """
+        script = str(Path(worker_main.__file__).resolve())
+        try:
+            process = await asyncio.create_subprocess_exec(
+                spec.python, "-I", script, stdin=PIPE, stdout=PIPE,
+                start_new_session=True, env=_environment(),
+            )  # fmt: skip
+        except OSError as error:
+            raise MachineryError(
+                f"Endpoint {spec.endpoint}: its interpreter {spec.python} does not start: {error}."
+            ) from error
+        worker = cls(spec, process)
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                header, _ = await worker._exchange(encode_frame(_start_header(spec)))
+            _check_ready(spec, header)
+            worker.samples, worker.probe = int(header["samples"]), header["probe"]
+        except TimeoutError:
+            await worker.kill()
+            raise MachineryError(
+                f"{_name(spec)} was not ready within {LOAD_TIMEOUT_S:.0f} s."
+            ) from None
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+    async def predict(self, columns: Columns, rows: int) -> Columns:
+        """ModelFailed when the model raised, Unavailable when the process went away."""
+        frame = encode_predict(columns, self.spec.signature.inputs, rows)
+        try:
+            async with self._turn, asyncio.timeout(PREDICT_TIMEOUT_S):
+                header, body = await self._exchange(frame)
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            raise Unavailable(
+                f"{_name(self.spec)} did not answer within {PREDICT_TIMEOUT_S:.0f} s and was ended."
+            ) from None
+        except asyncio.CancelledError:
+            # A reply that nobody reads would be taken for that of the next request.
+            self._signal(signal.SIGKILL)
+            raise
+        if header["op"] == "failed":
+            LOG.warning("%s failed:\n%s", _name(self.spec), header["traceback"])
+            raise ModelFailed(
+                f"{_name(self.spec)} failed on these rows: {header['type']}: {header['message']}"
+            )
+        return decode_outputs(header, body)
+
+    async def close(self) -> None:
+        """The end of its stdin ends it; a worker that does not listen is killed."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            async with asyncio.timeout(CLOSE_GRACE_S):
+                await self.process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            await self.kill()
+
+    async def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def _exchange(self, frame: bytes) -> tuple[dict[str, Any], bytes]:
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise MachineryError("A worker without pipes.")
+        try:
+            stdin.write(frame)
+            await stdin.drain()
+            return await read_frame(stdout)
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:
+            code = await self.process.wait()
+            raise Unavailable(f"The worker of {_name(self.spec)} ended {_how(code)}.") from error
+
+    def _signal(self, number: int) -> None:
+        """To the whole group: a model may have started helpers."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+class ModelWorker:
+    """Keeps one WorkerProcess alive: when it ends unasked, another is started, ever slower."""
+
+    def __init__(self, first: WorkerProcess, on_restart: Callable[[], None]) -> None:
+        self.spec = first.spec
+        self.samples = first.samples
+        self.probe = first.probe
+        self._current: WorkerProcess | None = first
+        self._problem = ""
+        self._on_restart = on_restart
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    @classmethod
+    async def start(
+        cls, spec: EndpointSpec, on_restart: Callable[[], None] = lambda: None
+    ) -> ModelWorker:
+        return cls(await WorkerProcess.start(spec), on_restart)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._current is not None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._current is None else self._current.process.pid
+
+    async def predict(self, columns: Columns, rows: int) -> Columns:
+        if self._current is None:
+            raise Unavailable(self._problem, next_step="It is being started again; try again.")
+        return await self._current.predict(columns, rows)
+
+    async def close(self) -> None:
+        self._watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watcher
+        current, self._current = self._current, None
+        self._problem = f"{_name(self.spec)} is no longer served."
+        if current is not None:
+            await current.close()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE_S
+        while self._current is not None:
+            started = loop.time()
+            code = await self._current.process.wait()
+            lived = loop.time() - started
+            self._current = None
+            self._problem = f"The worker of {_name(self.spec)} ended {_how(code)}."
+            LOG.error("%s It is started again.", self._problem)
+            self._on_restart()
+            if lived > HEALTHY_AFTER_S:
+                pause = FIRST_PAUSE_S
+            while self._current is None:
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE_S, pause * 2)
+                self._current = await self._try_start()
+
+    async def _try_start(self) -> WorkerProcess | None:
+        try:
+            return await WorkerProcess.start(self.spec)
+        except SeamlineError as error:
+            self._problem = str(error)
+            LOG.error("%s", error)
+            return None
+
+
+def _start_header(spec: EndpointSpec) -> dict[str, Any]:
+    return {
+        "op": "load",
+        "parent": os.getpid(),
+        "wheel_path": spec.wheel_path,
+        "package_digest": spec.package_digest,
+        "module": spec.module,
+        "inputs": [(column.name, column.datatype) for column in spec.signature.inputs],
+        "outputs": [(column.name, column.datatype) for column in spec.signature.outputs],
+    }
+
+
+def _check_ready(spec: EndpointSpec, header: dict[str, Any]) -> None:
+    if header["op"] == "ready":
+        return
+    if "actual" in header:
+        raise DigestMismatch(
+            f"Wheel {spec.wheel_name} of endpoint {spec.endpoint}",
+            expected=header["expected"],
+            actual=header["actual"],
+        )
+    LOG.error("%s does not load:\n%s", _name(spec), header["traceback"])
+    raise MachineryError(f"{_name(spec)} does not load: {header['type']}: {header['message']}")
+
+
+def _environment() -> dict[str, str]:
+    passed = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
+    return {**passed, **FIXED_VARIABLES}
+
+
+def _name(spec: EndpointSpec) -> str:
+    return f"{spec.model} {spec.model_version} (endpoint {spec.endpoint})"
+
+
+def _how(code: int) -> str:
+    """
+    >>> _how(-9), _how(1)
+    ('by signal 9', 'with exit code 1')
+    """
+    return f"by signal {-code}" if code < 0 else f"with exit code {code}"
