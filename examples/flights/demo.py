@@ -255,7 +255,7 @@ class Demo:
         path = self.year.write(self.work / "flights-2013-07-as-delivered.csv", bad)
         words = ("distance", str(len(spoiled)), "2013-07-09", "n/a")
         said = self.refused("data", "ingest", "flights", path, who="ada", words=words)
-        self.say(said.splitlines()[0][:160])
+        self.say(" ".join(said.splitlines())[:230])
         good = self.deliver(7)
         return (
             f"flights@{last['version']} {last['rows']:,} rows {short(last['digest'])}; "
@@ -347,7 +347,15 @@ class Demo:
         index = f"{self.server.url}/pypi/dataops/simple/"
         subprocess.run(
             [
-                *(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+                *(
+                    python,
+                    "-m",
+                    "pip",
+                    "--quiet",
+                    "--quiet",
+                    "install",
+                    "--disable-pip-version-check",
+                ),
                 *("--index-url", index, requirement),
             ],
             check=True,

@@ -25,6 +25,7 @@ from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
 from seamline.app.resolve_uri import resolve_uri
 from seamline.app.workspace_lock import hold_workspace
+from seamline.data.commit import finish_all_pending
 from seamline.domain.clock import Clock, SystemClock
 from seamline.domain.errors import Conflict
 from seamline.domain.settings import Settings
@@ -54,6 +55,7 @@ def build_control_plane(settings: Settings, clock: Clock) -> ControlPlane:
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
     owner = getpass.getuser()
     _set_up_workspace(stores, owner)
+    finish_all_pending(stores)
     changes = Changes()
     stores.db.on_commit(changes.notify)
     environments = EnvironmentCache(root / "environments", Path(sys.executable))

@@ -24,6 +24,7 @@ def predict(
     from datetime import date
 
     import polars as pl
+    from threadpoolctl import threadpool_limits
 
     sys.path.insert(0, model.path)
     regressor = importlib.import_module(model.metadata["module"]).load()
@@ -42,7 +43,9 @@ def predict(
         .sort("ds", "carrier", "flight", "origin")
         .collect()
     )
-    outputs = regressor.outputs(rows.select(features).to_dict(as_series=False))
+    # Threads that share their cores with other tasks wait for each other: one is quicker.
+    with threadpool_limits(1):
+        outputs = regressor.outputs(rows.select(features).to_dict(as_series=False))
     rows.with_columns(pl.Series("prediction", outputs["prediction"])).write_parquet(
         predictions.path
     )

@@ -40,15 +40,25 @@ def combine(
     first, *others = there.values()
     for other in others:
         first = first.join(other, on=[*keys, "dest"], how="full", coalesce=True)
-    table = first.sort(keys)
+    # The table has the same columns whoever failed: what is missing is null.
+    absent = {"score": pl.Float64, "label": pl.Int64, "prediction": pl.Float64}
+    table = (
+        first.with_columns(
+            pl.lit(None, dtype).alias(name)
+            for name, dtype in absent.items()
+            if name not in first.columns
+        )
+        .select(*keys, "dest", *absent)
+        .sort(keys)
+    )
     table.write_parquet(combined.path)
 
     combined.metadata["missing"] = [team for team in expected if team not in there]
     summary.log_metric("flights", table.height)
     summary.log_metric("teams", len(there))
-    if "score" in table.columns:
+    if "late_arrival" in there:
         summary.log_metric("expected_late_flights", round(table["score"].sum(), 1))
-    if "prediction" in table.columns:
+    if "air_time" in there:
         summary.log_metric("expected_air_hours", round(table["prediction"].sum() / 60, 1))
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from seamline.app.platform import Platform
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
-from seamline.domain.errors import NotFound, Refused
+from seamline.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from seamline.promote.environments import TRAINING
 from seamline.store.facts import RecordedFact
 from seamline.train.artifacts import Artifact
@@ -38,19 +36,15 @@ def _commit(
     environment = fact.body["environment"]
     name = declaration.name if environment == TRAINING else f"{declaration.name}-{environment}"
     run_id = fact.body["run_id"]
-    blob = platform.stores.blobs.verified_path(artifact.digest, f"output of run {run_id}")
-    with tempfile.TemporaryDirectory(dir=platform.root) as folder:
-        path = Path(folder) / "output.parquet"
-        shutil.copyfile(blob, path)
-        try:
-            ingest(
-                platform.stores,
-                replace(declaration, name=name),
-                path,
-                source=f"run {run_id}",
-                by=fact.by,
-                run_id=run_id,
-                caused_by=fact.id,
-            )
-        except Refused:
-            return  # recorded as refused, with its reasons; asking again would say the same
+    path = platform.stores.blobs.verified_path(artifact.digest, f"output of run {run_id}")
+    # Refused deliveries are facts; asking again would say the same.
+    with suppress(Refused, InvalidInput, Conflict):
+        ingest(
+            platform.stores,
+            replace(declaration, name=name),
+            path,
+            source=f"run {run_id}",
+            by=fact.by,
+            run_id=run_id,
+            caused_by=fact.id,
+        )

@@ -10,10 +10,13 @@ from seamline.app.platform import Platform
 from seamline.app.reactions import react
 from seamline.domain.errors import SeamlineError
 from seamline.domain.states import RunState
+from seamline.serve.log_tables import compact
+from seamline.serve.log_tables import list_environments as list_log_environments
 from seamline.store.outbox import claim_next, finish, has_due, postpone
 from seamline.train.runs import list_runs
 
 TICK_S = 1.0
+COMPACT_S = 60.0
 _GOING = (RunState.PENDING, RunState.RUNNING)
 _LOG = logging.getLogger("seamline.loop")
 
@@ -23,6 +26,7 @@ class Loop:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
+        self._compacted_at = platform.stores.clock.now()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._busy = threading.Lock()
@@ -51,10 +55,20 @@ class Loop:
                 while not self._stopping.is_set() and self.step():
                     pass
                 advance_waiting(self._platform)
+                self._compact_logs()
             except Exception:
                 # The loop itself must survive whatever a database or a disk does.
                 _LOG.exception("the background loop met an unexpected error")
             self._wake.wait(TICK_S)
+
+    def _compact_logs(self) -> None:
+        """Finished log segments become tables, about once a minute."""
+        now = self._platform.stores.clock.now()
+        if (now - self._compacted_at).total_seconds() < COMPACT_S:
+            return
+        self._compacted_at = now
+        for environment in list_log_environments(self._platform.stores):
+            compact(self._platform.stores, environment)
 
     def step(self) -> bool:
         """React to one entry; whether there was one."""

@@ -1,0 +1,141 @@
+"""Lay a version's files out as a folder for a task: exactly its bytes, verified at each use."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from seamline.data.versions import (
+    DatasetVersion,
+    VersionFile,
+    parse_reference,
+    table_folder,
+    version_files,
+)
+from seamline.domain.clock import new_id
+from seamline.domain.errors import DigestMismatch, InvalidInput
+from seamline.store.blobs import CHUNK_BYTES, digest_of_file
+from seamline.store.stores import Stores
+
+SCHEME = "datasets://"
+
+
+def parse_dataset_uri(uri: str) -> tuple[str, int | None]:
+    """
+    >>> parse_dataset_uri("datasets://flights@7"), parse_dataset_uri("datasets://flights")
+    (('flights', 7), ('flights', None))
+    """
+    if not uri.startswith(SCHEME):
+        raise InvalidInput(
+            f"{uri!r} is not the URI of a dataset.",
+            next_step=f"Write {SCHEME}NAME@VERSION, or {SCHEME}NAME for the newest version.",
+        )
+    return parse_reference(uri.removeprefix(SCHEME))
+
+
+def materialize(stores: Stores, version: DatasetVersion, target_parent: Path) -> Path:
+    """The read-only folder `target_parent/NAME@VERSION` with `ds=DAY/….parquet` below it.
+
+    Files are hard links into a cache by digest where the file system allows it. Everything is
+    hashed again at each use: a folder that is as it should be stays (others may be reading it),
+    and an altered file is replaced from the table. Raises DigestMismatch when the table's own
+    file was altered.
+    """
+    target = target_parent / version.reference
+    files = version_files(stores, version)
+    if _holds_exactly(target, files):
+        return target
+    partial = target_parent / f".{version.reference}.{new_id(stores.clock)}.partial"
+    partial.mkdir(parents=True)
+    try:
+        for file in files:
+            placed = partial / file.relative
+            placed.parent.mkdir(exist_ok=True)
+            _link(_cached(stores, version, file), placed)
+        for folder in partial.iterdir():
+            folder.chmod(0o555)
+        if not _holds_exactly(target, files):
+            remove_materialized(target)
+        _put_in_place(partial, target)
+    finally:
+        remove_materialized(partial)
+    return target
+
+
+def _holds_exactly(folder: Path, files: Sequence[VersionFile]) -> bool:
+    """Whether these are the files below it: none altered, missing or added."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return (
+        folder.is_dir()
+        and {file.relative for file in files} == set(found)
+        and all(digest_of_file(found[file.relative]) == file.sha256 for file in files)
+    )
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    try:
+        partial.replace(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return  # somebody else was faster; it holds the same bytes
+    target.chmod(0o555)
+
+
+def remove_materialized(folder: Path) -> None:
+    """Delete such a folder, read-only as it is; nothing happens when there is none."""
+    if not folder.exists():
+        return
+    folder.chmod(0o755)
+    for inner in folder.iterdir():
+        if inner.is_dir():  # files are links into the cache: their mode is not this folder's
+            inner.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def cache_path(stores: Stores, digest: str) -> Path:
+    """Where a cached file lies: by its own digest, so that versions share what they share."""
+    hexadecimal = digest.removeprefix("sha256:")
+    return stores.root / "cache" / "datasets" / hexadecimal[:2] / f"{hexadecimal[2:]}.parquet"
+
+
+def _cached(stores: Stores, version: DatasetVersion, file: VersionFile) -> Path:
+    """The file's cached copy, verified now."""
+    path = cache_path(stores, file.sha256)
+    if path.is_file() and digest_of_file(path) == file.sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{new_id(stores.clock)}.partial")
+    source = table_folder(stores, version.dataset) / file.relative
+    try:
+        actual = _copy(source, partial) if source.is_file() else "no file"
+        if actual != file.sha256:
+            what = f"file {file.relative} of {version.reference}"
+            raise DigestMismatch(what, expected=file.sha256, actual=actual)
+        partial.chmod(0o444)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copies, and hashes the very bytes that it writes."""
+    hasher = hashlib.sha256()
+    with source.open("rb") as reading, target.open("wb") as writing:
+        while chunk := reading.read(CHUNK_BYTES):
+            hasher.update(chunk)
+            writing.write(chunk)
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def _link(cached: Path, placed: Path) -> None:
+    try:
+        os.link(cached, placed)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(cached, placed)
+        placed.chmod(0o444)

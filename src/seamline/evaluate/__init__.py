@@ -1,0 +1,1 @@
+"""Evaluate: prove a model version on the results of its prediction pipeline."""

@@ -1,0 +1,150 @@
+"""Evaluate predictions against the truth and decide the checks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from seamline.domain.errors import InvalidInput
+from seamline.domain.states import Verdict
+from seamline.evaluate.baselines import Baseline
+from seamline.evaluate.join import JoinCounts, Joined, compare_rows, join_predictions
+from seamline.evaluate.spec import EvaluationSpec, decide_kind
+from seamline.evaluate.wording import block_word, say_difference, say_metric
+from seamline.measure.check_rules import CheckResult, decide_check
+from seamline.measure.evaluation import evaluate_binary, evaluate_regression
+from seamline.measure.scorecard import Scorecard
+from seamline.measure.vocabulary import Rival, Task
+
+#: Worst first: an evaluation is as good as its worst check.
+WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+#: What is said when no check names a metric.
+HEADLINES = {Task.BINARY: ("auc", "f1", "brier"), Task.REGRESSION: ("mae", "bias")}
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """`against` holds the checks against the incumbent; none were decided without one."""
+
+    scorecard: Scorecard
+    checks: tuple[CheckResult, ...]
+    against: tuple[CheckResult, ...]
+    verdict: Verdict
+    counts: JoinCounts
+    sentences: tuple[str, ...]
+
+
+def evaluate_predictions(
+    predictions: pl.DataFrame,
+    truth: pl.DataFrame,
+    spec: EvaluationSpec,
+    *,
+    incumbent_predictions: pl.DataFrame | None = None,
+    baseline: Baseline | None = None,
+) -> EvaluationResult:
+    """Raises InvalidInput when candidate and incumbent did not predict the same rows."""
+    joined = join_predictions(predictions, truth, spec)
+    incumbent = None
+    if incumbent_predictions is not None:
+        incumbent = _join_incumbent(predictions, incumbent_predictions, truth, spec)
+    expected, n_unseen = (None, 0) if baseline is None else baseline.predict(joined.frame)
+    card = _score(joined, spec, incumbent, expected)
+    checks = tuple(decide_check(check, card) for check in spec.parsed_checks)
+    asked = () if incumbent is None else spec.parsed_against
+    against = tuple(decide_check(check, card) for check in asked)
+    sentences = (*_say_metrics(card, spec), *_say_results(spec, checks, against, incumbent))
+    if baseline is not None:
+        sentences += (baseline.describe(card.n_rows, n_unseen),)
+    return EvaluationResult(
+        scorecard=card,
+        checks=checks,
+        against=against,
+        verdict=decide_verdict(result.verdict for result in (*checks, *against)),
+        counts=joined.counts,
+        sentences=(*sentences, *_say_counts(joined.counts)),
+    )
+
+
+def decide_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst: error, fail, inconclusive, pass. Nothing was asked: pass.
+
+    >>> decide_verdict([Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE])
+    <Verdict.FAIL: 'fail'>
+    >>> decide_verdict([])
+    <Verdict.PASS: 'pass'>
+    """
+    found = set(verdicts)
+    return next((one for one in WORST_FIRST if one in found), Verdict.PASS)
+
+
+def _join_incumbent(
+    ours: pl.DataFrame, theirs: pl.DataFrame, truth: pl.DataFrame, spec: EvaluationSpec
+) -> Joined:
+    """Both joins are ordered by key, so that equal key sets are equal rows."""
+    joined = join_predictions(theirs, truth, spec)
+    apart = compare_rows(ours, theirs, spec.keys)
+    if apart:
+        raise InvalidInput(
+            "Candidate and incumbent did not predict the same rows: "
+            f"{apart['only_candidate']:,} only by the candidate, "
+            f"{apart['only_incumbent']:,} only by the incumbent, e.g. {apart['examples']}.",
+            next_step="Run the prediction pipeline of both on the same data version.",
+            **apart,
+        )
+    return joined
+
+
+def _score(
+    joined: Joined, spec: EvaluationSpec, incumbent: Joined | None, baseline: pl.Series | None
+) -> Scorecard:
+    slices = {name: joined.column(name, "Slices: there is") for name in spec.slices}
+    theirs = None if incumbent is None else incumbent.predictions
+    rows = (joined.labels, joined.predictions, joined.blocks, slices)
+    if decide_kind(spec, joined.label_is_boolean) is Task.REGRESSION:
+        return evaluate_regression(*rows, incumbent=theirs, baseline=baseline)
+    threshold = 0.5 if spec.threshold is None else spec.threshold
+    return evaluate_binary(*rows, incumbent_scores=theirs, baseline=baseline, threshold=threshold)
+
+
+def headline_metrics(card: Scorecard, spec: EvaluationSpec) -> list[str]:
+    """The metrics that the checks name, in their order; else the usual ones."""
+    named = [check.metric for check in (*spec.parsed_checks, *spec.parsed_against)]
+    return [m for m in dict.fromkeys(named or HEADLINES[card.task]) if m in card.overall]
+
+
+def _say_metrics(card: Scorecard, spec: EvaluationSpec) -> list[str]:
+    unit = block_word(card)
+    said = []
+    for metric in headline_metrics(card, spec):
+        said.append(say_metric(metric, card.overall[metric], unit))
+        said += [
+            say_difference(metric, found[metric], rival)
+            for rival in Rival
+            if (found := card.differences.get(rival)) and found[metric].value is not None
+        ]
+    return said
+
+
+def _say_results(
+    spec: EvaluationSpec,
+    checks: Iterable[CheckResult],
+    against: Iterable[CheckResult],
+    incumbent: Joined | None,
+) -> list[str]:
+    said = [f"check {result.sentence}" for result in (*checks, *against)]
+    if spec.against and incumbent is None:
+        said.append(f"not compared with an incumbent: {', '.join(spec.against)} not decided")
+    return said or ["no checks are declared"]
+
+
+def _say_counts(counts: JoinCounts) -> list[str]:
+    said = []
+    if counts.no_truth:
+        said.append(f"{counts.no_truth:,} of {counts.predictions:,} predictions have no truth yet")
+    if counts.no_label:
+        said.append(f"{counts.no_label:,} rows have no label and are left out")
+    if counts.not_predicted:
+        said.append(f"{counts.not_predicted:,} labelled rows of these days were not predicted")
+    return said

@@ -1,0 +1,298 @@
+"""Evaluations on record: the evidence by digest, the scorecard as a blob, the fact."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Row, Select, insert, select
+
+from seamline.domain.clock import iso, new_id
+from seamline.domain.errors import not_found
+from seamline.domain.facts import EvaluationRecorded
+from seamline.domain.states import Verdict
+from seamline.evaluate.evaluate import EvaluationResult, headline_metrics
+from seamline.evaluate.rows import EVALUATIONS
+from seamline.evaluate.spec import EvaluationSpec
+from seamline.measure.blocks import Estimate
+from seamline.measure.check_rules import CheckResult
+from seamline.measure.scorecard import Scorecard
+from seamline.store.canonical import canonical_json, digest_of_json
+from seamline.store.stores import Stores
+
+
+class AgainstKind(StrEnum):
+    """What a recorded evaluation compared the model with."""
+
+    NOTHING = "nothing"
+    INCUMBENT = "incumbent"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model version, by the digest of its wheel, with the predictions that judge it."""
+
+    model: str
+    version: str
+    wheel_digest: str
+    predictions_digest: str
+
+    def to_json(self) -> dict[str, str]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class DataReference:
+    """A dataset version: `flights@7` and its content digest."""
+
+    reference: str
+    digest: str
+
+    def to_json(self) -> dict[str, str]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`digest` names `evidence`, which holds neither the id nor times or people."""
+
+    id: str
+    digest: str
+    model: str
+    model_version: str
+    wheel_digest: str
+    data: str
+    against: str | None
+    verdict: Verdict
+    evidence: Mapping[str, Any]
+    by: str
+    at: str
+    caused_by: str | None
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(self.evidence["sentences"])
+
+    @property
+    def checks(self) -> tuple[CheckResult, ...]:
+        return tuple(CheckResult.from_json(one) for one in self.evidence["checks"])
+
+    @property
+    def against_checks(self) -> tuple[CheckResult, ...]:
+        """The checks against the incumbent, which decide a retraining."""
+        return tuple(CheckResult.from_json(one) for one in self.evidence["against_checks"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.__dict__,
+            "verdict": str(self.verdict),
+            "sentences": list(self.sentences),
+        }
+
+
+def record_evaluation(
+    stores: Stores,
+    *,
+    candidate: Contender,
+    data: DataReference,
+    spec: EvaluationSpec,
+    result: EvaluationResult,
+    by: str,
+    incumbent: Contender | None = None,
+    training: DataReference | None = None,
+    caused_by: str | None = None,
+) -> Evaluation:
+    """Blobs first, then the row and its fact in one transaction.
+
+    Asked again with the same evidence by the same cause, it returns what is on record.
+    `training`: the rows that the baseline was learnt from.
+    """
+    evidence = _evidence(stores, candidate, incumbent, data, training, spec, result)
+    evaluation = Evaluation(
+        id=new_id(stores.clock),
+        digest=digest_of_json(evidence),
+        model=candidate.model,
+        model_version=candidate.version,
+        wheel_digest=candidate.wheel_digest,
+        data=data.reference,
+        against=None if incumbent is None else incumbent.version,
+        verdict=result.verdict,
+        evidence=evidence,
+        by=by,
+        at=iso(stores.clock.now()),
+        caused_by=caused_by,
+    )
+    with stores.db.transaction() as tx:
+        known = _find_same(tx, evaluation)
+        if known is not None:
+            return known
+        row = {**evaluation.__dict__, "verdict": str(evaluation.verdict)}
+        tx.execute(insert(EVALUATIONS).values(**row | {"evidence": _text(evidence)}))
+        fact = EvaluationRecorded(
+            evaluation.id,
+            evaluation.model,
+            evaluation.model_version,
+            evaluation.data,
+            str(evaluation.verdict),
+            evaluation.digest,
+            evaluation.against,
+        )
+        stores.facts.append(tx, fact, by=by, caused_by=caused_by)
+    return evaluation
+
+
+def _evidence(
+    stores: Stores,
+    candidate: Contender,
+    incumbent: Contender | None,
+    data: DataReference,
+    training: DataReference | None,
+    spec: EvaluationSpec,
+    result: EvaluationResult,
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "candidate": candidate.to_json(),
+        "incumbent": None if incumbent is None else incumbent.to_json(),
+        "data": data.to_json(),
+        "training": None if training is None else training.to_json(),
+        "spec": spec.to_json(),
+        "counts": result.counts.to_json(),
+        "scorecard_digest": stores.blobs.put(canonical_json(result.scorecard.to_json())),
+        "cells_digest": _put_cells(stores, result.scorecard.cells),
+        "headlines": headline_metrics(result.scorecard, spec),
+        "checks": [check.to_json() for check in result.checks],
+        "against_checks": [check.to_json() for check in result.against],
+        "verdict": str(result.verdict),
+        "sentences": list(result.sentences),
+    }
+
+
+def _text(evidence: Mapping[str, Any]) -> str:
+    return canonical_json(evidence).decode()
+
+
+def _put_cells(stores: Stores, cells: pl.DataFrame) -> str | None:
+    if not cells.width:
+        return None
+    buffer = io.BytesIO()
+    cells.write_parquet(buffer)
+    return stores.blobs.put(buffer.getvalue())
+
+
+def _find_same(tx: Connection, evaluation: Evaluation) -> Evaluation | None:
+    if evaluation.caused_by is None:
+        return None
+    query = select(EVALUATIONS).where(
+        EVALUATIONS.c.digest == evaluation.digest,
+        EVALUATIONS.c.caused_by == evaluation.caused_by,
+    )
+    row = tx.execute(query).first()
+    return None if row is None else _evaluation(row)
+
+
+def find_evaluation(stores: Stores, evaluation_id: str) -> Evaluation:
+    """Raises NotFound."""
+    with stores.db.read() as connection:
+        query = select(EVALUATIONS).where(EVALUATIONS.c.id == evaluation_id)
+        row = connection.execute(query).first()
+    if row is None:
+        raise not_found("evaluation", evaluation_id)
+    return _evaluation(row)
+
+
+def list_evaluations(
+    stores: Stores, model: str | None = None, version: str | None = None
+) -> list[Evaluation]:
+    """Newest first."""
+    with stores.db.read() as connection:
+        rows = connection.execute(_query(model, version)).all()
+    return [_evaluation(row) for row in rows]
+
+
+def latest_evaluation(
+    stores: Stores, model: str, version: str, against: AgainstKind | None = None
+) -> Evaluation | None:
+    """The newest of a model version; `against` asks for one with, or without, an incumbent."""
+    query = _query(model, version)
+    if against is AgainstKind.INCUMBENT:
+        query = query.where(EVALUATIONS.c.against.is_not(None))
+    elif against is AgainstKind.NOTHING:
+        query = query.where(EVALUATIONS.c.against.is_(None))
+    with stores.db.read() as connection:
+        row = connection.execute(query.limit(1)).first()
+    return None if row is None else _evaluation(row)
+
+
+def _query(model: str | None, version: str | None) -> Select[Any]:
+    """Ids are UUIDv7; `at` comes first, since two ids of one millisecond are in no order."""
+    query = select(EVALUATIONS).order_by(EVALUATIONS.c.at.desc(), EVALUATIONS.c.id.desc())
+    if model is not None:
+        query = query.where(EVALUATIONS.c.model == model)
+    if version is not None:
+        query = query.where(EVALUATIONS.c.model_version == version)
+    return query
+
+
+def _evaluation(row: Row[Any]) -> Evaluation:
+    values = dict(row._mapping)
+    values["verdict"] = Verdict(values["verdict"])
+    values["evidence"] = json.loads(values["evidence"])
+    return Evaluation(**values)
+
+
+def load_scorecard(stores: Stores, evaluation: Evaluation) -> Scorecard:
+    """The verified scorecard, without its cells."""
+    digest = evaluation.evidence["scorecard_digest"]
+    data = json.loads(stores.blobs.get(digest, f"scorecard of evaluation {evaluation.id}"))
+    return Scorecard.from_json({**data, "cells": pl.DataFrame()})
+
+
+def show_evaluation(stores: Stores, evaluation_id: str) -> dict[str, Any]:
+    """The record with its estimates: `metrics` overall, `slices` as bars per column and metric."""
+    evaluation = find_evaluation(stores, evaluation_id)
+    card = load_scorecard(stores, evaluation)
+    headlines = evaluation.evidence["headlines"]
+    return evaluation.to_json() | {
+        "metrics": [
+            {
+                "metric": metric,
+                "is_headline": metric in headlines,
+                "estimate": estimate.to_json(),
+                "rivals": {
+                    rival: {
+                        "estimate": card.rivals[rival][metric].to_json(),
+                        "difference": card.differences[rival][metric].to_json(),
+                    }
+                    for rival in card.rivals
+                },
+            }
+            for metric, estimate in card.overall.items()
+        ],
+        "slices": [
+            {"column": column, "metric": metric, "bars": _bars(card, column, metric)}
+            for column in card.slices
+            for metric in headlines
+        ],
+    }
+
+
+def _bars(card: Scorecard, column: str, metric: str) -> list[dict[str, Any]]:
+    """In the order of the values, numbers by size."""
+    found: Mapping[str, Mapping[str, Estimate]] = card.slices[column]
+    return [
+        {"name": value, "estimate": found[value][metric].to_json()}
+        for value in sorted(found, key=_by)
+    ]
+
+
+def _by(value: str) -> tuple[bool, float, str]:
+    try:
+        return (False, float(value), value)
+    except ValueError:
+        return (True, 0.0, value)

@@ -1,0 +1,237 @@
+"""Predictions meet the truth: one row per prediction whose label is known. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from seamline.domain.errors import InvalidInput, nearest
+from seamline.evaluate.spec import EvaluationSpec
+
+EXAMPLES = 3
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
+# Columns of ours within a join; no column of a user can have these names by accident.
+_LABEL, _PREDICTION, _BLOCK = "\0label", "\0prediction", "\0block"
+
+
+@dataclass(frozen=True)
+class JoinCounts:
+    """`no_truth`: predictions without a row of truth (feedback may come late); `no_label`: rows
+    whose label is null; `not_predicted`: labelled rows of the same blocks without a prediction."""
+
+    predictions: int
+    truth: int
+    used: int
+    no_truth: int
+    no_label: int
+    not_predicted: int
+
+    def to_json(self) -> dict[str, int]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Rows with a label, ordered by key; `frame` holds the columns of both sides."""
+
+    frame: pl.DataFrame
+    labels: pl.Series
+    label_is_boolean: bool
+    predictions: pl.Series
+    blocks: pl.Series
+    counts: JoinCounts
+
+    def column(self, name: str, what: str) -> pl.Series:
+        known = [column for column in self.frame.columns if not column.startswith("\0")]
+        check_column(name, known, what)
+        return self.frame[name]
+
+
+def join_predictions(
+    predictions: pl.DataFrame, truth: pl.DataFrame, spec: EvaluationSpec
+) -> Joined:
+    """Raises InvalidInput on unknown columns, repeated keys, and labelled rows without a value.
+
+    Where both sides hold a column, the truth's is taken.
+    """
+    keys = list(spec.keys)
+    for key in keys:
+        check_column(key, predictions.columns, "The predictions have")
+        check_column(key, truth.columns, "The truth has")
+    check_column(spec.prediction, predictions.columns, "The predictions have")
+    labels = compute_label(truth, spec.label)
+    truth = truth.with_columns(_as_numbers(labels, "label").alias(_LABEL))
+    predictions, truth = align_keys(predictions, truth, keys)
+    _refuse_repeats(predictions, keys, "predictions")
+    _refuse_repeats(truth, keys, "truth")
+    values = _as_numbers(predictions[spec.prediction], "prediction").alias(_PREDICTION)
+    ours = predictions.with_columns(values)
+    ours = ours.select(*keys, *(c for c in ours.columns if c not in truth.columns))
+    met = ours.join(truth, on=keys, how="inner").sort(keys)
+    used = met.filter(pl.col(_LABEL).is_not_null())
+    _check_used(used, keys, predictions.height, truth.height)
+    check_column(spec.block, [c for c in used.columns if "\0" not in c], "The joined rows have")
+    blocks = used[spec.block].cast(pl.String).alias(_BLOCK)
+    counts = JoinCounts(
+        predictions=predictions.height,
+        truth=truth.height,
+        used=used.height,
+        no_truth=predictions.height - met.height,
+        no_label=met.height - used.height,
+        not_predicted=_not_predicted(truth, met, spec, blocks),
+    )
+    is_boolean = labels.dtype == pl.Boolean
+    return Joined(used, used[_LABEL], is_boolean, used[_PREDICTION], blocks, counts)
+
+
+def compute_label(frame: pl.DataFrame, expression: str) -> pl.Series:
+    """One value per row, by an SQL expression over the frame's columns.
+
+    >>> flights = pl.DataFrame({"arr_delay": [3.0, 20.0, None]})
+    >>> compute_label(flights, "arr_delay > 15").to_list()
+    [False, True, None]
+    >>> compute_label(flights, "arr_dely > 15")
+    Traceback (most recent call last):
+    seamline.domain.errors.InvalidInput: Label 'arr_dely > 15': no column 'arr_dely'. \
+Did you mean arr_delay?
+    """
+    hint = "Write one SQL expression over the columns of the truth: arr_delay > 15."
+    if re.search(r"\bselect\b", _QUOTED.sub("''", expression), re.IGNORECASE):
+        raise InvalidInput(f"Label {expression!r}: a query is not an expression.", next_step=hint)
+    try:
+        parsed = pl.sql_expr(expression)
+    except PolarsError as error:
+        raise InvalidInput(f"Label {expression!r}: {_first_line(error)}.", next_step=hint) from None
+    for name in parsed.meta.root_names():
+        check_column(name, frame.columns, f"Label {expression!r}:")
+    try:
+        made = frame.select(parsed)
+    except PolarsError as error:
+        raise InvalidInput(f"Label {expression!r}: {_first_line(error)}.", next_step=hint) from None
+    if made.width != 1 or not parsed.meta.root_names():
+        raise InvalidInput(f"Label {expression!r} names no column.", next_step=hint)
+    if made.height != frame.height:
+        raise InvalidInput(
+            f"Label {expression!r} gives {made.height} values for {frame.height:,} rows.",
+            next_step="Leave out aggregates: a label belongs to one row.",
+        )
+    return made.to_series()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")
+
+
+def check_column(name: str, known: Collection[str], what: str) -> None:
+    if name not in known:
+        raise InvalidInput(f"{what} no column {name!r}.", next_step=nearest(name, known))
+
+
+def align_keys(
+    left: pl.DataFrame, right: pl.DataFrame, keys: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Key columns of one dtype on both sides: whole numbers of any width, dates and numbers that
+    one side holds as text. Raises InvalidInput for what cannot be equal."""
+    for key in keys:
+        a, b = left.schema[key], right.schema[key]
+        if a == b:
+            continue
+        if a.is_integer() and b.is_integer():
+            common: pl.DataType | type[pl.DataType] = pl.Int64
+        elif a.base_type() == b.base_type() == pl.Datetime:
+            common = pl.Datetime("us", getattr(a, "time_zone", None))
+        elif pl.String in (a, b) and all(_reads_as_text(dtype) for dtype in (a, b)):
+            common = pl.String
+        else:
+            raise InvalidInput(
+                f"Key {key!r} is {a} in the predictions and {b} in the truth.",
+                next_step="Write it in one type on both sides.",
+            )
+        left = left.with_columns(pl.col(key).cast(common))
+        right = right.with_columns(pl.col(key).cast(common))
+    return left, right
+
+
+def _reads_as_text(dtype: pl.DataType) -> bool:
+    return dtype.is_integer() or dtype in (pl.String, pl.Date, pl.Categorical, pl.Enum)
+
+
+def _as_numbers(values: pl.Series, what: str) -> pl.Series:
+    """Float64; not-a-number is missing."""
+    if not (values.dtype == pl.Boolean or values.dtype.is_numeric() or values.dtype == pl.Null):
+        raise InvalidInput(
+            f"The {what} is {values.dtype}, not a number or a boolean.",
+            next_step=f"Give a numeric or boolean {what}.",
+        )
+    return values.cast(pl.Float64).fill_nan(None)
+
+
+def _refuse_repeats(frame: pl.DataFrame, keys: list[str], what: str) -> None:
+    known = frame.drop_nulls(keys)
+    repeated = known.group_by(keys, maintain_order=True).len().filter(pl.col("len") > 1)
+    if repeated.height:
+        raise InvalidInput(
+            f"{repeated.height:,} keys stand more than once in the {what}, e.g. "
+            f"{show_keys(repeated, keys)}.",
+            next_step="Add a key column that tells the rows apart, or remove the copies.",
+        )
+
+
+def show_keys(frame: pl.DataFrame, keys: Sequence[str]) -> str:
+    """
+    >>> show_keys(pl.DataFrame({"carrier": ["UA"], "flight": [7]}), ["carrier", "flight"])
+    '(carrier=UA, flight=7)'
+    """
+    rows = frame.select(keys).head(EXAMPLES).rows()
+    texts = (", ".join(f"{k}={v}" for k, v in zip(keys, row, strict=True)) for row in rows)
+    return ", ".join(f"({text})" for text in texts)
+
+
+def _check_used(used: pl.DataFrame, keys: list[str], n_predictions: int, n_truth: int) -> None:
+    if not used.height:
+        raise InvalidInput(
+            f"None of {n_predictions:,} predictions meets a labelled row of {n_truth:,} rows of "
+            f"truth by {', '.join(keys)}.",
+            next_step="Compare the key columns' values on both sides, and the label's.",
+        )
+    empty = used.filter(~pl.col(_PREDICTION).is_finite().fill_null(value=False))
+    if empty.height:
+        raise InvalidInput(
+            f"{empty.height:,} of {used.height:,} labelled rows have no finite prediction, e.g. "
+            f"{show_keys(empty, keys)}.",
+            next_step="Let the prediction pipeline answer for each row: "
+            "leaving out rows would flatter the model.",
+        )
+
+
+def _not_predicted(
+    truth: pl.DataFrame, met: pl.DataFrame, spec: EvaluationSpec, blocks: pl.Series
+) -> int:
+    if spec.block not in truth.columns:
+        return 0
+    labelled = truth.filter(
+        pl.col(_LABEL).is_not_null()
+        & pl.col(spec.block).cast(pl.String).is_in(blocks.unique().to_list())
+    )
+    return labelled.join(met, on=list(spec.keys), how="anti").height
+
+
+def compare_rows(
+    candidate: pl.DataFrame, incumbent: pl.DataFrame, keys: Sequence[str]
+) -> dict[str, Any]:
+    """How many keys only one of the two holds, with examples; empty when they hold the same."""
+    ours, theirs = align_keys(candidate, incumbent, keys)
+    only_ours = ours.join(theirs, on=list(keys), how="anti", nulls_equal=True)
+    only_theirs = theirs.join(ours, on=list(keys), how="anti", nulls_equal=True)
+    if not only_ours.height and not only_theirs.height:
+        return {}
+    return {
+        "only_candidate": only_ours.height,
+        "only_incumbent": only_theirs.height,
+        "examples": show_keys(only_ours if only_ours.height else only_theirs, keys),
+    }

@@ -1,0 +1,1 @@
+"""What was made, by name and version: pipelines, model versions and package indexes."""

@@ -1,0 +1,304 @@
+"""Model versions: a wheel by digest, what it was made from, and a signed statement about both."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.version import Version
+from sqlalchemy import Connection, insert, select
+
+from seamline.domain.clock import iso
+from seamline.domain.digests import check_digest, short
+from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, not_found
+from seamline.domain.facts import ModelRefused, ModelVersionRegistered
+from seamline.register.documents import check_model_document, check_version
+from seamline.register.loader_template import PAYLOAD
+from seamline.register.packages import PackageFile, enter_model_package, model_package_file
+from seamline.register.rows import MODEL_VERSIONS
+from seamline.register.wheels import wheel_name
+from seamline.store.canonical import digest_of_json
+from seamline.store.facts import read_facts
+from seamline.store.stores import Stores
+from seamline.trust.keys import PublicKey, SigningKey
+from seamline.trust.statements import (
+    STATEMENT_TYPE,
+    check_statement,
+    make_statement,
+    sign_envelope,
+)
+
+BUILD_TYPE = "urn:seamline:build:pipeline-run:1"
+#: Who refuses what a run made.
+SYSTEM = "seamline"
+_PLACE = "{n}"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """`document` is model.json; `dataset_versions` are spelt name@version."""
+
+    model: str
+    version: str
+    filename: str
+    wheel_digest: str
+    payload_digest: str
+    statement_digest: str
+    run_id: str
+    document: dict[str, Any]
+    dataset_versions: tuple[str, ...]
+    registered_by: str
+    registered_at: str
+
+    @property
+    def module(self) -> str:
+        return str(self.document["module"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "dataset_versions": list(self.dataset_versions)}
+
+
+def register_model_version(
+    stores: Stores,
+    wheel: bytes,
+    *,
+    key: SigningKey,
+    by: str,
+    caused_by: str | None = None,
+) -> ModelVersion:
+    """Everything recorded is read from the wheel itself: what it says is what is signed.
+
+    The wheel enters dataops' index. The same bytes again change nothing; other bytes under the
+    same name and version are a Conflict.
+    """
+    document, payload_digest = read_model_wheel(wheel)
+    name, version = document["name"], document["version"]
+    entry = model_package_file(stores, wheel_name(name, version), wheel, by)
+    statement = _statement(document, entry)
+    envelope = sign_envelope(STATEMENT_TYPE, statement, key)
+    used = document["lineage"]["dataset_versions"]
+    registered = ModelVersion(
+        model=name,
+        version=version,
+        filename=entry.filename,
+        wheel_digest=entry.digest,
+        payload_digest=payload_digest,
+        statement_digest=stores.blobs.put(envelope),
+        run_id=document["lineage"]["run_id"],
+        document=document,
+        dataset_versions=tuple(f"{one['name']}@{one['version']}" for one in used),
+        registered_by=by,
+        registered_at=iso(stores.clock.now()),
+    )
+    with stores.db.transaction() as tx:
+        held = _find(tx, name, version)
+        if held is not None and held.wheel_digest == entry.digest:
+            return held
+        if held is not None:
+            raise Conflict(
+                f"{name} {version} is registered with other bytes: {short(held.wheel_digest)} "
+                f"of run {held.run_id}, not {short(entry.digest)} of run {registered.run_id}.",
+                next_step="A registered version never changes: register the next one.",
+            )
+        enter_model_package(stores, tx, entry, caused_by=caused_by)
+        _insert(stores, tx, registered, caused_by)
+    return registered
+
+
+def next_version(stores: Stores, model: str, rule: str = "1.0.{n}") -> str:
+    """The rule's next version: n counts from 0, one past the highest that is registered."""
+    if rule.count(_PLACE) != 1:
+        raise InvalidInput(
+            f"The version rule {rule!r} must hold {{n}} once.", next_step="For example 1.0.{n}."
+        )
+    check_version(rule.replace(_PLACE, "0"))
+    before, after = rule.split(_PLACE)
+    pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    taken = [
+        int(match.group(1))
+        for found in list_model_versions(stores, model)
+        if (match := pattern.fullmatch(found.version))
+    ]
+    return rule.replace(_PLACE, str(max(taken, default=-1) + 1))
+
+
+def list_models(stores: Stores) -> list[str]:
+    with stores.db.read() as connection:
+        names = select(MODEL_VERSIONS.c.model).distinct().order_by(MODEL_VERSIONS.c.model)
+        return list(connection.execute(names).scalars())
+
+
+def list_model_versions(stores: Stores, model: str | None = None) -> list[ModelVersion]:
+    """Newest first (by version), model by model; empty when there is none."""
+    query = select(MODEL_VERSIONS)
+    if model is not None:
+        query = query.where(MODEL_VERSIONS.c.model == model)
+    with stores.db.read() as connection:
+        found = [_model_version(row) for row in connection.execute(query)]
+    found.sort(key=lambda one: Version(one.version), reverse=True)
+    return sorted(found, key=lambda one: one.model)
+
+
+def newest_version(stores: Stores, model: str) -> ModelVersion | None:
+    return next(iter(list_model_versions(stores, model)), None)
+
+
+def find_version_of_run(stores: Stores, model: str, run_id: str) -> ModelVersion | None:
+    """The version that this run's output became; what it was refused for is a fact only."""
+    with stores.db.read() as connection:
+        row = connection.execute(
+            select(MODEL_VERSIONS).where(
+                MODEL_VERSIONS.c.model == model, MODEL_VERSIONS.c.run_id == run_id
+            )
+        ).first()
+    return None if row is None else _model_version(row)
+
+
+def refuse_model(
+    stores: Stores, model: str, run_id: str, reason: str, *, caused_by: str | None = None
+) -> None:
+    """Recorded once per run and model, by Seamline itself."""
+    with stores.db.transaction() as tx:
+        told = read_facts(tx, kinds=[ModelRefused.kind], subject=model)
+        if not any(fact.body["run_id"] == run_id for fact in told):
+            fact = ModelRefused(model, run_id, reason)
+            stores.facts.append(tx, fact, by=SYSTEM, caused_by=caused_by)
+
+
+def find_model_version(stores: Stores, model: str, version: str | None = None) -> ModelVersion:
+    """`version` None: the newest. NotFound names the nearest model or version."""
+    versions = list_model_versions(stores, model)
+    if not versions:
+        raise not_found("model", model, list_models(stores))
+    if version is None:
+        return versions[0]
+    for found in versions:
+        if found.version == version:
+            return found
+    raise not_found(f"version of {model}", version, [found.version for found in versions])
+
+
+def find_by_wheel(stores: Stores, wheel_digest: str) -> ModelVersion | None:
+    with stores.db.read() as connection:
+        row = connection.execute(
+            select(MODEL_VERSIONS).where(MODEL_VERSIONS.c.wheel_digest == wheel_digest)
+        ).one_or_none()
+    return None if row is None else _model_version(row)
+
+
+def verify_model_version(
+    stores: Stores, model: str, version: str, public_key: PublicKey
+) -> ModelVersion:
+    """Wheel, payload inside it, model.json and signed statement say the same; else it raises."""
+    found = find_model_version(stores, model, version)
+    what = f"{model} {version}"
+    wheel = stores.blobs.get(found.wheel_digest, f"wheel of {what}")
+    document, payload_digest = read_model_wheel(wheel)
+    _check_same(f"payload of {what}", found.payload_digest, payload_digest)
+    recorded, packaged = digest_of_json(found.document), digest_of_json(document)
+    _check_same(f"model.json of {what}", recorded, packaged)
+    envelope = stores.blobs.get(found.statement_digest, f"statement of {what}")
+    check_statement(envelope, found.wheel_digest, what, [public_key])
+    return found
+
+
+def read_model_wheel(wheel: bytes) -> tuple[dict[str, Any], str]:
+    """model.json, checked, and the digest of the payload that is really inside."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/model.json")]
+            if len(names) != 1:
+                raise InvalidInput(f"A model wheel holds one model.json; this one {len(names)}.")
+            document: dict[str, Any] = json.loads(archive.read(names[0]))
+            check_model_document(document)
+            payload = archive.read(f"{document['module']}/{PAYLOAD}")
+    except (zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise InvalidInput(f"This is no model wheel: {error}.") from error
+    what = f"payload of {document['name']} {document['version']}"
+    check_digest(payload, document["payload_digest"], what)
+    return document, document["payload_digest"]
+
+
+def _check_same(what: str, expected: str, actual: str) -> None:
+    if expected != actual:
+        raise DigestMismatch(what, expected=expected, actual=actual)
+
+
+def _statement(document: Mapping[str, Any], entry: PackageFile) -> bytes:
+    """SLSA provenance v1: the run, its parameters, and its materials by digest."""
+    lineage = document["lineage"]
+    materials = [
+        {"uri": f"datasets://{one['name']}@{one['version']}", "digest": _hex(one["digest"])}
+        for one in lineage["dataset_versions"]
+    ]
+    pipeline = f"pipelines://{lineage['pipeline']}"
+    materials.append({"uri": pipeline, "digest": _hex(lineage["pipeline_digest"])})
+    predicate = {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {
+                "pipeline": lineage["pipeline"],
+                "arguments": lineage["arguments"],
+            },
+            "internalParameters": {
+                "commit": lineage["commit"],
+                "requirements": document["requirements"],
+            },
+            "resolvedDependencies": materials,
+        },
+        "runDetails": {
+            "builder": {"id": "urn:seamline:runtime"},
+            "metadata": {
+                "invocationId": lineage["run_id"],
+                "finishedOn": lineage["trained_at"],
+            },
+        },
+    }
+    subjects = {
+        entry.filename: entry.digest,
+        f"{document['module']}/{PAYLOAD}": document["payload_digest"],
+    }
+    return make_statement(subjects, predicate)
+
+
+def _hex(digest: str) -> dict[str, str]:
+    return {"sha256": digest.removeprefix("sha256:")}
+
+
+def _insert(stores: Stores, tx: Connection, found: ModelVersion, caused_by: str | None) -> None:
+    values = {
+        **found.__dict__,
+        "document": json.dumps(found.document, sort_keys=True),
+        "dataset_versions": json.dumps(found.dataset_versions),
+    }
+    tx.execute(insert(MODEL_VERSIONS).values(**values))
+    fact = ModelVersionRegistered(
+        found.model,
+        found.version,
+        found.wheel_digest,
+        found.payload_digest,
+        found.run_id,
+        found.dataset_versions,
+    )
+    stores.facts.append(tx, fact, by=found.registered_by, caused_by=caused_by)
+
+
+def _find(connection: Connection, model: str, version: str) -> ModelVersion | None:
+    row = connection.execute(
+        select(MODEL_VERSIONS).where(
+            MODEL_VERSIONS.c.model == model, MODEL_VERSIONS.c.version == version
+        )
+    ).one_or_none()
+    return None if row is None else _model_version(row)
+
+
+def _model_version(row: Any) -> ModelVersion:
+    values = dict(row._mapping)
+    values["document"] = json.loads(values["document"])
+    values["dataset_versions"] = tuple(json.loads(values["dataset_versions"]))
+    return ModelVersion(**values)

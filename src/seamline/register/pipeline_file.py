@@ -1,0 +1,83 @@
+"""Does a file look like compiled Kubeflow Pipelines IR, and what is it called? Bytes are kept."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from seamline.domain.errors import InvalidInput
+
+#: The KFP compiler nests a few levels per sub-pipeline; the C parser recurses per level.
+MAX_DEPTH = 200
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?")
+#: `/packages` is a path of the registry protocol.
+_RESERVED = {"packages"}
+
+
+def normalised_package(name: str) -> str:
+    """The KFP compiler publishes `ml_model_1_pipeline` as `ml-model-1-pipeline`.
+
+    >>> normalised_package("ml_Model_1")
+    'ml-model-1'
+    """
+    return name.lower().replace("_", "-")
+
+
+def package_of_ir(data: bytes) -> str:
+    """The normalised `pipelineInfo.name`; InvalidInput says what is missing.
+
+    >>> package_of_ir(b"{schemaVersion: 2.1.0, pipelineInfo: {name: A_b}, root: {dag: {}}}")
+    'a-b'
+    """
+    document = _first_document(data)
+    if not isinstance(document, dict):
+        raise _not_ir("its first document is no mapping")
+    missing = [key for key in ("schemaVersion", "pipelineInfo", "root") if key not in document]
+    if missing:
+        raise _not_ir(f"it has no {', '.join(missing)}")
+    if not str(document["schemaVersion"]).startswith("2."):
+        raise _not_ir(f"its schemaVersion is {document['schemaVersion']!r}, wanted 2.x")
+    if not isinstance(document["root"], dict):
+        raise _not_ir("its root is no mapping")
+    info = document["pipelineInfo"]
+    name = info.get("name") if isinstance(info, dict) else None
+    if not isinstance(name, str):
+        raise _not_ir("its pipelineInfo has no name")
+    package = normalised_package(name)
+    if not _NAME.fullmatch(package) or package in _RESERVED:
+        raise InvalidInput(
+            f"{name!r} cannot be a pipeline's name.",
+            next_step="Use letters, digits and hyphens (at most 128); 'packages' is reserved.",
+        )
+    return package
+
+
+def _first_document(data: bytes) -> Any:
+    try:
+        _check_depth(data)
+        for document in yaml.load_all(data, yaml.CSafeLoader):
+            return document
+    except (yaml.YAMLError, ValueError) as error:
+        raise _not_ir(f"it is no YAML ({' '.join(str(error).split())[:200]})") from error
+    raise _not_ir("it is empty")
+
+
+def _check_depth(data: bytes) -> None:
+    """The event parser keeps its stack on the heap; composing would recurse in C."""
+    depth = 0
+    for event in yaml.parse(data, yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise _not_ir(f"it nests deeper than {MAX_DEPTH} levels")
+
+
+def _not_ir(why: str) -> InvalidInput:
+    return InvalidInput(
+        f"This is not a compiled pipeline: {why}.",
+        next_step="Compile it first: kfp.compiler.Compiler().compile(pipeline, 'pipeline.yaml').",
+    )

@@ -1,0 +1,380 @@
+"""Pipeline definitions: compiled IR, byte for byte, by digest and by tag.
+
+A version is the sha256 of the file, so publishing the same bytes twice is one version.
+Tags of the form x.y.z name one version for ever; all others move.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from seamline.domain.clock import iso
+from seamline.domain.digests import parse_digest, short
+from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
+from seamline.domain.facts import PipelinePublished, PipelineTagMoved, PipelineVersionDeleted
+from seamline.register.pipeline_file import normalised_package, package_of_ir
+from seamline.register.rows import PIPELINE_TAGS, PIPELINE_VERSIONS
+from seamline.store.stores import Stores
+
+DEFAULT_REPOSITORY = "default/main"
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_IMMUTABLE_TAG = re.compile(r"\d+\.\d+\.\d+")
+_REPOSITORY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True)
+class PipelineVersion:
+    package: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class PipelineVersionRow:
+    package: str
+    digest: str
+    size_bytes: int
+    published_by: str
+    published_at: str
+
+
+@dataclass(frozen=True)
+class PipelineTag:
+    package: str
+    tag: str
+    digest: str
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class PipelinePackage:
+    package: str
+    created_at: str
+    updated_at: str
+
+
+def is_immutable_tag(tag: str) -> bool:
+    """
+    >>> is_immutable_tag("1.0.0"), is_immutable_tag("latest"), is_immutable_tag("1.0")
+    (True, False, False)
+    """
+    return bool(_IMMUTABLE_TAG.fullmatch(tag))
+
+
+def publish_pipeline(
+    stores: Stores,
+    data: bytes,
+    tags: Sequence[str] = (),
+    *,
+    by: str,
+    repository: str = DEFAULT_REPOSITORY,
+) -> PipelineVersion:
+    """Store the bytes and move the tags to them, all or nothing.
+
+    Raises InvalidInput when it is no compiled pipeline, Conflict when an x.y.z tag would move.
+    """
+    if not _REPOSITORY.fullmatch(repository):
+        raise InvalidInput(
+            f"{repository!r} cannot be a repository.",
+            next_step="Use project/repository in lower-case letters, digits and . _ -",
+        )
+    package = package_of_ir(data)
+    for tag in tags:
+        _check_tag(tag)
+    digest = stores.blobs.put(data)
+    with stores.db.transaction() as tx:
+        if _find_version(tx, repository, package, digest) is None:
+            tx.execute(
+                insert(PIPELINE_VERSIONS).values(
+                    repository=repository,
+                    package=package,
+                    digest=digest,
+                    size_bytes=len(data),
+                    published_by=by,
+                    published_at=iso(stores.clock.now()),
+                )
+            )
+            stores.facts.append(tx, PipelinePublished(package, digest, repository), by=by)
+        for tag in dict.fromkeys(tags):
+            _move_tag(stores, tx, PipelineVersion(package, digest), tag, by, repository)
+    return PipelineVersion(package, digest)
+
+
+def read_pipeline(
+    stores: Stores, package: str, reference: str, *, repository: str = DEFAULT_REPOSITORY
+) -> bytes:
+    """The very bytes that were published, verified; `reference` is a tag or a digest."""
+    version = find_pipeline(stores, package, reference, repository=repository)
+    return stores.blobs.get(version.digest, f"pipeline {version.package}")
+
+
+def find_pipeline(
+    stores: Stores, package: str, reference: str, *, repository: str = DEFAULT_REPOSITORY
+) -> PipelineVersionRow:
+    """By tag or by digest; NotFound names the nearest package, tag or version."""
+    digest = reference
+    if not reference.startswith("sha256:"):
+        digest = find_tag(stores, package, reference, repository=repository).digest
+    versions = list_versions(stores, package, repository=repository)
+    for version in versions:
+        if version.digest == digest:
+            return version
+    raise not_found(f"version of {package}", digest, [version.digest for version in versions])
+
+
+def list_packages(stores: Stores, *, repository: str = DEFAULT_REPOSITORY) -> list[PipelinePackage]:
+    with stores.db.read() as connection:
+        rows = connection.execute(
+            select(PIPELINE_VERSIONS.c.package, PIPELINE_VERSIONS.c.published_at)
+            .where(PIPELINE_VERSIONS.c.repository == repository)
+            .order_by(PIPELINE_VERSIONS.c.package, PIPELINE_VERSIONS.c.published_at)
+        ).all()
+    times: dict[str, list[str]] = {}
+    for row in rows:
+        times.setdefault(row.package, []).append(row.published_at)
+    return [PipelinePackage(name, published[0], published[-1]) for name, published in times.items()]
+
+
+def find_package(
+    stores: Stores, package: str, *, repository: str = DEFAULT_REPOSITORY
+) -> PipelinePackage:
+    packages = list_packages(stores, repository=repository)
+    wanted = normalised_package(package)
+    for found in packages:
+        if found.package == wanted:
+            return found
+    raise not_found(f"pipeline in {repository}", package, [found.package for found in packages])
+
+
+def list_versions(
+    stores: Stores, package: str, *, repository: str = DEFAULT_REPOSITORY
+) -> list[PipelineVersionRow]:
+    """Newest first; NotFound when there is no such package."""
+    name = find_package(stores, package, repository=repository).package
+    with stores.db.read() as connection:
+        rows = connection.execute(
+            select(PIPELINE_VERSIONS)
+            .where(
+                PIPELINE_VERSIONS.c.repository == repository, PIPELINE_VERSIONS.c.package == name
+            )
+            .order_by(PIPELINE_VERSIONS.c.published_at.desc(), PIPELINE_VERSIONS.c.digest)
+        )
+        return [_version(row) for row in rows]
+
+
+def list_tags(
+    stores: Stores, package: str, *, repository: str = DEFAULT_REPOSITORY
+) -> list[PipelineTag]:
+    name = find_package(stores, package, repository=repository).package
+    with stores.db.read() as connection:
+        return _live_tags(connection, repository, name)
+
+
+def find_tag(
+    stores: Stores, package: str, tag: str, *, repository: str = DEFAULT_REPOSITORY
+) -> PipelineTag:
+    tags = list_tags(stores, package, repository=repository)
+    for found in tags:
+        if found.tag == tag:
+            return found
+    raise not_found(f"tag of {normalised_package(package)}", tag, [found.tag for found in tags])
+
+
+def tag_pipeline(
+    stores: Stores,
+    package: str,
+    digest: str,
+    tag: str,
+    *,
+    by: str,
+    repository: str = DEFAULT_REPOSITORY,
+    create_only: bool = False,
+) -> PipelineTag:
+    """Create or move a tag; Conflict when x.y.z would move, or `create_only` finds it elsewhere."""
+    _check_tag(tag)
+    target = find_pipeline(stores, package, parse_digest(digest), repository=repository)
+    with stores.db.transaction() as tx:
+        _lock_version(tx, repository, target)
+        version = PipelineVersion(target.package, target.digest)
+        _move_tag(stores, tx, version, tag, by, repository, create_only=create_only)
+    return find_tag(stores, package, tag, repository=repository)
+
+
+def delete_tag(
+    stores: Stores, package: str, tag: str, *, by: str, repository: str = DEFAULT_REPOSITORY
+) -> None:
+    found = find_tag(stores, package, tag, repository=repository)
+    with stores.db.transaction() as tx:
+        _drop_tag(stores, tx, found, by, repository)
+
+
+def delete_version(
+    stores: Stores, package: str, digest: str, *, by: str, repository: str = DEFAULT_REPOSITORY
+) -> None:
+    """Refused while tags point at it. The bytes stay: releases name them by digest."""
+    version = find_pipeline(stores, package, parse_digest(digest), repository=repository)
+    with stores.db.transaction() as tx:
+        _lock_version(tx, repository, version)
+        tags = _live_tags(tx, repository, version.package)
+        holding = [tag.tag for tag in tags if tag.digest == version.digest]
+        if holding:
+            raise Refused(
+                f"{version.package} {short(digest)} is tagged {', '.join(holding)}.",
+                next_step="Move or delete these tags first.",
+            )
+        _drop_version(stores, tx, version, by, repository)
+
+
+def delete_package(
+    stores: Stores, package: str, *, by: str, repository: str = DEFAULT_REPOSITORY
+) -> None:
+    """Every tag and version of the package. The bytes stay: releases name them by digest."""
+    versions = list_versions(stores, package, repository=repository)
+    with stores.db.transaction() as tx:
+        for version in versions:
+            _lock_version(tx, repository, version)
+        for tag in _live_tags(tx, repository, versions[0].package):
+            _drop_tag(stores, tx, tag, by, repository)
+        for version in versions:
+            _drop_version(stores, tx, version, by, repository)
+
+
+def _move_tag(
+    stores: Stores,
+    tx: Connection,
+    version: PipelineVersion,
+    tag: str,
+    by: str,
+    repository: str,
+    *,
+    create_only: bool = False,
+) -> None:
+    package, digest = version.package, version.digest
+    here = _tag_row(repository, package, tag)
+    row = tx.execute(select(PIPELINE_TAGS).where(*here)).one_or_none()
+    before = row.digest if row is not None and not row.deleted else None
+    if before == digest:
+        return
+    held = row.digest if row is not None and is_immutable_tag(tag) else None
+    _check_may_move(package, tag, held or (before if create_only else None), digest)
+    now = iso(stores.clock.now())
+    if row is None:
+        tx.execute(
+            insert(PIPELINE_TAGS).values(
+                repository=repository,
+                package=package,
+                tag=tag,
+                digest=digest,
+                created_at=now,
+                updated_at=now,
+                deleted=False,
+            )
+        )
+    else:
+        tx.execute(
+            update(PIPELINE_TAGS).where(*here).values(digest=digest, updated_at=now, deleted=False)
+        )
+    stores.facts.append(tx, PipelineTagMoved(package, tag, before, digest, repository), by=by)
+
+
+def _check_may_move(package: str, tag: str, held: str | None, digest: str) -> None:
+    """`held`: what the tag must keep standing for, if anything."""
+    if held is None or held == digest:
+        return
+    raise Conflict(
+        f"The tag {tag} of {package} stands for {short(held)}; it cannot stand for "
+        f"{short(digest)}.",
+        next_step="Tags like 1.0.0 never move: publish under a new one."
+        if is_immutable_tag(tag)
+        else "To move an existing tag, update it.",
+    )
+
+
+def _drop_tag(stores: Stores, tx: Connection, tag: PipelineTag, by: str, repository: str) -> None:
+    here = _tag_row(repository, tag.package, tag.tag)
+    if is_immutable_tag(tag.tag):
+        tx.execute(
+            update(PIPELINE_TAGS)
+            .where(*here)
+            .values(deleted=True, updated_at=iso(stores.clock.now()))
+        )
+    else:
+        tx.execute(delete(PIPELINE_TAGS).where(*here))
+    fact = PipelineTagMoved(tag.package, tag.tag, tag.digest, None, repository)
+    stores.facts.append(tx, fact, by=by)
+
+
+def _drop_version(
+    stores: Stores, tx: Connection, version: PipelineVersionRow, by: str, repository: str
+) -> None:
+    tx.execute(
+        delete(PIPELINE_VERSIONS).where(
+            PIPELINE_VERSIONS.c.repository == repository,
+            PIPELINE_VERSIONS.c.package == version.package,
+            PIPELINE_VERSIONS.c.digest == version.digest,
+        )
+    )
+    fact = PipelineVersionDeleted(version.package, version.digest, repository)
+    stores.facts.append(tx, fact, by=by)
+
+
+def _tag_row(repository: str, package: str, tag: str) -> tuple[Any, ...]:
+    table = PIPELINE_TAGS.c
+    return table.repository == repository, table.package == package, table.tag == tag
+
+
+def _live_tags(connection: Connection, repository: str, package: str) -> list[PipelineTag]:
+    rows = connection.execute(
+        select(PIPELINE_TAGS)
+        .where(
+            PIPELINE_TAGS.c.repository == repository,
+            PIPELINE_TAGS.c.package == package,
+            PIPELINE_TAGS.c.deleted.is_(False),
+        )
+        .order_by(PIPELINE_TAGS.c.tag)
+    )
+    return [_tag(row) for row in rows]
+
+
+def _find_version(
+    connection: Connection, repository: str, package: str, digest: str
+) -> PipelineVersionRow | None:
+    row = connection.execute(
+        select(PIPELINE_VERSIONS)
+        .where(
+            PIPELINE_VERSIONS.c.repository == repository,
+            PIPELINE_VERSIONS.c.package == package,
+            PIPELINE_VERSIONS.c.digest == digest,
+        )
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else _version(row)
+
+
+def _lock_version(tx: Connection, repository: str, version: PipelineVersionRow) -> None:
+    """Tagging and deleting the same version queue up; NotFound when it is gone by now."""
+    if _find_version(tx, repository, version.package, version.digest) is None:
+        raise not_found(f"version of {version.package}", version.digest)
+
+
+def _check_tag(tag: str) -> None:
+    if not _TAG.fullmatch(tag):
+        raise InvalidInput(
+            f"{tag!r} cannot be a tag.",
+            next_step="Use letters, digits and . _ - (at most 128), beginning with no . or -",
+        )
+
+
+def _version(row: Any) -> PipelineVersionRow:
+    return PipelineVersionRow(
+        row.package, row.digest, row.size_bytes, row.published_by, row.published_at
+    )
+
+
+def _tag(row: Any) -> PipelineTag:
+    return PipelineTag(row.package, row.tag, row.digest, row.created_at, row.updated_at)

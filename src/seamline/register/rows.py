@@ -1,0 +1,77 @@
+"""Tables of the register room."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Index, Integer, String, Table, Text
+
+from seamline.store.schema import METADATA
+
+PIPELINE_VERSIONS = Table(
+    "pipeline_versions",
+    METADATA,
+    # "{project}/{repository}"
+    Column("repository", String(127), primary_key=True),
+    Column("package", String(128), primary_key=True),
+    Column("digest", String(71), primary_key=True),
+    Column("size_bytes", Integer, nullable=False),
+    Column("published_by", String(120), nullable=False),
+    Column("published_at", String(27), nullable=False),
+)
+
+PIPELINE_TAGS = Table(
+    "pipeline_tags",
+    METADATA,
+    Column("repository", String(127), primary_key=True),
+    Column("package", String(128), primary_key=True),
+    Column("tag", String(128), primary_key=True),
+    Column("digest", String(71), nullable=False),
+    Column("created_at", String(27), nullable=False),
+    Column("updated_at", String(27), nullable=False),
+    # A deleted x.y.z tag keeps its row, so that it cannot come back with other bytes.
+    Column("deleted", Boolean, nullable=False, default=False),
+)
+
+# Every name ever published here: who owns it, and whether it is a model's. Never deleted.
+PACKAGE_NAMES = Table(
+    "package_names",
+    METADATA,
+    Column("name", String(128), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("owner", String(120), nullable=False),
+    Column("published_at", String(27), nullable=False),
+)
+
+PACKAGE_FILES = Table(
+    "package_files",
+    METADATA,
+    Column("environment", String(63), primary_key=True),
+    Column("filename", String(255), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("digest", String(71), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("requires_python", String(200)),
+    Column("metadata_digest", String(71), nullable=False),
+    Column("uploaded_by", String(120), nullable=False),
+    Column("uploaded_at", String(27), nullable=False),
+    Index(None, "environment", "name"),
+)
+
+MODEL_VERSIONS = Table(
+    "model_versions",
+    METADATA,
+    Column("model", String(128), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("filename", String(255), nullable=False),
+    Column("wheel_digest", String(71), nullable=False),
+    Column("payload_digest", String(71), nullable=False),
+    Column("statement_digest", String(71), nullable=False),
+    Column("run_id", String(36), nullable=False),
+    # model.json, as it stands in the wheel
+    Column("document", Text, nullable=False),
+    Column("dataset_versions", Text, nullable=False),
+    Column("registered_by", String(120), nullable=False),
+    Column("registered_at", String(27), nullable=False),
+    Index(None, "wheel_digest"),
+    Index(None, "run_id"),
+)

@@ -1,0 +1,1 @@
+"""Retrain: from an alarm to a candidate that is released, or kept back with the numbers."""
