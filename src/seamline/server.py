@@ -38,7 +38,7 @@ from seamline.runtime.processes import current_identity
 from seamline.runtime.server_file import ServerFile
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
-from seamline.train.engine import Engine
+from seamline.train.engine import Engine, task_environ
 from seamline.trust.keys import load_or_create_key
 from seamline.trust.principals import ensure_owner
 
@@ -59,7 +59,7 @@ def build_control_plane(settings: Settings, clock: Clock) -> ControlPlane:
     changes = Changes()
     stores.db.on_commit(changes.notify)
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
-    runner = TaskRunner(clock, root / "zygotes")
+    runner = TaskRunner(clock, root / "zygotes", environ=task_environ(os.environ))
     engine = Engine(
         stores,
         runner,

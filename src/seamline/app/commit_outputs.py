@@ -25,7 +25,7 @@ def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
             artifact = run_output(platform.stores, fact.body["run_id"], output)
         except (NotFound, Refused):
             continue  # this run did not make it
-        if isinstance(artifact, Artifact):
+        if isinstance(artifact, Artifact) and artifact.is_blob and not artifact.is_directory:
             _commit(platform, declaration, artifact, fact)
 
 

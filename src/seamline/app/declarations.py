@@ -40,6 +40,8 @@ class EvaluationDeclaration:
     prediction: str
     output: str = "predictions"
     tag: str = "1.0.0"
+    #: Of the label, in sentences ("min").
+    unit: str = ""
     #: From which score on a row counts as predicted positive; by default the model's own.
     threshold: float | None = None
     slices: tuple[str, ...] = ()

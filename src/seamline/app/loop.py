@@ -8,7 +8,7 @@ import threading
 from seamline.app.advance_promotion import advance_waiting
 from seamline.app.platform import Platform
 from seamline.app.reactions import react
-from seamline.domain.errors import SeamlineError
+from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import RunState
 from seamline.serve.log_tables import compact
 from seamline.serve.log_tables import list_environments as list_log_environments
@@ -79,6 +79,9 @@ class Loop:
                 return False
             try:
                 react(self._platform, entry.fact)
+            except Unavailable as error:
+                _LOG.info("%s %s: %s", entry.fact.kind, entry.fact.subject, error)
+                postpone(stores.db, stores.clock, entry, str(error))
             except SeamlineError as error:
                 _LOG.warning("%s %s: %s", entry.fact.kind, entry.fact.subject, error)
                 postpone(stores.db, stores.clock, entry, str(error))

@@ -22,6 +22,7 @@ from seamline.domain.errors import (
     InvalidInput,
     NotFound,
     Refused,
+    Unavailable,
 )
 from seamline.domain.states import PromotionPhase, RunState, is_terminal
 from seamline.evaluate.evaluations import find_evaluation
@@ -42,7 +43,7 @@ from seamline.retrain.retrainings import (
     list_retrainings,
     request_retraining,
 )
-from seamline.retrain.triggers import Cause, Trigger
+from seamline.retrain.triggers import Cause, Skip, Trigger
 from seamline.store.facts import RecordedFact
 from seamline.train.runs import show_run
 
@@ -59,7 +60,7 @@ def on_alarm(platform: Platform, fact: RecordedFact) -> None:
         if trigger.monitor != body["monitor"]:
             continue
         environment = declared.monitor(trigger.monitor).environment
-        request_retraining(
+        decided = request_retraining(
             platform.stores,
             Trigger(
                 trigger.name,
@@ -74,6 +75,9 @@ def on_alarm(platform: Platform, fact: RecordedFact) -> None:
             by=declared.owners.get(f"triggers.{trigger.name}", platform.owner),
             arguments=trigger.arguments,
         )
+        if isinstance(decided, Skip) and not decided.is_final:
+            # Asked again later: the outbox keeps the alarm until it can be decided.
+            raise Unavailable(f"{trigger.name}: {decided.reason}.")
 
 
 def start_retraining(platform: Platform, fact: RecordedFact) -> None:
@@ -198,7 +202,11 @@ def _after_comparison(platform: Platform, retraining: Retraining, fact: Recorded
         caused_by=retraining.caused_by,
     )
     compared = Comparison(
-        retraining.model, versions["candidate"], versions["incumbent"], retraining.window
+        retraining.model,
+        versions["candidate"],
+        versions["incumbent"],
+        retraining.window,
+        _evaluation(platform, retraining).unit,
     )
     outcome = decide_outcome(find_evaluation(stores, evaluation_id).against_checks, compared)
     release = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -43,10 +43,9 @@ ProjectOwner = Annotated[Principal, who_may(Verb.APPLY_PROJECT)]
 Admin = Annotated[Principal, who_may(Verb.ADMINISTER)]
 
 
-def answer_when(
-    platform: Platform, show: Callable[[], dict[str, Any]], key: str, ends: set[str], wait_s: float
-) -> dict[str, Any]:
-    """`show()`, held until its `key` is one of `ends` or the time is over."""
+def await_state(
+    platform: Platform, state: Callable[[], object], ends: Collection[object], wait_s: float
+) -> None:
+    """Hold the request until `state()` is one of `ends` or the time is over (25 s at the most)."""
     if wait_s > 0:
-        platform.changes.wait_until(lambda: show()[key] in ends, min(wait_s, MAX_WAIT_S))
-    return show()
+        platform.changes.wait_until(lambda: state() in ends, min(wait_s, MAX_WAIT_S))

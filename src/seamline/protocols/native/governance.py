@@ -25,7 +25,7 @@ from seamline.protocols.native.access import (
     Reader,
     Releaser,
     Requester,
-    answer_when,
+    await_state,
 )
 
 ROUTER = APIRouter()
@@ -95,7 +95,8 @@ def promotion(
     def show() -> dict[str, Any]:
         return show_promotion(platform, promotion_id)
 
-    return answer_when(platform, show, "settled_phase", _SETTLED, wait_s)
+    await_state(platform, lambda: show()["settled_phase"], _SETTLED, wait_s)
+    return show()
 
 
 @ROUTER.post("/promotions/{promotion_id}/approve")

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from seamline.app.explain_prediction import explain_prediction
 from seamline.app.measure_monitor import measure_monitor, show_monitor
-from seamline.protocols.native.access import Evaluator, PlatformOf, Reader, answer_when
+from seamline.protocols.native.access import Evaluator, PlatformOf, Reader, await_state
 from seamline.retrain.retrainings import list_retrainings, show_retraining
 
 ROUTER = APIRouter()
@@ -42,7 +42,8 @@ def retraining(
     def show() -> dict[str, Any]:
         return show_retraining(platform.stores, retraining_id)
 
-    return answer_when(platform, show, "is_ended", {True}, wait_s)  # type: ignore[arg-type]
+    await_state(platform, lambda: show()["is_ended"], {True}, wait_s)
+    return show()
 
 
 @ROUTER.get("/predictions/{prediction_id}/why")

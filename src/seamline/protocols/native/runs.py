@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from seamline.app.submit_run import submit_ir, submit_pipeline
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import RunState, is_terminal
-from seamline.protocols.native.access import PlatformOf, Reader, Runner, answer_when
-from seamline.train.runs import cancel_run, list_runs, read_log, show_run
+from seamline.protocols.native.access import PlatformOf, Reader, Runner, await_state
+from seamline.train.runs import cancel_run, list_runs, read_log, run_state, show_run
 
 ROUTER = APIRouter()
 _ENDED = {state.value for state in RunState if is_terminal(state)}
@@ -45,7 +45,8 @@ def list_(
 
 @ROUTER.get("/runs/{run_id}")
 def show(platform: PlatformOf, who: Reader, run_id: str, wait_s: float = 0) -> dict[str, Any]:
-    return answer_when(platform, lambda: show_run(platform.stores, run_id), "state", _ENDED, wait_s)
+    await_state(platform, lambda: run_state(platform.stores, run_id), _ENDED, wait_s)
+    return show_run(platform.stores, run_id)
 
 
 @ROUTER.get("/runs/{run_id}/log")

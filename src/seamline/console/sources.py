@@ -1,0 +1,205 @@
+"""What the pages show, read through the rooms' public functions; this is the only file that does.
+
+Each function returns the page's whole JSON. `now` is the server's clock when it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from seamline.app.board import show_board, show_promotion
+from seamline.app.parties import parties_of
+from seamline.app.platform import Platform
+from seamline.app.show_model import list_models, show_model
+from seamline.console.lineage import draw_lineage
+from seamline.domain.clock import iso
+from seamline.domain.errors import NotFound
+from seamline.domain.states import PromotionPhase, RunState, TaskState, is_terminal
+from seamline.evaluate.evaluations import show_evaluation
+from seamline.promote.decide import why_may_not_approve
+from seamline.promote.environments import find_environment, list_environments
+from seamline.promote.policy import Party
+from seamline.promote.promotions import Promotion, find_promotion, list_promotions
+from seamline.promote.release import StoredRelease, find_release, list_releases
+from seamline.train.runs import list_runs, read_log, show_run
+from seamline.trust.roles import Principal, Verb
+
+RECENT_RUNS = 8
+RECENT_RELEASES = 3
+RECENT_DECISIONS = 8
+LISTED_RUNS = 100
+LOG_BYTES = 64 << 10
+#: Beyond this, a picture of tasks says less than the table below it.
+DRAWN_TASKS = 200
+#: These need attention first; the others stay in the plan's order.
+_TROUBLE = (TaskState.FAILED, TaskState.RUNNING)
+
+
+def read_board(platform: Platform) -> dict[str, Any]:
+    board = show_board(platform)
+    with platform.stores.db.read() as connection:
+        releases = [one.to_json() for one in list_releases(connection)]
+    for environment in board["environments"]:
+        promotion = environment["promotion_id"]
+        environment["promoted"] = show_promotion(platform, promotion) if promotion else None
+    waiting = [one for environment in board["environments"] for one in environment["waiting"]]
+    runs = list_runs(platform.stores, limit=RECENT_RUNS)
+    return {
+        **board,
+        "releases": releases[:RECENT_RELEASES],
+        "runs": runs,
+        "awaiting_approval": sum(one["phase"] == "awaiting_approval" for one in waiting),
+        "is_moving": any(one["settled_phase"] != "awaiting_approval" for one in waiting)
+        or _any_going(runs),
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def read_inbox(platform: Platform, principal: Principal, decided: str | None) -> dict[str, Any]:
+    """`decided`: the promotion that the visitor has just approved or rejected."""
+    with platform.stores.db.read() as connection:
+        found = list_promotions(connection)
+    waiting = [one for one in found if one.phase is PromotionPhase.AWAITING_APPROVAL]
+    others = [one for one in found if one.phase is not PromotionPhase.AWAITING_APPROVAL]
+    known = any(one.id == decided for one in found)
+    return {
+        "waiting": [read_request(platform, one, principal) for one in waiting],
+        "recent": [show_promotion(platform, one.id) for one in others[:RECENT_DECISIONS]],
+        "decided": show_promotion(platform, decided) if decided and known else None,
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def read_request(platform: Platform, promotion: Promotion, principal: Principal) -> dict[str, Any]:
+    """A promotion with all that a decision needs, and whether it may be this person's."""
+    shown = show_promotion(platform, promotion.id)
+    release, parties = load_parties(platform, promotion.id)
+    with platform.stores.db.read() as connection:
+        policy = find_environment(connection, promotion.environment).policy
+    excluded = [
+        {"party": party.value, "name": name, "deed": deed}
+        for party in policy.approvals.exclude
+        for name, deed in parties.get(party, {}).items()
+    ]
+    return {
+        **shown,
+        "release_json": release.to_json(),
+        "evaluations": _evaluations(platform, shown["gates"]),
+        "excluded": excluded,
+        "your_refusal": why_may_not_approve(principal, policy, parties),
+        "your_approval": any(one["principal"] == principal.name for one in shown["approvals"]),
+        "you_may_reject": principal.may(Verb.APPROVE)
+        and why_may_not_approve(principal, policy, {}) is None,
+    }
+
+
+def load_parties(
+    platform: Platform, promotion_id: str
+) -> tuple[StoredRelease, dict[Party, dict[str, str]]]:
+    with platform.stores.db.read() as connection:
+        promotion = find_promotion(connection, promotion_id)
+        release = find_release(connection, promotion.release)
+    return release, parties_of(platform, release, promotion)
+
+
+def _evaluations(platform: Platform, gates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that the gates' evidence names."""
+    named = [one["evaluation"] for gate in gates for one in gate["evidence"].get("evaluations", ())]
+    return [show_evaluation(platform.stores, evaluation_id) for evaluation_id in named]
+
+
+def read_runs(platform: Platform, environment: str | None) -> dict[str, Any]:
+    with platform.stores.db.read() as connection:
+        environments = [one.name for one in list_environments(connection)]
+    runs = list_runs(platform.stores, environment=environment, limit=LISTED_RUNS)
+    return {
+        "runs": runs,
+        "environment": environment,
+        "environments": environments,
+        "limit": LISTED_RUNS,
+        "is_moving": _any_going(runs),
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def read_run(
+    platform: Platform, run_id: str, task: str | None, offset: int | None
+) -> dict[str, Any]:
+    run = show_run(platform.stores, run_id)
+    return {
+        "run": run,
+        "is_drawn": len(run["tasks"]) <= DRAWN_TASKS,
+        "tasks_shown": _shown_first(run["tasks"]),
+        "log": _log(platform, run_id, task, offset) if task else None,
+        "is_moving": _any_going([run]),
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def _shown_first(tasks: list[dict[str, Any]]) -> list[str]:
+    """Names in the order of the table, at most DRAWN_TASKS: trouble first in a large run."""
+    if len(tasks) <= DRAWN_TASKS:
+        return [one["name"] for one in tasks]
+    trouble = [one["name"] for one in tasks if one["state"] in _TROUBLE]
+    return (trouble + [one["name"] for one in tasks if one["state"] not in _TROUBLE])[:DRAWN_TASKS]
+
+
+def _log(platform: Platform, run_id: str, task: str, offset: int | None) -> dict[str, Any]:
+    """From `offset`, or the last LOG_BYTES of it."""
+    if offset is None:
+        size = read_log(platform.stores, run_id, task, limit=1)["size_bytes"]
+        offset = max(0, size - LOG_BYTES)
+    log = read_log(platform.stores, run_id, task, offset=offset, limit=LOG_BYTES)
+    return {**log, "previous_offset": max(0, offset - LOG_BYTES) if offset > 0 else None}
+
+
+def read_models(platform: Platform) -> dict[str, Any]:
+    models: dict[str, list[dict[str, Any]]] = {}
+    for version in list_models(platform):
+        models.setdefault(version["model"], []).append(version)
+    return {
+        "models": [
+            {
+                "name": name,
+                "newest": versions[0],
+                "versions": len(versions),
+                "live": [
+                    {"environment": environment, "version": one["version"]}
+                    for one in versions
+                    for environment in one["live_in"]
+                ],
+            }
+            for name, versions in sorted(models.items())
+        ],
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def read_model(platform: Platform, name: str, version: str | None) -> dict[str, Any]:
+    model = show_model(platform, name, version)
+    with platform.stores.db.read() as connection:
+        releases = [
+            one.to_json()
+            for one in list_releases(connection)
+            if any(pin.digest == model["wheel_digest"] for pin in one.release.packages)
+        ]
+        live = {one.name: one.release for one in list_environments(connection) if one.release}
+    return {
+        "model": model,
+        "releases": releases,
+        "lineage": draw_lineage(model, _run_of(platform, model["run_id"]), releases, live),
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def _run_of(platform: Platform, run_id: str) -> dict[str, Any] | None:
+    """None when the package came from elsewhere."""
+    try:
+        return show_run(platform.stores, run_id)
+    except NotFound:
+        return None
+
+
+def _any_going(runs: Iterable[dict[str, Any]]) -> bool:
+    return any(not is_terminal(RunState(run["state"])) for run in runs)

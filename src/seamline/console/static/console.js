@@ -1,0 +1,69 @@
+// Refreshes the page while something on it moves, and copies commands. Nothing needs it.
+"use strict";
+(() => {
+  const main = () => document.querySelector("main");
+
+  async function fetchMain() {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    return page.querySelector("main");
+  }
+
+  // What the reader has opened, scrolled or focused stays as it is.
+  function swap(next) {
+    const now = main();
+    const open = new Set([...now.querySelectorAll("details[open][id]")].map((one) => one.id));
+    const scrolled = [...now.querySelectorAll("[data-keep-scroll][id]")].map((one) => [
+      one.id,
+      one.scrollLeft,
+      one.scrollTop,
+      one.scrollTop + one.clientHeight >= one.scrollHeight - 4,
+    ]);
+    const focused = document.activeElement && document.activeElement.id;
+    now.dataset.refresh = next.dataset.refresh;
+    now.replaceChildren(...next.childNodes);
+    for (const one of now.querySelectorAll("details[id]")) one.open = one.open || open.has(one.id);
+    for (const [id, left, top, atEnd] of scrolled) {
+      const one = document.getElementById(id);
+      if (one) one.scrollTo(left, atEnd ? one.scrollHeight : top);
+    }
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    addCopyButtons();
+  }
+
+  async function refresh() {
+    const seconds = Number(main()?.dataset.refresh ?? 0);
+    if (!seconds) return;
+    if (document.visibilityState === "visible") {
+      try {
+        const next = await fetchMain();
+        document.body.classList.remove("is-stale");
+        if (next) swap(next);
+      } catch {
+        document.body.classList.add("is-stale");
+      }
+    }
+    setTimeout(refresh, seconds * 1000);
+  }
+
+  function addCopyButtons() {
+    for (const box of document.querySelectorAll(".command:not(:has(button))")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "copy";
+      button.textContent = "Copy";
+      button.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(box.querySelector("code").textContent);
+        button.textContent = "Copied";
+        setTimeout(() => (button.textContent = "Copy"), 1500);
+      });
+      box.append(button);
+    }
+  }
+
+  addCopyButtons();
+  const log = document.getElementById("log");
+  if (log && location.hash !== "#top") log.scrollTop = log.scrollHeight;
+  setTimeout(refresh, Number(main()?.dataset.refresh ?? 0) * 1000);
+})();

@@ -1,0 +1,98 @@
+"""Recognise a lightweight Python component in a container's command line.
+
+The KFP SDK compiles a function into `sh -c '<pip install …>' sh -ec '<write $0 to a file, run
+kfp.dsl.executor_main>' '<SOURCE>'`. The source and the requirements are taken out of it, so that
+the function runs in a process of our own: no shell, no pip per task, no argument-length limit.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from seamline.domain.errors import InvalidInput
+
+_RUNS_KFP = "kfp.dsl.executor_main"
+_WRITES_SOURCE = '"$program_path/ephemeral_component.py"'
+_PIP_INSTALL = "-m pip install"
+_INDEX_OPTIONS = ("--index-url", "--extra-index-url", "-i")
+_OPTIONS_WITH_VALUE = ("--trusted-host",)
+
+
+@dataclass(frozen=True)
+class PythonFunction:
+    source: str
+    function: str
+    #: PEP 508, without the `kfp` that the compiler adds by itself.
+    requirements: tuple[str, ...]
+    index_urls: tuple[str, ...] = ()
+
+
+def recognise_function(command: Sequence[str], args: Sequence[str]) -> PythonFunction | None:
+    """The function inside a lightweight Python component; None for any other container."""
+    at = next(
+        (i for i, word in enumerate(command) if _RUNS_KFP in word and _WRITES_SOURCE in word), None
+    )
+    if at is None or at + 1 >= len(command):
+        return None
+    requirements: list[str] = []
+    indexes: list[str] = []
+    for script in command[:at]:
+        for words in _pip_installs(script):
+            _sort_words(words, requirements, indexes)
+    return PythonFunction(
+        source=command[at + 1],
+        function=_function_name(args),
+        requirements=tuple(dict.fromkeys(requirements)),
+        index_urls=tuple(dict.fromkeys(indexes)),
+    )
+
+
+def _function_name(args: Sequence[str]) -> str:
+    flag = "--function_to_execute"
+    if flag not in args or list(args).index(flag) + 1 >= len(args):
+        raise InvalidInput(
+            f"A lightweight Python component without {flag}: its arguments are {list(args)!r}.",
+            next_step="Compile the pipeline with the KFP SDK.",
+        )
+    name = args[list(args).index(flag) + 1]
+    if not name.isidentifier():
+        raise InvalidInput(
+            f"{name!r} is not the name of a Python function.",
+            next_step="Compile the pipeline with the KFP SDK.",
+        )
+    return name
+
+
+def _pip_installs(script: str) -> Iterator[list[str]]:
+    """The words after each `pip install` of a shell script.
+
+    >>> list(_pip_installs("X=1 python3 -m pip install -q 'a>1' 'b' && python3 -m pip install 'c'"))
+    [['-q', 'a>1', 'b'], ['c']]
+    """
+    for line in script.splitlines():
+        if _PIP_INSTALL not in line:
+            continue
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="&")
+        lexer.whitespace_split = True
+        for is_separator, words in groupby(lexer, key=lambda word: word == "&&"):
+            command = list(words)
+            if not is_separator and _PIP_INSTALL in " ".join(command):
+                yield command[command.index("install") + 1 :]
+
+
+def _sort_words(words: Sequence[str], requirements: list[str], indexes: list[str]) -> None:
+    pending = iter(words)
+    added_by_compiler = "--no-deps" in words
+    for word in pending:
+        option, _, value = word.partition("=")
+        if word in _INDEX_OPTIONS:
+            indexes.append(next(pending, ""))
+        elif word.startswith("--") and option in _INDEX_OPTIONS:
+            indexes.append(value)
+        elif word in _OPTIONS_WITH_VALUE:
+            next(pending, None)
+        elif not word.startswith("-") and not added_by_compiler:
+            requirements.append(word)

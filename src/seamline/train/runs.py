@@ -1,0 +1,310 @@
+"""Request, cancel and look at runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from seamline.domain.clock import iso, new_id
+from seamline.domain.errors import Conflict, Refused, SeamlineError, not_found
+from seamline.domain.facts import RunRequested
+from seamline.domain.states import RunState, TaskState, is_terminal
+from seamline.runtime.requirements import RequirementSet
+from seamline.store.stores import Stores
+from seamline.train.arguments import check_arguments
+from seamline.train.artifacts import Artifact
+from seamline.train.attempt import KFP_RUNTIME
+from seamline.train.ir import ContainerExecutor
+from seamline.train.live import LiveRun, load_plan, plan_of
+from seamline.train.plan import Plan
+from seamline.train.record import artifact_of, load_tasks, read_run
+from seamline.train.rows import ARTIFACTS, RUNS, TASKS
+from seamline.train.sources import ABSENT
+from seamline.train.views import edges, explain_run, show_outputs, show_run_row, show_tasks
+
+#: Tasks run in processes forked from a warm interpreter that satisfies their requirements.
+FIDELITY = "forked"
+MAX_LOG_BYTES = 1 << 20
+
+
+def check_pipeline(ir: bytes) -> Plan:
+    """The plan, if this IR can run here: everything that can be checked without running it.
+
+    Raises InvalidInput, or Refused for a feature that is not supported.
+    """
+    plan = plan_of(ir)
+    for task in plan.tasks.values():
+        if isinstance(task.executor, ContainerExecutor):
+            try:
+                RequirementSet.of(task.executor.function.requirements, bare=KFP_RUNTIME)
+            except SeamlineError as error:
+                raise type(error)(
+                    f"Task {task.name!r}: {error.message}", next_step=error.next_step
+                ) from error
+    return plan
+
+
+def request_run(
+    stores: Stores,
+    ir: bytes,
+    *,
+    arguments: Mapping[str, Any],
+    environment: str,
+    by: str,
+    caused_by: str | None = None,
+    run_id: str | None = None,
+) -> str:
+    """Checks everything, then records the run and its tasks; the engine takes it from there.
+
+    A given `run_id` makes the request idempotent: the same request again is the same run.
+    """
+    plan = check_pipeline(ir)
+    checked = check_arguments(plan.pipeline.root.parameters, arguments)
+    digest = str(stores.blobs.put(ir))
+    chosen = run_id or new_id(stores.clock)
+    with stores.db.transaction() as tx:
+        existing = tx.execute(select(RUNS).where(RUNS.c.id == chosen)).one_or_none()
+        if existing is not None:
+            return _check_same(existing, digest, environment, checked)
+        fact = stores.facts.append(
+            tx,
+            RunRequested(chosen, environment, plan.pipeline.name, digest, checked),
+            by=by,
+            caused_by=caused_by,
+        )
+        tx.execute(
+            insert(RUNS).values(
+                id=chosen,
+                environment=environment,
+                pipeline=plan.pipeline.name,
+                pipeline_digest=digest,
+                arguments=json.dumps(checked),
+                state=RunState.PENDING,
+                requested_by=by,
+                caused_by=caused_by,
+                request_fact=fact,
+                fidelity=FIDELITY,
+                created_at=iso(stores.clock.now()),
+            )
+        )
+        tx.execute(insert(TASKS), _task_rows(chosen, plan))
+    return chosen
+
+
+def _check_same(
+    existing: Row[Any], digest: str, environment: str, arguments: Mapping[str, Any]
+) -> str:
+    same = (existing.pipeline_digest, existing.environment, json.loads(existing.arguments))
+    if same != (digest, environment, dict(arguments)):
+        raise Conflict(
+            f"Run {existing.id} exists, with another pipeline, environment or arguments.",
+            next_step="Leave the run id out to get a new one.",
+        )
+    return str(existing.id)
+
+
+def _task_rows(run_id: str, plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run_id,
+            "name": name,
+            "position": position,
+            "kind": "python" if isinstance(task.executor, ContainerExecutor) else "importer",
+            "state": TaskState.PENDING,
+            "attempt": 0,
+            "failures": 0,
+        }
+        for position, (name, task) in enumerate(plan.tasks.items())
+    ]
+
+
+def cancel_run(stores: Stores, run_id: str, *, by: str) -> None:
+    """Asks the engine to end the run's tasks; wake it after. Refused when the run has ended."""
+    with stores.db.transaction() as tx:
+        row = _run_row(tx, run_id)
+        if is_terminal(RunState(row.state)):
+            raise Refused(f"Run {run_id} has ended already: {row.state}.")
+        if row.cancel_requested_by is None:
+            tx.execute(update(RUNS).where(RUNS.c.id == run_id).values(cancel_requested_by=by))
+
+
+def list_runs(
+    stores: Stores,
+    environment: str | None = None,
+    limit: int = 100,
+    *,
+    pipeline: str | None = None,
+    state: RunState | None = None,
+    before: str | None = None,
+) -> list[dict[str, Any]]:
+    """Newest first, with the number of tasks by state. `before`: only runs created before that."""
+    query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc()).limit(limit)
+    wanted = {RUNS.c.environment: environment, RUNS.c.pipeline: pipeline, RUNS.c.state: state}
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(column == value)
+    if before is not None:
+        query = query.where(RUNS.c.created_at < before)
+    with stores.db.read() as connection:
+        rows = connection.execute(query).all()
+        counts = _count_tasks(connection, [row.id for row in rows])
+    return [{**show_run_row(row), "tasks": counts.get(row.id, {})} for row in rows]
+
+
+def _count_tasks(connection: Connection, run_ids: list[str]) -> dict[str, dict[str, int]]:
+    query = (
+        select(TASKS.c.run_id, TASKS.c.state, func.count().label("tasks"))
+        .where(TASKS.c.run_id.in_(run_ids))
+        .group_by(TASKS.c.run_id, TASKS.c.state)
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for row in connection.execute(query):
+        counts.setdefault(row.run_id, {})[row.state] = row.tasks
+    return counts
+
+
+def run_state(stores: Stores, run_id: str) -> RunState:
+    """For those who wait: one row, where `show_run` reads everything."""
+    with stores.db.read() as connection:
+        return RunState(_run_row(connection, run_id).state)
+
+
+def show_run(stores: Stores, run_id: str) -> dict[str, Any]:
+    """All there is to know of a run: tasks with inputs, outputs and errors; edges; outputs."""
+    with stores.db.read() as connection:
+        row = _run_row(connection, run_id)
+        tasks = {task.name: task for task in load_tasks(connection, run_id)}
+        run = _load(stores, connection, row)
+    return {
+        **show_run_row(row),
+        "sentence": explain_run(run) or row.error or "",
+        "notes": list(run.plan.pipeline.notes),
+        "tasks": show_tasks(run, tasks),
+        "groups": [
+            {"name": group.name, "group": group.gate.group, "after": list(group.gate.after)}
+            for group in run.plan.groups.values()
+        ],
+        "edges": [{"from": source, "to": target} for source, target in edges(run.plan)],
+        "outputs": show_outputs(run),
+    }
+
+
+def run_output(stores: Stores, run_id: str, name: str) -> Any:
+    """A value, or an `Artifact`, that the pipeline as a whole returns.
+
+    Raises NotFound for an unknown name, Refused when what makes it has not succeeded.
+    """
+    with stores.db.read() as connection:
+        row = _run_row(connection, run_id)
+        run = _load(stores, connection, row)
+    plan = run.plan
+    if name in plan.output_parameters:
+        value = run.evaluate_output(name)
+        if value is not ABSENT:
+            return value
+    elif name in plan.output_artifacts:
+        source = plan.output_artifacts[name]
+        found = run.artifact(source.task, source.key) if source else None
+        if found is not None:
+            return found
+    else:
+        known = [*plan.output_parameters, *plan.output_artifacts]
+        raise not_found(f"output of run {run_id}", name, known)
+    raise Refused(
+        f"Run {run_id} ({row.state}) has no output {name!r}: what makes it has not succeeded.",
+        next_step=f"Look at the run: seamline run show {run_id}",
+    )
+
+
+def find_artifact(stores: Stores, run_id: str, task: str, output: str) -> Artifact:
+    """NotFound names the nearest task or output."""
+    with stores.db.read() as connection:
+        _task_row(connection, run_id, task)
+        query = select(ARTIFACTS).where(ARTIFACTS.c.run_id == run_id, ARTIFACTS.c.task == task)
+        made = {row.output: row for row in connection.execute(query)}
+    if output not in made:
+        raise not_found(f"artifact of task {task!r} of run {run_id}", output, made)
+    return artifact_of(made[output])
+
+
+def find_artifact_by_id(stores: Stores, artifact_id: str) -> Artifact:
+    with stores.db.read() as connection:
+        row = connection.execute(
+            select(ARTIFACTS).where(ARTIFACTS.c.id == artifact_id)
+        ).one_or_none()
+    if row is None:
+        raise not_found("artifact", artifact_id)
+    return artifact_of(row)
+
+
+def read_log(
+    stores: Stores, run_id: str, task: str, offset: int = 0, limit: int = 65536
+) -> dict[str, Any]:
+    """A piece of the log of the task's last attempt, from a byte offset; ask on at `next_offset`.
+
+    `is_complete`: the task has ended and there is nothing behind this piece.
+    """
+    with stores.db.read() as connection:
+        row = _task_row(connection, run_id, task)
+    size, data = 0, b""
+    if row.log_path is not None and (stores.root / row.log_path).exists():
+        with (stores.root / row.log_path).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(min(max(offset, 0), size))
+            data = file.read(max(1, min(limit, MAX_LOG_BYTES)))
+    start = min(max(offset, 0), size)
+    if start + len(data) < size:
+        data = _whole_characters(data)
+    return {
+        "run_id": run_id,
+        "task": task,
+        "attempt": row.attempt,
+        "text": data.decode("utf-8", "replace"),
+        "offset": start,
+        "next_offset": start + len(data),
+        "size_bytes": size,
+        "is_complete": is_terminal(TaskState(row.state)) and start + len(data) >= size,
+    }
+
+
+def _whole_characters(data: bytes) -> bytes:
+    """Without the beginning of a character that goes on behind the end.
+
+    >>> _whole_characters("aé".encode()[:2])
+    b'a'
+    """
+    for back in range(1, min(4, len(data))):
+        byte = data[-back]
+        if byte & 0xC0 == 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data[:-back] if length > back else data
+        if byte & 0x80 == 0:
+            return data
+    return data
+
+
+def _load(stores: Stores, connection: Connection, row: Row[Any]) -> LiveRun:
+    run = LiveRun(read_run(row), load_plan(stores, row.pipeline_digest))
+    run.load(connection)
+    return run
+
+
+def _run_row(connection: Connection, run_id: str) -> Row[Any]:
+    row = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).one_or_none()
+    if row is None:
+        newest = select(RUNS.c.id).order_by(RUNS.c.created_at.desc()).limit(50)
+        raise not_found("run", run_id, connection.execute(newest).scalars())
+    return row
+
+
+def _task_row(connection: Connection, run_id: str, task: str) -> Row[Any]:
+    _run_row(connection, run_id)
+    query = select(TASKS).where(TASKS.c.run_id == run_id)
+    row = connection.execute(query.where(TASKS.c.name == task)).one_or_none()
+    if row is None:
+        names = select(TASKS.c.name).where(TASKS.c.run_id == run_id)
+        raise not_found(f"task of run {run_id}", task, connection.execute(names).scalars())
+    return row
