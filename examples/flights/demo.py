@@ -137,7 +137,12 @@ class DataPlane:
 
     def post(self, path: str, body: Any) -> Any:
         data = json.dumps(body).encode()
-        self.connection.request("POST", path, data, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"}
+        try:
+            self.connection.request("POST", path, data, headers)
+        except ConnectionError:  # the server closes a connection that was idle for long
+            self.connection.close()
+            self.connection.request("POST", path, data, headers)
         response = self.connection.getresponse()
         answer = json.loads(response.read() or b"null")
         if response.status >= 400:
