@@ -463,7 +463,8 @@ class Demo:
     def await_live(self, environment: str, digest: str) -> None:
         for _ in range(400):
             board = self.server.seamline("board")["environments"]
-            if any(one["name"] == environment and one["release"] == digest for one in board):
+            live = {one["name"]: (one["live"] or {}).get("digest") for one in board}
+            if live[environment] == digest:
                 return
             time.sleep(0.1)
         raise SystemExit(f"the release did not become live in {environment}")

@@ -16,16 +16,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from ipaddress import ip_address
 from pathlib import Path
-from types import ModuleType
 
 import uvicorn
 
 from seamline.domain.clock import Clock, SystemClock, iso
 from seamline.protocols.oip_rest import OipApp, Receive, Scope, Send
+from seamline.runtime.imports import WithoutPandas
 from seamline.runtime.processes import current_identity
 from seamline.serve import feedback, prediction_log
 from seamline.serve.feedback import FeedbackRow, feedback_batches
@@ -131,18 +129,6 @@ class Server(uvicorn.Server):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._data_plane is not None  # uvicorn calls after startup only
         await self._data_plane.app(scope, receive, send)
-
-
-class WithoutPandas(MetaPathFinder):
-    """PyArrow imports pandas, where it is installed, at its first array: a stall of a second
-    and 55 MB for a library that this process has no use for."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError("pandas is not used in the data plane", name=fullname)
-        return None
 
 
 def main(root: Path, host: str, port: int, public_key_path: Path | None = None) -> int:

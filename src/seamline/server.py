@@ -8,14 +8,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from seamline import __version__
 from seamline.app.data_plane import find_data_plane, start_or_adopt, stop_data_plane
@@ -34,6 +34,7 @@ from seamline.promote.environments import apply_policies, list_environments
 from seamline.promote.policy import DEFAULT_POLICIES
 from seamline.protocols.application import make_application
 from seamline.runtime.environments import EnvironmentCache
+from seamline.runtime.imports import WithoutPandas
 from seamline.runtime.processes import current_identity
 from seamline.runtime.server_file import ServerFile
 from seamline.runtime.tasks import TaskRunner
@@ -41,6 +42,9 @@ from seamline.store.stores import Stores, open_stores
 from seamline.train.engine import Engine, task_environ
 from seamline.trust.keys import load_or_create_key
 from seamline.trust.principals import ensure_owner
+
+#: The data plane knows no tokens yet, so it is reached from this machine only.
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ class ControlPlane:
     loop: Loop
 
 
-def build_control_plane(settings: Settings, clock: Clock) -> ControlPlane:
+def build_control_plane(
+    settings: Settings, clock: Clock, pages: Sequence[APIRouter] = ()
+) -> ControlPlane:
+    """`pages`: what is served beside the protocols (the console sits above this module)."""
     root = settings.workspace.resolve()
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
     owner = getpass.getuser()
@@ -78,13 +85,13 @@ def build_control_plane(settings: Settings, clock: Clock) -> ControlPlane:
         engine=engine,
         data_plane_url=_data_plane_url_of(root),
     )
-    return ControlPlane(platform, make_application(platform), Loop(platform))
+    return ControlPlane(platform, make_application(platform, settings.host, pages), Loop(platform))
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[ControlPlane]:
+def running(settings: Settings, pages: Sequence[APIRouter] = ()) -> Iterator[ControlPlane]:
     """The control plane with its engine and its loop, stopped in order at the end."""
-    plane = build_control_plane(settings, SystemClock())
+    plane = build_control_plane(settings, SystemClock(), pages)
     platform = plane.platform
     with ExitStack() as stack:
         stack.callback(platform.stores.db.close)
@@ -96,13 +103,18 @@ def running(settings: Settings) -> Iterator[ControlPlane]:
         yield plane
 
 
-def serve(settings: Settings, announce: Callable[[ServerFile, bool], None]) -> None:
+def serve(
+    settings: Settings,
+    announce: Callable[[ServerFile, bool], None],
+    pages: Sequence[APIRouter] = (),
+) -> None:
     """`seamline up`: until SIGINT or SIGTERM. Ends the data plane too; kill -9 does not."""
     workspace = settings.workspace.resolve()
+    sys.meta_path.insert(0, WithoutPandas())
     with hold_workspace(workspace):
         listener = _listen(settings.host, settings.port)
-        with running(settings) as plane, listener:
-            data_plane, adopted = start_or_adopt(workspace, settings.host, settings.serve_port)
+        with running(settings, pages) as plane, listener:
+            data_plane, adopted = start_or_adopt(workspace, LOOPBACK, settings.serve_port)
             url = f"http://{settings.host}:{listener.getsockname()[1]}"
             server_file = ServerFile(current_identity(), url, data_plane.url, __version__)
             server = _server(plane.app)
@@ -123,7 +135,7 @@ def serve_in_process(settings: Settings) -> Iterator[str]:
     Holds the workspace's lock; ends when the block does and nothing is left to do.
     """
     with hold_workspace(settings.workspace.resolve()):
-        listener = _listen("127.0.0.1", 0)
+        listener = _listen(LOOPBACK, 0)
         with running(settings) as plane, listener:
             server = _server(plane.app)
             ready = threading.Event()

@@ -30,7 +30,7 @@ def show_board(platform: Platform) -> dict[str, Any]:
     with platform.stores.db.read() as connection:
         environments = []
         for environment in list_environments(connection):
-            live = find_release(connection, environment.release) if environment.release else None
+            live = _live(connection, environment)
             waiting = list_promotions(connection, environment=environment.name, open_only=True)
             environments.append(
                 {

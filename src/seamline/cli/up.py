@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,13 +18,16 @@ from seamline.runtime.server_file import ServerFile, read_server_file
 
 
 @click.command()
+@click.option("--workspace", type=click.Path(path_type=Path), help="Folder of the workspace.")
 @click.option("--host", help="Address to listen on; beyond loopback every request needs a token.")
 @click.option("--port", type=int, help="Port of the control plane; 0 takes a free one.")
 @click.option("--serve-port", type=int, help="Port of the data plane; 0 takes a free one.")
 @click.option("--database-url", help="Rows in PostgreSQL instead of SQLite.")
+@click.option("--slots", type=int, help="Tasks that run at the same time; 0 = one per core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once it is ready.")
 def up(as_json: bool, **given: Any) -> None:
     """Start the workspace's server and data plane; Ctrl-C stops both."""
+    from seamline.console import make_router
     from seamline.server import serve
 
     settings = click.get_current_context().find_root().obj
@@ -39,7 +43,7 @@ def up(as_json: bool, **given: Any) -> None:
         click.echo(f"workspace {settings.workspace.resolve()}")
         click.echo("Ctrl-C stops both.")
 
-    serve(settings, announce)
+    serve(settings, announce, [make_router()])
 
 
 @click.command()

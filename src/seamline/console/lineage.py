@@ -32,7 +32,7 @@ def draw_lineage(
     for one in lineage["dataset_versions"]:
         name = f"dataset {one['name']}@{one['version']}"
         title = f"{one['name']}@{one['version']}"
-        nodes.append(_node(name, title, "dataset version", one["digest"]))
+        nodes.append(_node(name, title, "dataset", one["digest"]))
         edges.append((name, "run"))
     for release in releases:
         name = f"release {release['digest']}"

@@ -57,6 +57,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "estimate": say_estimate,
         "difference": say_difference,
         "policy": say_policy,
+        "demands": say_demands,
         "value": say_plainly,
         "number": say_number,
         "group_of": group_of,
@@ -174,10 +175,11 @@ def say_number(value: float) -> str:
 def say_plainly(value: object) -> str:
     """Text as it is, everything else as JSON; long values are cut.
 
-    >>> say_plainly("a"), say_plainly([1, 2]), say_plainly(None)
-    ('a', '[1, 2]', 'null')
+    >>> say_plainly("a"), say_plainly(""), say_plainly([1, 2]), say_plainly(None)
+    ('a', '""', '[1, 2]', 'null')
     """
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    is_text = isinstance(value, str) and value
+    text = str(value) if is_text else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONG_VALUE else text[: LONG_VALUE - 1] + "…"
 
 
@@ -187,7 +189,7 @@ def say_policy(policy: Mapping[str, Any]) -> str:
     >>> from seamline.promote.policy import DEFAULT_POLICIES
     >>> for policy in DEFAULT_POLICIES:
     ...     print(say_policy(policy.to_json()))
-    Data, training and registries. Releases are made here.
+    Releases are made here.
     Straight from dataops, once digests and provenance pass.
     From development, once digests, provenance and evaluation pass; 1 approval by approver or \
 admin, not the trainer, author or requester.
@@ -195,7 +197,7 @@ admin, not the trainer, author or requester.
 1 approval by approver or admin, not the trainer, author or requester.
     """
     if policy["after"] is None:
-        return "Data, training and registries. Releases are made here."
+        return "Releases are made here."
     rule = policy["approvals"]
     text = f"{'Straight from' if policy['automatic'] else 'From'} {policy['after']}"
     if policy["soak_s"] > 0:
@@ -208,6 +210,25 @@ admin, not the trainer, author or requester.
         if rule["exclude"]:
             text += f", not the {_series(rule['exclude'], 'or')}"
     return text + "."
+
+
+def say_demands(policy: Mapping[str, Any]) -> str:
+    """
+    >>> from seamline.promote.policy import DEFAULT_POLICIES
+    >>> for policy in DEFAULT_POLICIES[1:]:
+    ...     print(say_demands(policy.to_json()))
+    automatic, 2 gates
+    3 gates, 1 approval
+    5 gates, 1 approval, 1 d soak
+    """
+    gates, approvals = len(policy["gates"]), policy["approvals"]["count"]
+    parts = [
+        "automatic" if policy["automatic"] else "",
+        f"{gates} gate{'s' * (gates != 1)}" if gates else "no gates",
+        f"{approvals} approval{'s' * (approvals != 1)}" if approvals else "",
+        f"{say_span(policy['soak_s'])} soak" if policy["soak_s"] > 0 else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def group_of(name: str) -> str:

@@ -19,6 +19,7 @@ class Settings:
     url: str = ""
     #: Token that says who is asking; without one, loopback is the operating system's user.
     token: str = ""
+    #: Address that the control plane listens on; the data plane stays on loopback.
     host: str = "127.0.0.1"
     #: Port of the control plane; 0 takes a free one.
     port: int = 8765

@@ -49,6 +49,9 @@ STATUS: dict[type[SeamlineError], int] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Refused: 422,
+    errors.DigestMismatch: 422,
     errors.Unavailable: 503,
 }
 

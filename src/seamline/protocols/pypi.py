@@ -62,7 +62,9 @@ def make_router(
     )
     router.add_api_route("/simple/", _show_names, methods=["GET"])
     router.add_api_route("/simple/{name}/", _show_files, methods=["GET"])
-    router.add_api_route("/files/{digest}/{filename}", _download, methods=["GET", "HEAD"])
+    router.add_api_route(
+        "/files/{digest}/{filename}", _download, methods=["GET", "HEAD"], include_in_schema=False
+    )
     router.add_api_route("/upload/", _upload, methods=["POST"])
     return router
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
@@ -157,20 +156,19 @@ def _read_log(
         delta = DeltaTable(str(table))
     except TableNotFoundError:
         delta = None
-    parts = [_empty(schema)]
+    parts = [_frame(_empty(schema))]
     if delta is not None:
-        bounds = [("ds", ">=", since), ("ds", "<", until)]
-        filters = [(name, sign, day) for name, sign, day in bounds if day is not None]
-        parts.append(delta.to_pyarrow_table(filters=filters or None).select(schema.names))
+        parts.append(_between(pl.scan_delta(delta), since, until).select(schema.names).collect())
     for name, held in segments.items():
         if delta is None or delta.transaction_version(name) is None:
-            parts.append(held)
-    frame = pl.concat([_frame(part) for part in parts])
+            parts.append(_between(_frame(held).lazy(), since, until).collect())
+    return pl.concat(parts)
+
+
+def _between(rows: pl.LazyFrame, since: date | None, until: date | None) -> pl.LazyFrame:
     if since is not None:
-        frame = frame.filter(pl.col("ds") >= since)
-    if until is not None:
-        frame = frame.filter(pl.col("ds") < until)
-    return frame
+        rows = rows.filter(pl.col(PARTITION) >= since)
+    return rows if until is None else rows.filter(pl.col(PARTITION) < until)
 
 
 def _tables(folder: Path, schema: pa.Schema) -> dict[str, pa.Table]:
@@ -182,10 +180,8 @@ def _find_in_table(table: Path, prediction_id: str) -> pl.DataFrame:
         delta = DeltaTable(str(table))
     except TableNotFoundError:
         return _frame(_empty(prediction_log.SCHEMA))
-    wanted = delta.to_pyarrow_dataset().to_table(
-        filter=pyarrow.dataset.field("prediction_id") == prediction_id
-    )
-    return _frame(wanted.select(prediction_log.SCHEMA.names))
+    rows = pl.scan_delta(delta).filter(pl.col("prediction_id") == prediction_id)
+    return rows.select(prediction_log.SCHEMA.names).collect()
 
 
 def _is_in(table: Path, segment: str) -> bool:
