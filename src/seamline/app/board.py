@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from seamline.app.platform import Platform
 from seamline.domain.states import PromotionPhase
 from seamline.promote.decide import why_not_yet
-from seamline.promote.environments import list_environments
+from seamline.promote.environments import Environment, list_environments
 from seamline.promote.promotions import (
     Promotion,
     approvals_of,
@@ -18,7 +18,7 @@ from seamline.promote.promotions import (
     list_promotions,
     load_situation,
 )
-from seamline.promote.release import find_release
+from seamline.promote.release import StoredRelease, find_release
 
 
 def show_promotion(platform: Platform, promotion_id: str) -> dict[str, Any]:
@@ -40,6 +40,16 @@ def show_board(platform: Platform) -> dict[str, Any]:
                 }
             )
     return {"environments": environments, "data_plane": platform.data_plane_url()}
+
+
+def _live(connection: Connection, environment: Environment) -> StoredRelease | None:
+    """Live once it has been verified there; until then its promotion is among the waiting."""
+    if environment.release is None or environment.promotion_id is None:
+        return None
+    promotion = find_promotion(connection, environment.promotion_id)
+    if promotion.phase is PromotionPhase.VERIFYING:
+        return None
+    return find_release(connection, environment.release)
 
 
 def _promotion(platform: Platform, connection: Connection, promotion: Promotion) -> dict[str, Any]:
