@@ -9,6 +9,7 @@ import click
 
 from seamline.cli.client import body_of
 from seamline.cli.command import Client, command, record, table
+from seamline.cli.progress import read_with_progress
 
 
 @click.group()
@@ -22,8 +23,8 @@ def data() -> None:
 def ingest(client: Client, name: str, file: Path) -> tuple[Any, str]:
     """Check a delivery against the contract of dataset NAME and commit it as a new version."""
     body, size = body_of(file)
-    with body:
-        found = client.upload(f"/datasets/{name}/deliveries", body, size, source=file.name)
+    with body, read_with_progress(body, file, size) as sent:
+        found = client.upload(f"/datasets/{name}/deliveries", sent, size, source=file.name)
     verb = "committed" if found["is_new"] else "was delivered before:"
     return found, (
         f"{found['dataset']}@{found['version']} {verb} {found['rows_added']:,} rows "

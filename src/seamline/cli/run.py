@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from seamline.cli.command import Client, command, key_values, record, table
+from seamline.cli.progress import progress_bar
 from seamline.domain.errors import InvalidInput, Refused
 
 ENDED = {"succeeded", "partially_failed", "failed", "canceled"}
@@ -52,9 +53,13 @@ def wait(client: Client, run_id: str) -> tuple[Any, str]:
 
 
 def _wait(client: Client, run_id: str) -> tuple[Any, str]:
-    found = client.get(f"/runs/{run_id}", wait_s=20)
-    while found["state"] not in ENDED:
-        found = client.get(f"/runs/{run_id}", wait_s=20)
+    with progress_bar(f"run {run_id}") as bar:
+        found = client.get(f"/runs/{run_id}", wait_s=bar.every_s)
+        while found["state"] not in ENDED:
+            ended = [one for one in found["tasks"] if one["ended_at"]]
+            going = [one["name"] for one in found["tasks"] if one["state"] == "running"]
+            bar.update(len(ended), len(found["tasks"]), ", ".join(going) or found["state"])
+            found = client.get(f"/runs/{run_id}", wait_s=bar.every_s)
     if found["state"] in {"failed", "canceled"}:
         raise Refused(
             f"Run {run_id} {found['state']}: {found['sentence']}",

@@ -326,7 +326,13 @@ class TaskRunner:
             self._dispatch(flight)
 
     def _learn(self, warm: _Warm, imported: Iterable[str]) -> None:
-        new = [name for name in imported if name not in warm.tried]
+        # What was left out (it starts a thread at import) is imported by each task, as before.
+        left_out = {name.partition(".")[0] for name in self._left_out.get(warm.key, ())}
+        new = [
+            name
+            for name in imported
+            if name not in warm.tried and name.partition(".")[0] not in left_out
+        ]
         generation = self._generations.get(warm.key, 0)
         if not new or self._closed or generation >= _MOST_GENERATIONS:
             return
