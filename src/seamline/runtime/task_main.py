@@ -144,7 +144,12 @@ def run_kfp(request: dict[str, Any]) -> None:
     module = load_module("ephemeral_component", request)
     executor_input = json.loads(Path(request["input_path"]).read_bytes())
     function = getattr(module, request["function"])
-    Executor(executor_input=executor_input, function_to_execute=function).execute()
+    executor = Executor(executor_input=executor_input, function_to_execute=function)
+    for name, given in executor_input["inputs"].get("artifacts", {}).items():
+        path = given["artifacts"][0].get("custom_path") if given["artifacts"] else None
+        if path is not None:
+            executor.input_artifacts[name].custom_path = path
+    executor.execute()
 
 
 def run_script(request: dict[str, Any]) -> None:

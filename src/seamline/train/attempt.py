@@ -255,7 +255,6 @@ class Workshop:
     def _input_artifact(
         self, order: WorkOrder, name: str, artifact: Artifact, work_dir: Path
     ) -> dict[str, Any]:
-        metadata = dict(artifact.metadata)
         if artifact.is_blob:
             path = work_dir / "inputs" / name
             materialise(self.stores.blobs, artifact, path)
@@ -265,9 +264,12 @@ class Workshop:
                 raise DigestMismatch(
                     f"artifact {artifact.uri}", expected=artifact.digest, actual=found.digest
                 )
-            path = found.path
-            metadata["uri"] = artifact.uri
-        return _runtime_artifact(artifact.name, artifact.schema_type, path, metadata)
+            # The task sees the logical URI, and the folder or file as its `.path`.
+            resolved = _runtime_artifact(
+                artifact.name, artifact.schema_type, found.path, artifact.metadata
+            )
+            return {**resolved, "uri": artifact.uri, "custom_path": str(found.path)}
+        return _runtime_artifact(artifact.name, artifact.schema_type, path, artifact.metadata)
 
     def _result(
         self, order: WorkOrder, outcome: TaskOutcome, work_dir: Path, packages_digest: str

@@ -23,6 +23,7 @@ def load_documents(data: bytes) -> list[dict[str, Any]]:
     if len(data) > MAX_BYTES:
         raise InvalidInput(f"The pipeline has {len(data)} bytes; {MAX_BYTES} are allowed.")
     try:
+        _check_depth(data)
         documents = list(yaml.load_all(data, Loader=yaml.CSafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
@@ -40,14 +41,31 @@ def load_documents(data: bytes) -> list[dict[str, Any]]:
     return documents
 
 
+def _check_depth(data: bytes) -> None:
+    """Before anything is composed: that recurses in C, and 100,000 levels end the process."""
+    depth = 0
+    for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise InvalidInput(
+                f"The pipeline nests deeper than {MAX_DEPTH} levels.", next_step=_COMPILE
+            )
+
+
 def _check_plain(documents: list[dict[str, Any]]) -> None:
     pending: list[tuple[Any, str, int]] = [(document, "", 0) for document in documents]
     seen = 0
     while pending:
         value, path, depth = pending.pop()
         seen += 1
-        if seen > MAX_VALUES or depth > MAX_DEPTH:
-            raise InvalidInput(f"The pipeline is nested too deeply or too large at {path}.")
+        if seen > MAX_VALUES or depth > MAX_DEPTH:  # aliases nest, too
+            raise InvalidInput(
+                f"The pipeline is nested too deeply or too large at {path[:200]}.",
+                next_step=_COMPILE,
+            )
         if isinstance(value, dict):
             for key, item in value.items():
                 if not isinstance(key, str):
