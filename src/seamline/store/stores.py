@@ -9,7 +9,7 @@ from seamline.domain.clock import Clock
 from seamline.store.blobs import Blobs
 from seamline.store.database import Database, sqlite_url
 from seamline.store.facts import FactLog
-from seamline.store.migrate import migrate
+from seamline.store.open import open_database
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,5 @@ def open_stores(
 ) -> Stores:
     """Open (or make) the workspace in `root`; migrates its database."""
     root.mkdir(parents=True, exist_ok=True)
-    db = Database(database_url or sqlite_url(root / "seamline.db"))
-    migrate(db)
+    db = open_database(database_url or sqlite_url(root / "seamline.db"))
     return Stores(root, db, clock, FactLog(clock, reacting), Blobs(root / "blobs", clock))
