@@ -56,10 +56,11 @@ def start_or_adopt(root: Path, host: str, port: int) -> tuple[DataPlane, bool]:
             return found, False
         if process.poll() is not None:
             raise Conflict(
-                f"The data plane did not start on port {port}: {_last_line(log_path)}",
+                f"The data plane did not start on port {port}: {_last_line(log_path)}.",
                 next_step="Choose another port with --serve-port (0 takes a free one).",
             )
         time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
     raise MachineryError(f"The data plane was not ready after {START_TIMEOUT_S:.0f} s.")
 
 
@@ -78,4 +79,4 @@ def stop_data_plane(plane: DataPlane) -> None:
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing."
+    return lines[-1].removeprefix("seamline dataplane: ") if lines else "it said nothing"

@@ -12,7 +12,7 @@ from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import RunState
 from seamline.serve.log_tables import compact
 from seamline.serve.log_tables import list_environments as list_log_environments
-from seamline.store.outbox import claim_next, finish, has_due, postpone
+from seamline.store.outbox import claim_next, finish, has_due, postpone, release_leases
 from seamline.train.runs import list_runs
 
 TICK_S = 1.0
@@ -34,6 +34,8 @@ class Loop:
         platform.stores.db.on_commit(self._wake.set)
 
     def start(self) -> None:
+        """Whoever starts it holds the workspace: what is leased now, a dead process leased."""
+        release_leases(self._platform.stores.db, self._platform.stores.clock)
         self._thread.start()
 
     def stop(self) -> None:

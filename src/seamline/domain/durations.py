@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from seamline.domain.errors import InvalidInput
@@ -20,3 +21,20 @@ def parse_duration_s(text: str) -> float:
             f"{text!r} is not a duration.", next_step="Write a number and s, m, h or d: 24h."
         )
     return float(match[1]) * _UNIT_S[match[2]]
+
+
+def say_duration(seconds: float) -> str:
+    """The two largest units, rounded down; never "0 s" for what is left of a second.
+
+    >>> say_duration(86_398), say_duration(3600), say_duration(0.2), say_duration(0)
+    ('23 h 59 min', '1 h', '1 s', '0 s')
+    """
+    left = math.ceil(seconds)
+    parts = []
+    for name, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {name}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"

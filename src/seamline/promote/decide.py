@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from seamline.domain.clock import from_iso
+from seamline.domain.durations import say_duration
 from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.policy import EnvironmentPolicy, Party
 from seamline.trust.roles import Principal
@@ -127,7 +128,9 @@ def why_not_yet(situation: Situation) -> list[str]:
     if left is None:
         reasons.append(f"the release is not live in {policy.after}")
     elif left > 0:
-        reasons.append(f"{left:.0f} s of {policy.soak_s:.0f} s soak in {policy.after} are left")
+        reasons.append(
+            f"{say_duration(left)} of {say_duration(policy.soak_s)} soak in {policy.after} are left"
+        )
     return reasons
 
 

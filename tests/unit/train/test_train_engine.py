@@ -270,7 +270,10 @@ def test_an_imported_dataset_is_the_resolver_s(house, compile_ir, tmp_path, reso
     )
     resolved |= {"datasets://flights": seven, "datasets://flights@7": seven}
     shown = house.run(compile_ir(reading), data="datasets://flights")
-    assert run_output(house.stores, shown["id"], "Output") == "['part.parquet'] 3 7 datasets://flights@7"
+    assert (
+        run_output(house.stores, shown["id"], "Output")
+        == "['part.parquet'] 3 7 datasets://flights@7"
+    )
     kept = find_artifact(house.stores, shown["id"], "importer", "artifact")
     assert (kept.uri, kept.digest) == ("datasets://flights@7", digest_of(b"seven"))
     assert shown["tasks"][0]["kind"] == "importer" and not shown["tasks"][0]["has_log"]

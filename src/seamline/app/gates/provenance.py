@@ -21,5 +21,7 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
     evidence = {"signed": signed, "problems": bad, "key_id": platform.key.public.key_id}
     if bad:
         return GateResult("provenance", Verdict.FAIL, " ".join(bad), evidence)
-    sentence = f"{len(signed)} packages carry a signed statement of the run that made them"
+    sentence = (
+        f"signed statements of the runs that made them: {len(signed)} of {len(signed)} packages"
+    )
     return GateResult("provenance", Verdict.PASS, sentence, evidence)

@@ -7,6 +7,7 @@ of the frozen evidence (DESIGN.md §5): this gate records the rule, `decide.why_
 from __future__ import annotations
 
 from seamline.app.platform import Platform
+from seamline.domain.durations import say_duration
 from seamline.domain.states import Verdict
 from seamline.promote.environments import find_environment
 from seamline.promote.promotions import GateResult, Promotion
@@ -17,5 +18,5 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
     with platform.stores.db.read() as connection:
         policy = find_environment(connection, promotion.environment).policy
     evidence = {"after": policy.after, "soak_s": policy.soak_s}
-    sentence = f"{policy.soak_s:.0f} s in {policy.after}, looked at again when applying"
+    sentence = f"{say_duration(policy.soak_s)} in {policy.after}, looked at again when applying"
     return GateResult("soak", Verdict.PASS, sentence, evidence)
