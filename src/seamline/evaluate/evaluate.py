@@ -12,11 +12,12 @@ from seamline.domain.states import Verdict
 from seamline.evaluate.baselines import Baseline
 from seamline.evaluate.join import JoinCounts, Joined, compare_rows, join_predictions
 from seamline.evaluate.spec import EvaluationSpec, decide_kind
-from seamline.evaluate.wording import block_word, say_difference, say_metric
+from seamline.evaluate.wording import say_difference, say_metric
 from seamline.measure.check_rules import CheckResult, decide_check
 from seamline.measure.evaluation import evaluate_binary, evaluate_regression
 from seamline.measure.scorecard import Scorecard
 from seamline.measure.vocabulary import Rival, Task
+from seamline.measure.wording import block_word
 
 #: Worst first: an evaluation is as good as its worst check.
 WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -115,7 +116,7 @@ def headline_metrics(card: Scorecard, spec: EvaluationSpec) -> list[str]:
 
 
 def _say_metrics(card: Scorecard, spec: EvaluationSpec) -> list[str]:
-    unit = block_word(card)
+    unit = block_word(card.first_block)
     said = []
     for metric in headline_metrics(card, spec):
         said.append(say_metric(metric, card.overall[metric], unit))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +9,7 @@ from typing import Any
 
 from seamline.domain.states import Verdict
 from seamline.measure.blocks import MIN_BLOCKS, Estimate
+from seamline.measure.wording import say_interval
 
 
 class MeasurementKind(StrEnum):
@@ -65,7 +64,7 @@ def say_estimate(estimate: Estimate, unit: str = "days") -> str:
     """To the digit that the interval can tell.
 
     >>> say_estimate(Estimate(0.7132, 0.6911, 0.7304, 29327, 31))
-    '0.71 [0.69, 0.73] (29,327 rows, 31 days)'
+    '0.713 [0.691, 0.730] (29,327 rows, 31 days)'
     >>> say_estimate(Estimate(12.345, None, None, 900, 4))
     '12.3 (900 rows, 4 days: no interval, 10 are needed)'
     """
@@ -75,31 +74,7 @@ def say_estimate(estimate: Estimate, unit: str = "days") -> str:
     if estimate.low is None or estimate.high is None:
         few = f", {MIN_BLOCKS} are needed" if estimate.n_blocks < MIN_BLOCKS else ""
         return f"{estimate.value:.3g} ({n}: no interval{few})"
-    shown = (estimate.value, estimate.low, estimate.high)
-    digits = digits_of(estimate.low, estimate.high)
-    value, low, high = (f"{round(x, digits) + 0.0:.{digits}f}" for x in shown)
-    return f"{value} [{low}, {high}] ({n})"
-
-
-def digits_of(low: float, high: float) -> int:
-    """Decimals that show the first digit of half an interval's width, and on which side of zero
-    each bound lies.
-
-    >>> digits_of(0.69, 0.73), digits_of(0.2, 3.0), digits_of(5.0, 5.0)
-    (2, 1, 3)
-    """
-    digits = max(0, -math.floor(math.log10((high - low) / 2))) if high > low else 3
-    while digits < 6 and any(bound and not round(bound, digits) for bound in (low, high)):
-        digits += 1
-    return digits
-
-
-def block_word(label: str) -> str:
-    """
-    >>> block_word("2013-07-01"), block_word("store 7")
-    ('days', 'blocks')
-    """
-    return "days" if re.fullmatch(r"\d{4}-\d{2}-\d{2}", label) else "blocks"
+    return f"{say_interval(estimate.value, estimate.low, estimate.high)} ({n})"
 
 
 def say_number(value: float | None) -> str:

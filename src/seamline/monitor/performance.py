@@ -13,7 +13,8 @@ from seamline.measure.checks import parse_check
 from seamline.measure.evaluation import evaluate_binary, evaluate_regression
 from seamline.measure.scorecard import Scorecard
 from seamline.measure.vocabulary import Task
-from seamline.monitor.measurement import Measurement, MeasurementKind, block_word, say_estimate
+from seamline.measure.wording import block_word
+from seamline.monitor.measurement import Measurement, MeasurementKind, say_estimate
 
 
 @dataclass(frozen=True)

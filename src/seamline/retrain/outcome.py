@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seamline.domain.states import Verdict
 from seamline.measure.check_rules import CheckResult
 from seamline.measure.vocabulary import HIGHER_IS_BETTER
+from seamline.measure.wording import say_interval
 from seamline.retrain.phases import RetrainingPhase
 
 
@@ -97,7 +97,7 @@ def _say(result: CheckResult, unit: str) -> str:
     >>> from seamline.measure.checks import parse_check
     >>> check = parse_check("auc.drop_vs(incumbent) <= 0")
     >>> _say(CheckResult(check, Verdict.PASS, -0.031, -0.042, -0.02, 900, ""), "min")
-    'auc +0.03 [+0.02, +0.04]'
+    'auc +0.031 [+0.020, +0.042]'
     """
     value, low, high = _difference(result)
     # Only errors are in the unit of the label.
@@ -106,20 +106,5 @@ def _say(result: CheckResult, unit: str) -> str:
         return f"{result.check.metric} not defined"
     if low is None or high is None:
         return f"{result.check.metric} {value:+.3g}{shown} (no interval: too few days)"
-    digits = digits_of(low, high)
-    value, low, high = (round(x, digits) + 0.0 for x in (value, low, high))
-    interval = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{result.check.metric} {value:+.{digits}f}{shown} {interval}"
-
-
-def digits_of(low: float, high: float) -> int:
-    """Decimals that show the first digit of half an interval's width, and on which side of zero
-    each bound lies.
-
-    >>> digits_of(2.2, 3.4), digits_of(-0.2, 3.0), digits_of(5.0, 5.0)
-    (1, 1, 3)
-    """
-    digits = max(0, -math.floor(math.log10((high - low) / 2))) if high > low else 3
-    while digits < 6 and any(bound and not round(bound, digits) for bound in (low, high)):
-        digits += 1
-    return digits
+    shown = say_interval(value, low, high, signed=True, unit=shown.strip())
+    return f"{result.check.metric} {shown}"

@@ -32,7 +32,7 @@ def test_better_is_released() -> None:
     found = decide_outcome([result(MAE, Estimate(-1.24, -1.4, -1.0, 26971, 30))], AIR_TIME)
     assert found.phase is RetrainingPhase.RELEASED
     assert found.sentence == (
-        "air-time 1.0.1 is better: mae -1.2 min [-1.4, -1.0] against 1.0.0 "
+        "air-time 1.0.1 is better: mae -1.24 min [-1.40, -1.00] against 1.0.0 "
         "on 26,971 rows of November"
     )
 
@@ -47,7 +47,7 @@ def test_worse_is_kept_back() -> None:
 def test_a_drop_of_auc_is_told_as_candidate_minus_incumbent() -> None:
     found = decide_outcome([result(AUC, Estimate(-0.031, -0.042, -0.02, 900, 30))], AIR_TIME)
     assert found.phase is RetrainingPhase.KEPT
-    assert "would hurt: auc -0.03 [-0.04, -0.02] against" in found.sentence
+    assert "would hurt: auc -0.031 [-0.042, -0.020] against" in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_too_little_of_a_gain_is_kept_back() -> None:
     check = "mae.vs(incumbent) <= -2"
     found = decide_outcome([result(check, Estimate(-1.2, -1.4, -1.0, 900, 30))], AIR_TIME)
     assert found.phase is RetrainingPhase.KEPT
-    assert "is not better by enough: mae -1.2 min [-1.4, -1.0]" in found.sentence
+    assert "is not better by enough: mae -1.20 min [-1.40, -1.00]" in found.sentence
 
 
 def test_one_of_several_that_fails_is_the_one_that_is_told() -> None:
