@@ -201,6 +201,7 @@ class Demo:
         self.not_counted_s = 0.0
         self.run_ids: dict[str, str] = {}
         self.prediction_id = ""
+        self.plane: DataPlane | None = None
 
     def run(self) -> None:
         # The KFP SDK takes seconds to import: meanwhile the first step waits for the server.
@@ -472,7 +473,7 @@ class Demo:
     # 7 -----------------------------------------------------------------------------------------
     def serve(self) -> str:
         self.deliver(9)
-        plane = DataPlane(self.server.seamline("status")["serve_url"])
+        plane = self.data_plane()
         truths, count = [], 0
         for day, rows in self.year.days(date(2013, 9, 1), date(2013, 9, 5)):
             answer = plane.infer("late-arrival", late_columns(self.year, day, rows))
@@ -493,6 +494,16 @@ class Demo:
         return (
             f"{count:,} September flights answered and logged; {len(truths):,} outcomes sent back"
         )
+
+    def data_plane(self) -> DataPlane:
+        """One connection for the whole demo."""
+        if self.plane is None:
+            self.plane = DataPlane(self.server.seamline("status")["serve_url"])
+        return self.plane
+
+    def close(self) -> None:
+        if self.plane is not None:
+            self.plane.connection.close()
 
     # 8 -----------------------------------------------------------------------------------------
     def tamper(self) -> str:
@@ -523,7 +534,7 @@ class Demo:
 
     # 9 -----------------------------------------------------------------------------------------
     def monitor(self) -> str:
-        plane = DataPlane(self.server.seamline("status")["serve_url"])
+        plane = self.data_plane()
         self.replay_air_time(plane, date(2013, 7, 1), date(2013, 10, 1))
         found = self.server.seamline(
             "monitor", "run", "air-time", "--until", "2013-09-30", who="ada"
@@ -635,6 +646,7 @@ def main() -> None:
     except Refusal as refusal:
         sys.exit(f"a step was refused: {refusal}")
     finally:
+        demo.close()
         shutil.rmtree(work, ignore_errors=True)
     demo.summary()
 

@@ -149,8 +149,9 @@ def main(root: Path, host: str, port: int, public_key_path: Path | None = None) 
             return _refuse(f"another one serves {root} already; end it first")
         try:
             listener = _listen(host, port)
-        except (OSError, ValueError) as error:
-            return _refuse(f"cannot bind to {host}:{port}: {error}")
+        except (OSError, ValueError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
+            return _refuse(f"cannot bind to {host}:{port}: {why}")
         _serve(root, public_key_path, listener)
     return 0
 

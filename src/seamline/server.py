@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -63,6 +64,8 @@ def build_control_plane(
     owner = getpass.getuser()
     _set_up_workspace(stores, owner)
     finish_all_pending(stores)
+    # What was being received when a server was killed: its sender has to send it again.
+    shutil.rmtree(root / "incoming", ignore_errors=True)
     changes = Changes()
     stores.db.on_commit(changes.notify)
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
@@ -114,16 +117,17 @@ def serve(
     with hold_workspace(workspace):
         listener = _listen(settings.host, settings.port)
         with running(settings, pages) as plane, listener:
+            server = _server(plane.app)
+            # Before there is a data plane: it would outlive a Ctrl-C that comes while it starts.
+            server.stop_on_signals()
             data_plane, adopted = start_or_adopt(workspace, LOOPBACK, settings.serve_port)
             url = f"http://{settings.host}:{listener.getsockname()[1]}"
             server_file = ServerFile(current_identity(), url, data_plane.url, __version__)
-            server = _server(plane.app)
 
             def started() -> None:
                 server_file.write(workspace)
                 announce(server_file, adopted)
 
-            server.stop_on_signals()
             server.run_until_stopped(listener, started)
             stop_data_plane(data_plane)
 
@@ -189,10 +193,12 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+        listener.listen(2048)  # two that have bound the same free port would both go on
+    except (OSError, OverflowError) as error:
         listener.close()
+        why = error.strerror if isinstance(error, OSError) else "ports go from 0 to 65535"
         raise Conflict(
-            f"Port {port} on {host} cannot be used: {error.strerror}.",
+            f"Port {port} on {host} cannot be used: {why}.",
             next_step="Choose another with --port (0 takes a free one).",
         ) from error
     return listener

@@ -29,7 +29,7 @@ def verify(client: Client) -> tuple[Any, str]:
 
 @command(audit)
 @click.option("--subject", help="Only facts about this id.")
-@click.option("--limit", default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 def log(client: Client, subject: str | None, limit: int) -> tuple[Any, str]:
     """Facts, newest first."""
     found = client.get("/facts", subject=subject, limit=limit)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from seamline.domain import errors
 from seamline.domain.settings import Settings
@@ -65,12 +65,12 @@ class Client:
         content_type: str | None = None,
         more: Mapping[str, str] | None = None,
     ) -> Any:
-        address = urlsplit(self.base_url)
+        address = _address(self.base_url)
         headers = dict(more or {})
         if content_type:
             headers["Content-Type"] = content_type
         if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
+            headers["Authorization"] = f"Bearer {_checked_token(self.token)}"
         given = {name: value for name, value in query.items() if value is not None}
         target = (
             address.path.rstrip("/") + API + quote(path) + ("?" + urlencode(given) if given else "")
@@ -82,14 +82,41 @@ class Client:
             connection.request(method, target, body, headers)
             response = connection.getresponse()
             data = response.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise errors.Unavailable(
-                f"No server answers at {self.base_url} ({error}).",
-                next_step="Start one: seamline up.",
+                f"No Seamline server answers at {self.base_url} ({why}).",
+                next_step="Start one with seamline up, or correct --url (SEAMLINE_URL).",
             ) from error
         finally:
             connection.close()
         return _decode(response.status, data, f"{method} {target}")
+
+
+def _address(url: str) -> SplitResult:
+    """
+    >>> _address("http://127.0.0.1:8765").port
+    8765
+    """
+    try:
+        found = urlsplit(url)
+        is_sound = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:
+        found, is_sound = urlsplit(""), False
+    if not is_sound or any(not "!" <= letter <= "~" for letter in url):
+        raise errors.InvalidInput(
+            f"{url!r} is no address of a server.", next_step="Write http://HOST:PORT."
+        )
+    return found
+
+
+def _checked_token(token: str) -> str:
+    if any(not "!" <= letter <= "~" for letter in token):
+        raise errors.InvalidInput(
+            "The token holds characters that no token has.",
+            next_step="Copy it once more: sl_ and 43 letters, digits, - and _.",
+        )
+    return token
 
 
 def _decode(status: int, data: bytes, what: str) -> Any:
@@ -138,3 +165,13 @@ def body_of(path: Path) -> tuple[IO[bytes], int]:
         return path.open("rb"), path.stat().st_size
     except OSError as error:
         raise errors.InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def text_of(path: Path) -> str:
+    """The text of a file; InvalidInput when it cannot be read."""
+    body, _ = body_of(path)
+    with body:
+        try:
+            return body.read().decode()
+        except UnicodeDecodeError as error:
+            raise errors.InvalidInput(f"{path} cannot be read: it is no text ({error}).") from error

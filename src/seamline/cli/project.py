@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from seamline.cli.client import text_of
 from seamline.cli.command import Client, command
-from seamline.domain.errors import InvalidInput
 
 FILE = click.argument(
     "file", type=click.Path(path_type=Path), default=Path("seamline.toml"), required=False
@@ -32,10 +32,7 @@ def apply(client: Client, file: Path) -> tuple[Any, str]:
 
 
 def _body(file: Path) -> dict[str, str]:
-    try:
-        return {"file": str(file), "text": file.read_text()}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file} cannot be read: {error}.") from error
+    return {"file": str(file), "text": text_of(file)}
 
 
 def _text(data: dict[str, Any], verb: str) -> str:

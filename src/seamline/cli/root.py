@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +91,18 @@ def main() -> None:
     except SeamlineError as error:
         click.echo(f"{error.code}: {error}", err=True)
         sys.exit(1)
+    except Exception as error:
+        _report_defect(error)
+        sys.exit(1)
+
+
+def _report_defect(error: Exception) -> None:
+    """People get a sentence; whoever mends it gets the traceback, in a file."""
+    handle, path = tempfile.mkstemp(prefix="seamline-defect-", suffix=".txt")
+    with os.fdopen(handle, "w") as file:
+        traceback.print_exception(error, file=file)
+    click.echo(
+        f"errored: {type(error).__name__}: {error}. This is a defect in Seamline; "
+        f"please report it with {path}.",
+        err=True,
+    )

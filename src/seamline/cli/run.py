@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from seamline.cli.client import text_of
 from seamline.cli.command import Client, command, key_values, record, table
 from seamline.cli.progress import progress_bar
 from seamline.domain.errors import InvalidInput, Refused
@@ -33,10 +34,12 @@ def submit(
     body: dict[str, Any] = {"arguments": key_values(arguments), "environment": environment}
     path = Path(pipeline)
     if path.suffix in {".yaml", ".yml", ".json"}:
-        try:
-            body["ir"] = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{path} cannot be read: {error}.") from error
+        body["ir"] = text_of(path)
+    elif path.suffix == ".py":
+        raise InvalidInput(
+            f"{path} is source code.",
+            next_step="Compile it, and submit the YAML that comes out.",
+        )
     else:
         body["pipeline"] = pipeline
     found = client.post("/runs", body)

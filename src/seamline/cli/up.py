@@ -16,14 +16,18 @@ from seamline.domain.errors import MachineryError
 from seamline.runtime.processes import is_alive
 from seamline.runtime.server_file import ServerFile, read_server_file
 
+_PORT = click.IntRange(0, 65535)
+
 
 @click.command()
 @click.option("--workspace", type=click.Path(path_type=Path), help="Folder of the workspace.")
 @click.option("--host", help="Address to listen on; beyond loopback every request needs a token.")
-@click.option("--port", type=int, help="Port of the control plane; 0 takes a free one.")
-@click.option("--serve-port", type=int, help="Port of the data plane; 0 takes a free one.")
+@click.option("--port", type=_PORT, help="Port of the control plane; 0 takes a free one.")
+@click.option("--serve-port", type=_PORT, help="Port of the data plane; 0 takes a free one.")
 @click.option("--database-url", help="Rows in PostgreSQL instead of SQLite.")
-@click.option("--slots", type=int, help="Tasks that run at the same time; 0 = one per core.")
+@click.option(
+    "--slots", type=click.IntRange(0), help="Tasks that run at the same time; 0 = one per core."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once it is ready.")
 def up(as_json: bool, **given: Any) -> None:
     """Start the workspace's server and data plane; Ctrl-C stops both."""

@@ -39,6 +39,8 @@ class ProjectFile:
     project: str
     team: str
     declarations: Declarations
+    #: The text, so that what is wrong can be pointed at.
+    source: Source
 
 
 def read_project_file(text: str, name: str = "seamline.toml") -> ProjectFile:
@@ -46,7 +48,7 @@ def read_project_file(text: str, name: str = "seamline.toml") -> ProjectFile:
     source = Source(name, text)
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidInput(f"{name}: {error}.", next_step="It is not TOML as it stands.") from error
     for key in document:
         if key not in _TOP:
@@ -60,7 +62,7 @@ def read_project_file(text: str, name: str = "seamline.toml") -> ProjectFile:
     }
     declarations = Declarations(**sections)
     _check_values(declarations, source)
-    return ProjectFile(document["project"], document["team"], declarations)
+    return ProjectFile(document["project"], document["team"], declarations, source)
 
 
 def _read_section(cls: type[Any], tables: object, section: str, source: Source) -> dict[str, Any]:
@@ -83,6 +85,9 @@ def _check_values(declarations: Declarations, source: Source) -> None:
     """What types cannot say: durations, checks and references inside the file."""
     for name, environment in declarations.environments.items():
         _pointing(source, f"environments.{name}.soak", parse_duration_s, environment.soak)
+        if environment.approvals < 0:
+            where = f"environments.{name}.approvals"
+            raise source.error(where, f"{where} has to be 0 or more, not {environment.approvals}.")
     for name, trigger in declarations.triggers.items():
         _pointing(source, f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
     for name, model in declarations.models.items():

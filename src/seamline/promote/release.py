@@ -9,6 +9,7 @@ The document (schema 1) holds sorted lists of {name, version, digest} and no env
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,11 +18,14 @@ from sqlalchemy import Connection, insert, select
 
 from seamline.domain.clock import iso
 from seamline.domain.digests import Digest, check_digest, digest_of, parse_digest, short
-from seamline.domain.errors import Conflict, not_found
+from seamline.domain.errors import Conflict, InvalidInput, not_found
 from seamline.domain.facts import ReleaseCreated
 from seamline.promote.rows import RELEASES
 from seamline.store.canonical import canonical_json
 from seamline.store.stores import Stores
+
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DIGITS = re.compile(r"[0-9a-f]{8,}")
 
 
 @dataclass(frozen=True, order=True)
@@ -107,11 +111,14 @@ def record_release(
 ) -> StoredRelease:
     """Idempotent by content; Conflict when the alias names other contents."""
     digest = release.digest
+    check_alias(alias)
     with stores.db.transaction() as tx:
         known = _select(tx, RELEASES.c.digest == digest)
         if known is not None:
             return known
         taken = _select(tx, RELEASES.c.alias == alias)
+        if taken is None and _DIGITS.fullmatch(alias):  # `promote DIGITS` means that release
+            taken = _select(tx, RELEASES.c.digest.like(f"sha256:{alias}%"))
         if taken is not None:
             raise Conflict(
                 f"The alias {alias!r} names release {short(taken.digest)}, with other contents.",
@@ -129,6 +136,18 @@ def record_release(
         )
         stores.facts.append(tx, ReleaseCreated(digest, alias), by=by, caused_by=caused_by)
     return StoredRelease(digest, alias, parse_release(release.document()), by, created_at)
+
+
+def check_alias(alias: str) -> None:
+    """
+    >>> check_alias("2026-06_spring.1")
+    """
+    if not _ALIAS.fullmatch(alias):
+        raise InvalidInput(
+            f"{alias[:80]!r} cannot be a release's alias.",
+            next_step="Use letters, digits and . _ - (at most 100), beginning with a letter or "
+            "a digit.",
+        )
 
 
 def find_release(connection: Connection, reference: str) -> StoredRelease:

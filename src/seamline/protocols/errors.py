@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from seamline.domain import errors
 
@@ -33,3 +35,25 @@ def install_error_handler(app: FastAPI) -> None:
             {"WWW-Authenticate": "Basic"} if isinstance(error, errors.Unauthenticated) else None
         )
         return JSONResponse(error_body(error), STATUS.get(type(error), 500), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _answer_shape(request: Request, error: RequestValidationError) -> JSONResponse:
+        refusal = errors.InvalidInput(
+            f"The request has another shape: {sentence_of(error)}.",
+            next_step="The shapes are in /api/v1/openapi.json.",
+        )
+        return JSONResponse(error_body(refusal), 400)
+
+    @app.exception_handler(HTTPException)
+    async def _answer_http(request: Request, error: HTTPException) -> JSONResponse:
+        what = f"{request.method} {request.url.path}: {error.detail}."
+        cls = errors.NotFound if error.status_code == 404 else errors.InvalidInput
+        return JSONResponse(error_body(cls(what)), error.status_code, error.headers)
+
+
+def sentence_of(error: RequestValidationError) -> str:
+    """Where in the request, and what is wrong there."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors()
+    )

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from seamline.protocols.errors import sentence_of
 from seamline.protocols.identity import caller_who_may
 from seamline.trust.requests import SAFE_METHODS
 from seamline.trust.roles import Verb
@@ -42,7 +43,7 @@ def limited_route(limit_bytes: int) -> type[APIRoute]:
                         return _too_large(limit_bytes)
                     return _refusal(error.status_code, "invalid_input", str(error.detail))
                 except RequestValidationError as error:
-                    return _refusal(400, "invalid_input", _sentences(error))
+                    return _refusal(400, "invalid_input", sentence_of(error))
 
             return guarded
 
@@ -62,13 +63,6 @@ class _CountedBody:
             self.is_over = True
             raise HTTPException(413)
         return message
-
-
-def _sentences(error: RequestValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-        for problem in error.errors()
-    )
 
 
 def _too_large(limit_bytes: int) -> JSONResponse:

@@ -47,6 +47,15 @@ def claim_next(db: Database, clock: Clock) -> OutboxEntry | None:
     return OutboxEntry(fact, row.attempts + 1)
 
 
+def release_leases(db: Database, clock: Clock) -> None:
+    """What a killed process had claimed is due again, now. For the workspace's one holder."""
+    now = iso(clock.now())
+    with db.transaction() as tx:
+        tx.execute(
+            update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.due_at > now).values(due_at=now)
+        )
+
+
 def has_due(db: Database, clock: Clock) -> bool:
     with db.read() as connection:
         query = select(OUTBOX.c.fact_id).where(

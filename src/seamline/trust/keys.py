@@ -57,7 +57,14 @@ def load_or_create_key(folder: Path) -> SigningKey:
     if not private_path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _create(private_path)
-    loaded = load_pem_private_key(private_path.read_bytes(), password=None)
+    try:
+        loaded = load_pem_private_key(private_path.read_bytes(), password=None)
+    except ValueError as error:
+        raise MachineryError(
+            f"{private_path} cannot be read as a private key.",
+            next_step="Restore keys/ from a backup: a new key would not verify what this one "
+            "signed.",
+        ) from error
     if not isinstance(loaded, Ed25519PrivateKey):
         raise MachineryError(f"{private_path} is not an Ed25519 key.")
     return SigningKey(loaded)

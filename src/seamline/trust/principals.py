@@ -86,6 +86,8 @@ def issue_token(
 
 def revoke_tokens(tx: Connection, facts: FactLog, clock: Clock, name: str, *, by: str) -> int:
     """Every token of the principal; returns how many were still in force."""
+    if _find(tx, name) is None:
+        raise not_found("principal", name, tx.execute(select(PRINCIPALS.c.name)).scalars())
     live = (
         tx.execute(
             select(TOKENS.c.id).where(TOKENS.c.principal == name, TOKENS.c.revoked_at.is_(None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from seamline.app.platform import Platform
 from seamline.protocols.identity import caller_who_may
@@ -20,6 +20,9 @@ def _platform(request: Request) -> Platform:
 PlatformOf = Annotated[Platform, Depends(_platform)]
 
 MAX_WAIT_S = 25.0
+#: How many of a list, and from which byte of a log.
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Offset = Annotated[int, Query(ge=0, lt=1 << 53)]
 
 
 def who_may(verb: Verb) -> Any:

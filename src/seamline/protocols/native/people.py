@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from seamline.protocols.native.access import Admin, PlatformOf, Reader
+from seamline.protocols.native.access import Admin, Limit, PlatformOf, Reader
 from seamline.store.facts import read_facts, verify_chain
 from seamline.trust.principals import (
     add_principal,
@@ -58,12 +58,10 @@ def revoke(platform: PlatformOf, who: Admin, name: str) -> dict[str, Any]:
 
 @ROUTER.get("/facts")
 def facts(
-    platform: PlatformOf, who: Reader, subject: str | None = None, limit: int = 50
+    platform: PlatformOf, who: Reader, subject: str | None = None, limit: Limit = 50
 ) -> list[dict[str, Any]]:
     with platform.stores.db.read() as connection:
-        found = read_facts(
-            connection, subject=subject, limit=max(1, min(limit, 1000)), newest_first=True
-        )
+        found = read_facts(connection, subject=subject, limit=limit, newest_first=True)
     return [one.to_json() for one in found]
 
 

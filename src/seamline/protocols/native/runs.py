@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from seamline.app.submit_run import submit_ir, submit_pipeline
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import RunState, is_terminal
-from seamline.protocols.native.access import PlatformOf, Reader, Runner, await_state
+from seamline.promote.environments import find_environment
+from seamline.protocols.native.access import Limit, Offset, PlatformOf, Reader, Runner, await_state
 from seamline.train.runs import cancel_run, list_runs, read_log, run_state, show_run
 
 ROUTER = APIRouter()
@@ -38,8 +39,11 @@ def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
 
 @ROUTER.get("/runs")
 def list_(
-    platform: PlatformOf, who: Reader, environment: str | None = None, limit: int = 100
+    platform: PlatformOf, who: Reader, environment: str | None = None, limit: Limit = 100
 ) -> list[dict[str, Any]]:
+    if environment is not None:
+        with platform.stores.db.read() as connection:
+            find_environment(connection, environment)
     return list_runs(platform.stores, environment=environment, limit=limit)
 
 
@@ -51,7 +55,7 @@ def show(platform: PlatformOf, who: Reader, run_id: str, wait_s: float = 0) -> d
 
 @ROUTER.get("/runs/{run_id}/log")
 def log(
-    platform: PlatformOf, who: Reader, run_id: str, task: str, offset: int = 0
+    platform: PlatformOf, who: Reader, run_id: str, task: str, offset: Offset = 0
 ) -> dict[str, Any]:
     return read_log(platform.stores, run_id, task, offset=offset)
 

@@ -1,0 +1,41 @@
+"""Names that a file uses and somebody has to declare: a mistyped one would be silent for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from seamline.app.declarations import Declarations
+from seamline.domain.errors import nearest
+from seamline.project.file import ProjectFile
+
+
+def check_references(
+    file: ProjectFile, applied: Mapping[str, ProjectFile], environments: Iterable[str]
+) -> None:
+    """Raises InvalidInput that points at the line of the first name that nothing declares."""
+    files = [file, *applied.values()]
+    for where, section, name in _references(file.declarations):
+        known = {one for each in files for one in getattr(each.declarations, section)}
+        if section == "environments":
+            known |= set(environments)
+        if name not in known:
+            raise file.source.error(
+                where,
+                f"{where}: there is no {section.removesuffix('s')} {name!r}.",
+                nearest(name, known),
+            )
+
+
+def _references(declarations: Declarations) -> Iterator[tuple[str, str, str]]:
+    """(the key that refers, the section it refers to, the name)."""
+    for name, model in declarations.models.items():
+        if model.evaluation is not None:
+            yield f"models.{name}.evaluation.data", "datasets", model.evaluation.data
+    for name, deployment in declarations.deployments.items():
+        yield f"deployments.{name}.model", "models", deployment.model
+    for name, monitor in declarations.monitors.items():
+        yield f"monitors.{name}.deployment", "deployments", monitor.deployment
+        yield f"monitors.{name}.environment", "environments", monitor.environment
+    for name, trigger in declarations.triggers.items():
+        yield f"triggers.{name}.monitor", "monitors", trigger.monitor
+        yield f"triggers.{name}.model", "models", trigger.model
