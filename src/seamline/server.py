@@ -184,7 +184,14 @@ class _Server(uvicorn.Server):
 
 def _server(app: FastAPI) -> _Server:
     return _Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            # Whatever FORWARDED_ALLOW_IPS says: a stranger's header must not make them loopback.
+            forwarded_allow_ips=LOOPBACK,
+        )
     )
 
 

@@ -50,7 +50,7 @@ def killed_meanwhile(house, after_s):
 
 
 def test_ingest(house, delivery, moments, rounds):
-    for n in rounds(4, 100):
+    for n in rounds(3, 100):
         before = house.ask("/datasets/numbers")
         day = before["version"] + 1
         body = delivery(day, 4000)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from seamline.app.gates import GATES
 from seamline.app.platform import Platform
-from seamline.domain.errors import SeamlineError
+from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import find_environment
@@ -13,7 +15,6 @@ from seamline.promote.promotions import (
     Promotion,
     advance,
     find_promotion,
-    finish,
     list_promotions,
     load_situation,
     point_environment,
@@ -21,6 +22,8 @@ from seamline.promote.promotions import (
 )
 from seamline.promote.release import StoredRelease, find_release
 from seamline.store.facts import RecordedFact
+
+_LOG = logging.getLogger("seamline.promotions")
 
 
 def on_promotion_moved(platform: Platform, fact: RecordedFact) -> None:
@@ -34,7 +37,12 @@ def on_promotion_moved(platform: Platform, fact: RecordedFact) -> None:
             advance(platform.stores, promotion_id, caused_by=fact.id)
         case PromotionPhase.CHECKING:
             _check(platform, promotion, release)
-            advance(platform.stores, promotion_id, caused_by=fact.id)
+            after = advance(platform.stores, promotion_id, caused_by=fact.id)
+            if after.phase is PromotionPhase.CHECKING:
+                raise Unavailable(
+                    f"The policy of {after.environment} changed while promotion {promotion_id} "
+                    "was checked: its gates are checked again."
+                )
         case PromotionPhase.AWAITING_APPROVAL:
             advance(platform.stores, promotion_id, caused_by=fact.id)
         case PromotionPhase.APPLYING:
@@ -56,17 +64,17 @@ def _check(platform: Platform, promotion: Promotion, release: StoredRelease) -> 
 
 
 def advance_waiting(platform: Platform) -> None:
-    """Promotions that wait only for time go on when it has passed."""
+    """Promotions that wait only for time go on when it has passed; one that cannot be looked at
+    (its release was altered, for one) holds up no other."""
     with platform.stores.db.read() as connection:
-        waiting = [
-            one
-            for one in list_promotions(connection, open_only=True)
-            if one.phase is PromotionPhase.AWAITING_APPROVAL
-            and not why_not_yet(load_situation(connection, platform.stores, one))
-        ]
-    for promotion in waiting:
-        advance(platform.stores, promotion.id)
-
-
-def fail_promotion(platform: Platform, promotion_id: str, error: SeamlineError, cause: str) -> None:
-    finish(platform.stores, promotion_id, PromotionPhase.FAILED, str(error), caused_by=cause)
+        found = list_promotions(connection, open_only=True)
+    for promotion in found:
+        if promotion.phase is not PromotionPhase.AWAITING_APPROVAL:
+            continue
+        try:
+            with platform.stores.db.read() as connection:
+                waits = why_not_yet(load_situation(connection, platform.stores, promotion))
+            if not waits:
+                advance(platform.stores, promotion.id)
+        except SeamlineError as error:
+            _LOG.warning("promotion %s cannot go on: %s", promotion.id, error)

@@ -9,10 +9,10 @@ from typing import Any
 
 from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
-from seamline.domain.errors import SeamlineError, Unavailable
+from seamline.domain.errors import MachineryError, Refused, SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import find_environment
-from seamline.promote.promotions import finish
+from seamline.promote.promotions import find_promotion, finish
 from seamline.promote.release import Pin, StoredRelease, find_release
 from seamline.register.models import ModelVersion, find_model_version
 from seamline.register.packages import admit
@@ -30,9 +30,16 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
     promotion_id = fact.body["promotion_id"]
     with stores.db.read() as connection:
         environment = find_environment(connection, name)
-        release = find_release(connection, fact.body["release"])
-    if environment.release != release.digest:
+        release = find_release(connection, fact.body["release"] or fact.body["before"])
+        promotion = find_promotion(connection, promotion_id)
+    if environment.release != fact.body["release"]:
         return  # a newer release has taken its place meanwhile
+    if environment.release is None:
+        # The first one could not be verified: whatever of it was written serves nothing.
+        publish_snapshot(
+            stores, platform.key, name, release.digest, release.alias, (), caused_by=fact.id
+        )
+        return
     try:
         for pin in release.release.packages:
             stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
@@ -41,7 +48,11 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
         version = write_environment_snapshot(platform, name, release, caused_by=fact.id)
         await_data_plane(platform, name, version)
     except SeamlineError as error:
-        finish(stores, promotion_id, PromotionPhase.FAILED, str(error), caused_by=fact.id)
+        if promotion.phase is not PromotionPhase.VERIFYING:
+            raise  # it was verified once: asked again until the environment is as it says
+        broke = isinstance(error, Unavailable | MachineryError)
+        end = PromotionPhase.ERRORED if broke else PromotionPhase.FAILED
+        finish(stores, promotion_id, end, str(error), caused_by=fact.id)
         return
     finish(stores, promotion_id, PromotionPhase.LIVE, "", caused_by=fact.id)
 
@@ -107,7 +118,8 @@ def _signature(version: ModelVersion) -> Signature:
 def await_data_plane(platform: Platform, environment: str, version: int) -> None:
     """Until the data plane says that it serves this snapshot. No plane, nothing to wait for.
 
-    Raises Unavailable with the plane's own words when it refuses the snapshot.
+    Raises Refused with the plane's own words when it refuses the snapshot, Unavailable when it
+    does not answer in time.
     """
     url = platform.data_plane_url()
     if url is None:
@@ -120,8 +132,9 @@ def await_data_plane(platform: Platform, environment: str, version: int) -> None
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
     if state.get("version") != version:
-        raise Unavailable(
+        said = state.get("error")
+        raise (Refused if said else Unavailable)(
             f"The data plane did not take snapshot {version} of {environment}: "
-            f"{state.get('error') or 'it is still loading'}.",
+            f"{said or 'it is still loading'}.",
             next_step="It goes on serving the release before.",
         )

@@ -53,15 +53,20 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            try:
-                while not self._stopping.is_set() and self.step():
-                    pass
-                advance_waiting(self._platform)
-                self._compact_logs()
-            except Exception:
-                # The loop itself must survive whatever a database or a disk does.
-                _LOG.exception("the background loop met an unexpected error")
+            for part in (self._react_to_all, self._advance_waiting, self._compact_logs):
+                try:
+                    part()
+                except Exception:
+                    # The loop itself must survive whatever a database or a disk does.
+                    _LOG.exception("the background loop met an unexpected error")
             self._wake.wait(TICK_S)
+
+    def _react_to_all(self) -> None:
+        while not self._stopping.is_set() and self.step():
+            pass
+
+    def _advance_waiting(self) -> None:
+        advance_waiting(self._platform)
 
     def _compact_logs(self) -> None:
         """Finished log segments become tables, about once a minute."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seamline.app.platform import Platform
-from seamline.domain.errors import Conflict, Refused
+from seamline.domain.errors import Conflict, Refused, Unavailable
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import TRAINING, list_environments
 from seamline.promote.promotions import list_promotions, request_promotion
@@ -27,12 +27,16 @@ def _request(platform: Platform, release: str, after: str, fact: RecordedFact) -
             if one.policy.automatic and one.policy.after == after and one.release != release
         ]
         asked = {(one.release, one.environment) for one in list_promotions(connection)}
+    busy: Conflict | None = None
     for environment in wanting:
         if (release, environment) in asked:
             continue
         try:
             request_promotion(platform.stores, release, environment, by=fact.by, caused_by=fact.id)
-        except (Conflict, Refused):
-            # Somebody asked by hand meanwhile, or another promotion is being applied:
-            # the automatic request gives way; a person can ask again.
-            continue
+        except Refused:
+            continue  # it is not live upstream any more
+        except Conflict as error:
+            busy = error
+    if busy is not None:
+        # Somebody asked by hand meanwhile, or another promotion is being applied: looked at again.
+        raise Unavailable(busy.message) from busy

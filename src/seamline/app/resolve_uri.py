@@ -8,7 +8,8 @@ from pathlib import Path
 from seamline.app.references import split_reference
 from seamline.data.materialize import materialize
 from seamline.data.versions import find_version
-from seamline.domain.errors import InvalidInput, Refused
+from seamline.domain.clock import new_id
+from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
 from seamline.promote.environments import TRAINING, live_release
 from seamline.register.models import ModelVersion, find_model_version
 from seamline.store.stores import Stores
@@ -54,23 +55,30 @@ def find_model_for(stores: Stores, reference: str, environment: str) -> ModelVer
     if alias is not None and not alias[:1].isdigit() and alias != TRAINING:
         with stores.db.read() as connection:
             named = live_release(connection, alias)
-        pins = {pin.name: pin.version for pin in named.release.packages} if named else {}
-        if name not in pins:
+        versions = {pin.name: pin.version for pin in named.release.packages} if named else {}
+        if name not in versions:
             raise Refused(f"No release that holds {name} is live in {alias}.")
-        alias = pins[name]
+        alias = versions[name]
     if environment == TRAINING:
         return find_model_version(stores, name, None if alias == TRAINING else alias)
-    pins = {pin.name: pin.version for pin in here.release.packages} if here else {}
-    if name not in pins or (alias is not None and alias != pins[name]):
+    pins = {pin.name: pin for pin in here.release.packages} if here else {}
+    if name not in pins or (alias is not None and alias != pins[name].version):
         raise Refused(
             f"models://{reference} cannot be used in {environment}: its live release holds "
-            f"{name} {pins[name]}."
+            f"{name} {pins[name].version}."
             if name in pins
             else f"models://{reference} cannot be used in {environment}: its live release does not "
             "hold it.",
             next_step="Make a release that holds it, and promote that.",
         )
-    return find_model_version(stores, name, pins[name])
+    found = find_model_version(stores, name, pins[name].version)
+    if found.wheel_digest != pins[name].digest:
+        raise DigestMismatch(
+            f"package {name} {found.version} of the live release",
+            expected=pins[name].digest,
+            actual=found.wheel_digest,
+        )
+    return found
 
 
 def _wheel(stores: Stores, model: ModelVersion) -> Path:
@@ -80,7 +88,7 @@ def _wheel(stores: Stores, model: ModelVersion) -> Path:
     folder = stores.root / "cache" / "wheels" / model.wheel_digest.removeprefix("sha256:")
     target = folder / model.filename
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{model.filename}.partial"
+    partial = folder / f".{new_id(stores.clock)}.partial"  # two tasks may want it at once
     shutil.copyfile(blob, partial)
     partial.replace(target)
     return target

@@ -8,9 +8,14 @@ again changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from uuid import UUID, uuid5
 
-from seamline.app.declarations import EvaluationDeclaration
+from seamline.app.declarations import (
+    Declarations,
+    EvaluationDeclaration,
+    TriggerDeclaration,
+)
 from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
 from seamline.app.make_release import make_release
 from seamline.app.platform import Platform
@@ -22,6 +27,7 @@ from seamline.domain.errors import (
     InvalidInput,
     NotFound,
     Refused,
+    SeamlineError,
     Unavailable,
 )
 from seamline.domain.states import PromotionPhase, RunState, is_terminal
@@ -55,29 +61,41 @@ SIDES = ("candidate", "incumbent")
 def on_alarm(platform: Platform, fact: RecordedFact) -> None:
     """Each trigger on this monitor decides: fire, or skip (one is open, or cooling down)."""
     declared = platform.declarations()
-    body = fact.body
+    undecided: list[str] = []
     for trigger in declared.triggers.values():
-        if trigger.monitor != body["monitor"]:
+        if trigger.monitor != fact.body["monitor"]:
             continue
-        environment = declared.monitor(trigger.monitor).environment
-        decided = request_retraining(
-            platform.stores,
-            Trigger(
-                trigger.name,
-                trigger.monitor,
-                trigger.checks,
-                parse_duration_s(trigger.cool_down),
-            ),
-            Cause(fact.id, body["monitor"], body["check"], body["sentence"]),
-            parse_window(body["window"]),
-            model=trigger.model,
-            incumbent_version=_live_version(platform, environment, trigger.model),
-            by=declared.owners.get(f"triggers.{trigger.name}", platform.owner),
-            arguments=trigger.arguments,
-        )
+        try:
+            decided = _decide(platform, declared, trigger, fact)
+        except SeamlineError as error:
+            undecided.append(f"{trigger.name}: {error}")
+            continue
         if isinstance(decided, Skip) and not decided.is_final:
-            # Asked again later: the outbox keeps the alarm until it can be decided.
-            raise Unavailable(f"{trigger.name}: {decided.reason}.")
+            undecided.append(f"{trigger.name}: {decided.reason}.")
+    if undecided:
+        # Asked again later: the outbox keeps the alarm until each can be decided.
+        raise Unavailable(" ".join(undecided))
+
+
+def _decide(
+    platform: Platform, declared: Declarations, trigger: TriggerDeclaration, fact: RecordedFact
+) -> Retraining | Skip:
+    body, environment = fact.body, declared.monitor(trigger.monitor).environment
+    return request_retraining(
+        platform.stores,
+        Trigger(
+            trigger.name,
+            trigger.monitor,
+            trigger.checks,
+            parse_duration_s(trigger.cool_down),
+        ),
+        Cause(fact.id, body["monitor"], body["check"], body["sentence"]),
+        parse_window(body["window"]),
+        model=trigger.model,
+        incumbent_version=_live_version(platform, environment, trigger.model),
+        by=declared.owners.get(f"triggers.{trigger.name}", platform.owner),
+        arguments=trigger.arguments,
+    )
 
 
 def start_retraining(platform: Platform, fact: RecordedFact) -> None:
@@ -269,9 +287,11 @@ def on_release_live(platform: Platform, fact: RecordedFact) -> None:
     for environment in following:
         if environment not in asked:
             by = mine[0]["requested_by"]
-            request_promotion(
-                platform.stores, release.digest, environment, by=by, caused_by=fact.id
-            )
+            # Refused: another release has taken its place upstream meanwhile.
+            with suppress(Refused):
+                request_promotion(
+                    platform.stores, release.digest, environment, by=by, caused_by=fact.id
+                )
 
 
 def _comparison_runs(retraining: Retraining) -> dict[str, str]:

@@ -24,7 +24,10 @@ def create(
     """Bundle model versions and pipelines, with their locks, contracts and training data."""
     body = {"alias": alias, "models": list(models), "pipelines": list(pipelines)}
     found = client.post("/releases", body)
-    return found, _text(found)
+    known = (
+        "" if found["alias"] == alias else f"these contents are a release already, {alias} is not\n"
+    )
+    return found, known + _text(found)
 
 
 @command(release, "list")

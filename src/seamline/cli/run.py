@@ -95,11 +95,16 @@ def show(client: Client, run_id: str) -> tuple[Any, str]:
 def logs(client: Client, run_id: str, task: str, follow: bool) -> tuple[Any, str]:
     """What a task printed."""
     found = client.get(f"/runs/{run_id}/log", task=task)
-    while follow and not found["ended"]:
-        click.echo(found["text"], nl=False)
-        time.sleep(0.5)
+    text = found["text"]
+    while found["next_offset"] < found["size_bytes"] or (follow and not found["is_complete"]):
+        if follow:
+            click.echo(text, nl=False)
+            text = ""
+            if found["next_offset"] == found["size_bytes"]:
+                time.sleep(0.5)
         found = client.get(f"/runs/{run_id}/log", task=task, offset=found["next_offset"])
-    return found, found["text"]
+        text += found["text"]
+    return {**found, "offset": 0, "text": text}, text
 
 
 @command(run)
@@ -111,7 +116,15 @@ def cancel(client: Client, run_id: str) -> tuple[Any, str]:
 
 
 def _text(found: dict[str, Any]) -> str:
-    head = record(found, ["id", "pipeline", "environment", "state", "requested_by", "sentence"])
-    rows = [{**one, "error": (one.get("error") or {}).get("message")} for one in found["tasks"]]
+    names = ["id", "pipeline", "environment", "state", "requested_by"]
+    head = record(found, [*names, "sentence"] if found["sentence"] else names)
+    rows = [
+        {
+            **one,
+            "error": (one.get("error") or {}).get("message"),
+            "wall_s": None if one["wall_s"] is None else f"{one['wall_s']:.1f}",
+        }
+        for one in found["tasks"]
+    ]
     tasks = table(rows, ["name", "state", "attempt", "wall_s", "error"], "")
     return f"{head}\narguments  {json.dumps(found['arguments'])}\n\n{tasks}"

@@ -24,7 +24,7 @@ def status(settings: Any, as_json: bool) -> None:
         "running": False,
     }
     if url is not None:
-        data |= {"running": True, **Client(url, settings.token).get("/status")}
+        data |= {"running": True, "url": url, **Client(url, settings.token).get("/status")}
     if as_json:
         click.echo(json.dumps(data, indent=2))
         return

@@ -294,7 +294,8 @@ class EnvironmentChanged(Fact):
     kind: ClassVar[str] = "environment.changed"
     room: ClassVar[str] = "promote"
     environment: str
-    release: str
+    #: None: what was there first could not be verified and was taken back.
+    release: str | None
     before: str | None
     promotion_id: str
 

@@ -16,7 +16,7 @@ from seamline.domain.facts import ProjectApplied
 from seamline.project.file import SECTIONS, ProjectFile, read_project_file
 from seamline.project.references import check_references
 from seamline.promote.environments import apply_policies, list_environments
-from seamline.promote.policy import ApprovalRule, EnvironmentPolicy
+from seamline.promote.policy import ApprovalRule, EnvironmentPolicy, check_policies
 from seamline.store.canonical import digest_of_json
 from seamline.store.schema import SETTINGS
 from seamline.store.stores import Stores
@@ -108,6 +108,8 @@ def _plan(connection: Connection, file: ProjectFile) -> Plan:
         old = getattr(before.declarations, section) if before else {}
         _check_owner(section, new, applied)
         changes += _section_changes(section, old, new)
+    if file.declarations.environments:
+        check_policies(policies_of(file.declarations))
     check_references(file, applied, (one.name for one in list_environments(connection)))
     if before is None and file.declarations.environments:
         changes = _against_defaults(connection, file, changes)

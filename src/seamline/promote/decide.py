@@ -107,12 +107,13 @@ def _after_waiting(situation: Situation) -> Step:
 def why_not_yet(situation: Situation) -> list[str]:
     """What a promotion whose gates are open still waits for, in words."""
     policy, reasons = situation.policy, []
-    bound = [
-        approval
+    # People, not approvals: two that came at the same moment may be one person's.
+    bound = {
+        approval.principal
         for approval in situation.approvals
         if approval.policy_digest == policy.digest
         and approval.evidence_digest == situation.evidence_digest
-    ]
+    }
     lacking = policy.approvals.count - len(bound)
     if lacking > 0:
         reasons.append(

@@ -27,6 +27,7 @@ from seamline.promote.policy import EnvironmentPolicy, Party
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.rows import APPROVALS, ENVIRONMENTS, GATE_RESULTS, PROMOTIONS
 from seamline.store.canonical import canonical_json, digest_of_json
+from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal
 
@@ -77,15 +78,16 @@ def request_promotion(
     """Refused out of order; an older request for the environment is superseded."""
     with stores.db.transaction() as tx:
         release = find_release(tx, reference)
+        _lock_environment(tx, environment)
         policy = find_environment(tx, environment).policy
         if environment == TRAINING or policy.after is None:
             raise InvalidInput(
                 f"Nothing is promoted into {environment}: releases are made there.",
                 next_step="Promote to an environment that follows it.",
             )
-        if live_since(tx, release, policy.after) is None:
+        if not has_been_live(tx, release, policy.after):
             raise Refused(
-                f"Release {release.alias} ({short(release.digest)}) is not live in "
+                f"Release {release.alias} ({short(release.digest)}) has not been live in "
                 f"{policy.after}, which comes before {environment}.",
                 next_step=f"First: seamline promote {release.alias} --to {policy.after}.",
             )
@@ -108,6 +110,12 @@ def request_promotion(
         fact = PromotionRequested(promotion.id, release.digest, environment)
         stores.facts.append(tx, fact, by=by, caused_by=caused_by)
     return promotion
+
+
+def _lock_environment(tx: Connection, name: str) -> None:
+    """Requests for one environment queue up (SQLite has one writer anyway)."""
+    row = select(ENVIRONMENTS.c.name).where(ENVIRONMENTS.c.name == name)
+    tx.execute(row.with_for_update())
 
 
 def _make_way(
@@ -180,7 +188,7 @@ def record_gate(stores: Stores, promotion_id: str, result: GateResult, *, by: st
 def advance(stores: Stores, promotion_id: str, *, caused_by: str | None = None) -> Promotion:
     """Take the decided step, if there is one; returns the promotion as it stands."""
     with stores.db.transaction() as tx:
-        promotion = find_promotion(tx, promotion_id)
+        promotion = find_promotion(tx, promotion_id, for_update=True)
         situation = load_situation(tx, stores, promotion)
         step = decide_step(situation)
         for approval in step.dismiss:
@@ -230,7 +238,7 @@ def approve(
 ) -> Promotion:
     """Bound to release, environment, policy and evidence as they stand now (law 5)."""
     with stores.db.transaction() as tx:
-        promotion = find_promotion(tx, promotion_id)
+        promotion = find_promotion(tx, promotion_id, for_update=True)
         _check_waiting(promotion, "approved")
         policy = find_environment(tx, promotion.environment).policy
         refusal = why_may_not_approve(approver, policy, parties)
@@ -287,21 +295,53 @@ def point_environment(stores: Stores, promotion: Promotion, *, caused_by: str | 
         move(tx, stores, promotion, PromotionPhase.VERIFYING, "", by=PLATFORM, caused_by=caused_by)
         fact = EnvironmentChanged(promotion.environment, promotion.release, before, promotion.id)
         stores.facts.append(tx, fact, by=PLATFORM, caused_by=caused_by)
-        for other in list_promotions(tx, environment=promotion.environment):
-            if other.phase is PromotionPhase.LIVE:
-                reason = f"promotion {promotion.id} went live"
-                move(tx, stores, other, PromotionPhase.SUPERSEDED, reason, by=PLATFORM)
 
 
 def finish(
     stores: Stores, promotion_id: str, after: PromotionPhase, reason: str, *, caused_by: str | None
 ) -> None:
-    """Move to an end (or live), unless it is there already: safe to do twice."""
+    """Move to an end (or live), unless it is there already: safe to do twice.
+
+    What was verified supersedes the release before; what was not gives the pointer back to it.
+    """
     with stores.db.transaction() as tx:
         promotion = find_promotion(tx, promotion_id)
         if promotion.phase is after or is_terminal(promotion.phase):
             return
         move(tx, stores, promotion, after, reason, by=PLATFORM, caused_by=caused_by)
+        here = list_promotions(tx, environment=promotion.environment)
+        live = [one for one in here if one.phase is PromotionPhase.LIVE and one.id != promotion.id]
+        if after is PromotionPhase.LIVE:
+            for other in live:
+                reason = f"promotion {promotion.id} went live"
+                move(tx, stores, other, PromotionPhase.SUPERSEDED, reason, by=PLATFORM)
+        elif promotion.phase is PromotionPhase.VERIFYING:
+            _point_back(tx, stores, promotion, live[0] if live else None, caused_by)
+
+
+def _point_back(
+    tx: Connection,
+    stores: Stores,
+    promotion: Promotion,
+    live: Promotion | None,
+    caused_by: str | None,
+) -> None:
+    """To the release that is served still; its time there goes on."""
+    back = {
+        "release": live.release if live else None,
+        "promotion_id": live.id if live else None,
+        "changed_at": live.updated_at if live else None,
+    }
+    mine = (
+        ENVIRONMENTS.c.name == promotion.environment,
+        ENVIRONMENTS.c.promotion_id == promotion.id,
+    )
+    if tx.execute(update(ENVIRONMENTS).where(*mine).values(**back)).rowcount == 0:
+        return
+    fact = EnvironmentChanged(
+        promotion.environment, back["release"], promotion.release, live.id if live else promotion.id
+    )
+    stores.facts.append(tx, fact, by=PLATFORM, caused_by=caused_by)
 
 
 def load_situation(connection: Connection, stores: Stores, promotion: Promotion) -> Situation:
@@ -328,13 +368,31 @@ def live_since(connection: Connection, release: StoredRelease, environment: str)
     found = find_environment(connection, environment)
     if found.policy.after is None:
         return release.created_at
-    return found.changed_at if found.release == release.digest else None
+    if found.release != release.digest or found.promotion_id is None:
+        return None
+    # Pointed at is not yet live: it may still fail to be verified there.
+    promotion = find_promotion(connection, found.promotion_id)
+    return found.changed_at if promotion.phase is PromotionPhase.LIVE else None
 
 
-def find_promotion(connection: Connection, promotion_id: str) -> Promotion:
-    row = connection.execute(
-        select(PROMOTIONS).where(PROMOTIONS.c.id == promotion_id)
-    ).one_or_none()
+def has_been_live(connection: Connection, release: StoredRelease, environment: str) -> bool:
+    """Now, or before another release took its place."""
+    if live_since(connection, release, environment) is not None:
+        return True
+    return any(
+        fact.body["after"] == PromotionPhase.LIVE
+        for one in list_promotions(connection, environment=environment)
+        if one.release == release.digest
+        for fact in read_facts(connection, kinds=[PromotionMoved.kind], subject=one.id)
+    )
+
+
+def find_promotion(
+    connection: Connection, promotion_id: str, *, for_update: bool = False
+) -> Promotion:
+    """`for_update`: others who mean to change it wait until this transaction has ended."""
+    query = select(PROMOTIONS).where(PROMOTIONS.c.id == promotion_id)
+    row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     if row is None:
         known = connection.execute(select(PROMOTIONS.c.id)).scalars()
         raise not_found("promotion", promotion_id, known)

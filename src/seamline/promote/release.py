@@ -151,15 +151,28 @@ def check_alias(alias: str) -> None:
 
 
 def find_release(connection: Connection, reference: str) -> StoredRelease:
-    """By digest, by at least eight digits of it, or by alias."""
+    """By digest, by alias, or by at least eight digits; InvalidInput when these fit several."""
     digits = reference.removeprefix("sha256:")
-    found = _select(connection, RELEASES.c.alias == reference)
+    found = _select(connection, RELEASES.c.digest == reference)
+    found = found or _select(connection, RELEASES.c.alias == reference)
     if found is None and len(digits) >= 8:
-        found = _select(connection, RELEASES.c.digest.like(f"sha256:{_plain(digits)}%"))
+        found = _find_by_digits(connection, digits)
     if found is None:
         known = connection.execute(select(RELEASES.c.alias)).scalars()
         raise not_found("release", reference, known)
     return found
+
+
+def _find_by_digits(connection: Connection, digits: str) -> StoredRelease | None:
+    begins = RELEASES.c.digest.like(f"sha256:{_plain(digits)}%")
+    rows = connection.execute(select(RELEASES).where(begins).limit(2)).all()
+    if len(rows) > 1:
+        raise InvalidInput(
+            f"The digits {digits} begin more than one release: "
+            f"{', '.join(row.alias for row in rows)}.",
+            next_step="Give the alias, or more digits.",
+        )
+    return _stored(rows[0]) if rows else None
 
 
 def list_releases(connection: Connection) -> list[StoredRelease]:

@@ -24,11 +24,18 @@ def caller(request: Request) -> Principal:
     if token is not None:
         with stores.db.read() as connection:
             return principal_of_token(connection, stores.clock, token)
-    if request.client is not None and ip_address(request.client.host).is_loopback:
+    if request.client is not None and _is_loopback(request.client.host):
         return Principal(request.app.state.platform.owner, frozenset({Role.ADMIN}))
     raise Unauthenticated(
         "This request carries no token.", next_step="Send Authorization: Bearer TOKEN."
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # no address: what a proxy said
+        return False
 
 
 def token_of(request: Request) -> str | None:
@@ -42,6 +49,12 @@ def token_of(request: Request) -> str | None:
         except (binascii.Error, UnicodeDecodeError):
             raise Unauthenticated("The Authorization header cannot be read.") from None
         return password
+    if header.strip():
+        # Ignored, it would make its sender the owner on loopback.
+        raise Unauthenticated(
+            "The Authorization header holds no token.",
+            next_step="Send Authorization: Bearer TOKEN.",
+        )
     return request.cookies.get(SESSION_COOKIE)
 
 

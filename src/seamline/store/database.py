@@ -48,9 +48,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
+        """One snapshot of everything for as long as the block lasts, on both databases."""
         with self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     def close(self) -> None:

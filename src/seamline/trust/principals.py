@@ -18,6 +18,8 @@ from seamline.trust.roles import Principal
 from seamline.trust.rows import PRINCIPALS, TOKENS
 
 DEFAULT_TOKEN_DAYS = 90
+#: In facts: whatever nobody but the platform itself did.
+PLATFORM = "seamline"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,99}")
 
 
@@ -48,6 +50,11 @@ def add_principal(
         raise InvalidInput(
             f"{name!r} cannot be a principal's name.",
             next_step="Use lower-case letters, digits, and . _ @ - (at most 100).",
+        )
+    if name == PLATFORM:
+        raise InvalidInput(
+            f"{name!r} is how the platform signs what it does by itself.",
+            next_step="Choose another name.",
         )
     if _find(tx, name) is not None:
         raise Conflict(

@@ -91,10 +91,10 @@ USAGE = {
     "run submit x@1 -a sales": "Error: 'sales' has to be NAME=VALUE.",
     "promotion reject x": "Error: Missing option '--reason'.",
     "data ingest": "Error: Missing argument 'NAME'.",
-    "audit log --limit x": "Error: Invalid value for '--limit': 'x' is not a valid integer.",
+    "audit log --limit x": "Error: Invalid value for '--limit': 'x' is not a valid integer range.",
     "audit log --limit 0": "Error: Invalid value for '--limit': 0 is not in the range 1<=x<=1000.",
     "up --port 99999": "Error: Invalid value for '--port': 99999 is not in the range 0<=x<=65535.",
-    "up --bogus": "Error: No such option '--bogus'.",
+    "up --bogus": "Error: No such option '--bogus'. Did you mean '--host'?",
 }
 
 

@@ -88,10 +88,10 @@ def test_bad_input_a_database_that_is_damaged(person: Any, damage: str) -> None:
     data = bytearray(path.read_bytes())
     path.write_bytes(b"no database " * 999 if damage == "other" else _scratched(data))
     before = path.read_bytes()
-    for words in (("up", "--port", "0", "--serve-port", "0"), ("data", "list")):
-        said = person.is_refused(*words)
-        assert said.startswith(f"errored: The database sqlite:///{path} cannot be read: ")
-        assert said.endswith("restore it from a backup, or use another workspace.")
+    commands = {"other": ("up", "--port", "0", "--serve-port", "0"), "middle": ("data", "list")}
+    said = person.is_refused(*commands[damage])
+    assert said.startswith(f"errored: The database sqlite:///{path} cannot be read: ")
+    assert said.endswith("restore it from a backup, or use another workspace.")
     assert path.read_bytes() == before
     assert _left_behind(workspace) == []
 
@@ -113,12 +113,15 @@ def test_bad_input_a_signing_key_that_is_damaged(person: Any) -> None:
 
 def test_bad_input_a_workspace_that_is_a_file(person: Any) -> None:
     (person.folder / "file").write_text("mine")
-    for place, why in (("file", "File exists"), ("file/below", "Not a directory")):
-        for words in (("up", "--port", "0", "--serve-port", "0"), ("data", "list")):
-            assert person.is_refused("--workspace", place, *words) == (
-                f"refused: The workspace {person.folder / place} cannot be written: {why}. "
-                "Choose another folder with --workspace, or ask for write access."
-            )
+    up = ("up", "--port", "0", "--serve-port", "0")
+    for place, why, words in (
+        ("file", "File exists", up),
+        ("file/below", "Not a directory", ("data", "list")),
+    ):
+        assert person.is_refused("--workspace", place, *words) == (
+            f"refused: The workspace {person.folder / place} cannot be written: {why}. "
+            "Choose another folder with --workspace, or ask for write access."
+        )
     assert (person.folder / "file").read_text() == "mine"
 
 

@@ -128,3 +128,12 @@ def test_a_stranger_with_the_role_can_and_without_it_cannot() -> None:
     refusal = why_may_not_approve(Principal("eve", frozenset({Role.DEVELOPER})), POLICY, PARTIES)
     assert refusal is not None
     assert "approver" in refusal
+
+
+def test_two_approvals_of_one_person_are_one() -> None:
+    two = replace(POLICY, approvals=ApprovalRule(count=2))
+    twice = (_approval(two), replace(_approval(two), id="a2"))
+    situation = replace(_situation(), policy=two, policy_digest=two.digest, approvals=twice)
+    assert why_not_yet(situation)[0].startswith("1 more approval")
+    other = (*twice[:1], replace(twice[1], principal="cid"))
+    assert why_not_yet(replace(situation, approvals=other)) == []

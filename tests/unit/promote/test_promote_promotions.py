@@ -22,12 +22,14 @@ from seamline.promote.promotions import (
     approve,
     find_promotion,
     finish,
+    list_promotions,
     point_environment,
     record_gate,
     reject,
     request_promotion,
 )
 from seamline.promote.release import Pin, Release, record_release
+from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal
 
@@ -82,7 +84,7 @@ def test_the_whole_way(stores: Stores, release: str) -> None:
 
 
 def test_out_of_order_is_refused(stores: Stores, release: str) -> None:
-    with pytest.raises(Refused, match="not live in staging"):
+    with pytest.raises(Refused, match="has not been live in staging"):
         request_promotion(stores, "r1", "production", by="ada")
     with pytest.raises(InvalidInput):
         request_promotion(stores, "r1", "dataops", by="ada")
@@ -156,6 +158,19 @@ def test_a_newer_request_supersedes(stores: Stores, release: str) -> None:
         assert find_promotion(connection, first.id).phase is PromotionPhase.SUPERSEDED
 
 
+def test_a_release_that_has_been_live_can_still_go_on(stores: Stores, release: str) -> None:
+    _go_live(stores, "development")
+    record_release(stores, Release(packages=RELEASE.packages), "r2", by="ada")
+    newer = request_promotion(stores, "r2", "development", by="ada")
+    with pytest.raises(Refused, match="has not been live in development"):
+        request_promotion(stores, "r2", "staging", by="ada")
+    advance(stores, newer.id)
+    _pass_gates(stores, newer.id)
+    point_environment(stores, advance(stores, newer.id), caused_by=None)
+    finish(stores, newer.id, PromotionPhase.LIVE, "", caused_by=None)
+    assert request_promotion(stores, "r1", "staging", by="ada").phase is PromotionPhase.REQUESTED
+
+
 def test_policies_with_a_cycle_or_an_unknown_gate() -> None:
     with pytest.raises(InvalidInput, match="leads back"):
         check_policies((EnvironmentPolicy("a", "b"), EnvironmentPolicy("b", "a")))
@@ -163,3 +178,44 @@ def test_policies_with_a_cycle_or_an_unknown_gate() -> None:
         check_policies((EnvironmentPolicy("a", gates=("digest",)),))
     with pytest.raises(InvalidInput, match="is no environment"):
         check_policies((EnvironmentPolicy("a", "z"),))
+
+
+def _verifying(stores: Stores, environment: str, reference: str = "r1") -> Promotion:
+    promotion = request_promotion(stores, reference, environment, by="ada")
+    advance(stores, promotion.id)
+    _pass_gates(stores, promotion.id)
+    promotion = advance(stores, promotion.id)
+    point_environment(stores, promotion, caused_by=None)
+    return promotion
+
+
+def test_what_cannot_be_verified_gives_the_pointer_back(stores: Stores, release: str) -> None:
+    record_release(stores, Release(packages=RELEASE.packages), "r2", by="ada")
+    for reference, before in (("r1", None), ("r1", release), ("r2", release)):
+        promotion = _verifying(stores, "development", reference)
+        with pytest.raises(Refused, match="not (been )?live in development"):
+            request_promotion(stores, "r2", "staging", by="ada")
+        if reference == "r1" and before == release:
+            finish(stores, promotion.id, PromotionPhase.LIVE, "", caused_by=None)
+            continue
+        finish(stores, promotion.id, PromotionPhase.FAILED, "refused", caused_by=None)
+        with stores.db.read() as connection:
+            environment = find_environment(connection, "development")
+            assert environment.release == before
+            assert find_promotion(connection, promotion.id).phase is PromotionPhase.FAILED
+            changed = read_facts(connection, kinds=["environment.changed"])[-1].body
+        assert (changed["release"], changed["before"]) == (before, promotion.release)
+    request_promotion(stores, "r1", "staging", by="ada")
+
+
+def test_only_what_is_verified_supersedes(stores: Stores, release: str) -> None:
+    _go_live(stores, "development")
+    record_release(stores, Release(packages=RELEASE.packages), "r2", by="ada")
+    second = _verifying(stores, "development", "r2")
+    with stores.db.read() as connection:
+        phases = {one.phase for one in list_promotions(connection, environment="development")}
+    assert phases == {PromotionPhase.LIVE, PromotionPhase.VERIFYING}
+    finish(stores, second.id, PromotionPhase.LIVE, "", caused_by=None)
+    with stores.db.read() as connection:
+        phases = {one.phase for one in list_promotions(connection, environment="development")}
+    assert phases == {PromotionPhase.SUPERSEDED, PromotionPhase.LIVE}

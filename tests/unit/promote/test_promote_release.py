@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
-from seamline.domain.errors import Conflict, DigestMismatch, NotFound
+from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFound
 from seamline.promote.release import (
     Pin,
     Release,
@@ -64,3 +64,15 @@ def test_an_edited_row_is_refused_when_used(stores: Stores) -> None:
         tx.execute(update(RELEASES).values(document=edited))
     with stores.db.read() as connection, pytest.raises(DigestMismatch, match="release 2013-07"):
         find_release(connection, "2013-07")
+
+
+def test_digits_that_begin_two_releases_name_neither(stores: Stores) -> None:
+    digest = record_release(stores, EXAMPLE, "one", by="ada").digest
+    twin = {"digest": digest[:-4] + "0000", "alias": "two", "document": "{}"}
+    with stores.db.transaction() as tx:
+        tx.execute(insert(RELEASES).values(**twin, created_by="eve", created_at=""))
+    with stores.db.read() as connection:
+        with pytest.raises(InvalidInput, match="begin more than one release"):
+            find_release(connection, digest[7:19])
+        assert find_release(connection, digest).alias == "one"
+        assert find_release(connection, "one").digest == digest

@@ -90,3 +90,23 @@ def test_every_fact_type_has_a_kind_and_a_room() -> None:
     for kind, cls in FACT_TYPES.items():
         assert cls.kind == kind
         assert cls.room
+
+
+def test_a_fact_filed_under_another_subject_breaks_the_chain(stores: Stores) -> None:
+    """The hash does not cover the subject, and who trained is looked up by it."""
+    ids = _append(stores, 3)
+    with stores.db.transaction() as tx:
+        tx.execute(update(FACTS).where(FACTS.c.id == ids[1]).values(subject="sha256:elsewhere"))
+    with stores.db.read() as connection:
+        assert verify_chain(connection).broken == ids[1]
+
+
+def test_a_reader_sees_one_moment(stores: Stores) -> None:
+    _append(stores, 1)
+    with stores.db.read() as connection:
+        before = read_facts(connection)
+        writer = threading.Thread(target=_append, args=(stores, 1))
+        writer.start()
+        writer.join()
+        assert read_facts(connection) == before
+        assert verify_chain(connection).broken is None

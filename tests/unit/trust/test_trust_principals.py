@@ -106,3 +106,8 @@ def test_our_own_pages_and_tools_can_act() -> None:
     for origin, site in ((None, None), ("http://127.0.0.1:8765", "same-origin")):
         check_request_site("POST", "127.0.0.1:8765", origin, site, LOOPBACK_NAMES)
     check_request_site("GET", "[::1]:8765", None, "cross-site", LOOPBACK_NAMES)
+
+
+def test_nobody_can_be_called_like_the_platform(stores: Stores) -> None:
+    with pytest.raises(InvalidInput, match="by itself"):
+        _add(stores, "seamline", Role.ADMIN)

@@ -26,7 +26,7 @@ async def received_file(request: Request, source: str = "delivery.csv") -> Any:
     incoming = platform.root / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=new_id(platform.stores.clock), dir=incoming))
-    path = folder / (PurePath(source).name or "delivery")
+    path = folder / _file_name(source)
     size = 0
     try:
         with path.open("wb") as file:
@@ -38,6 +38,19 @@ async def received_file(request: Request, source: str = "delivery.csv") -> Any:
         yield path
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _file_name(source: str) -> str:
+    """
+    >>> _file_name("months/july.csv"), _file_name("..")
+    ('july.csv', 'delivery')
+    """
+    name = PurePath(source).name
+    if not name.isprintable() or len(name.encode(errors="replace")) > 255:
+        raise InvalidInput(
+            f"{name[:80]!r} cannot be a file's name.", next_step="Give a shorter, printable one."
+        )
+    return name if name.strip(".") else "delivery"
 
 
 @ROUTER.post("/datasets/{name}/deliveries")

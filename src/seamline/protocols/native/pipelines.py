@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from seamline.app.submit_run import find_pipeline_by_reference
+from seamline.protocols.kfp_registry import MAX_UPLOAD_BYTES
 from seamline.protocols.native.access import PlatformOf, Publisher, Reader
+from seamline.protocols.uploads import limited_route
 from seamline.register.pipelines import (
     list_packages,
     list_tags,
@@ -15,7 +17,7 @@ from seamline.register.pipelines import (
     publish_pipeline,
 )
 
-ROUTER = APIRouter()
+ROUTER = APIRouter(route_class=limited_route(MAX_UPLOAD_BYTES))
 
 
 @ROUTER.post("/pipelines")
