@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from dataclasses import replace
 
 from seamline.app.platform import Platform
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
-from seamline.domain.errors import Conflict, InvalidInput, NotFound, Refused
+from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFound, Refused
 from seamline.promote.environments import TRAINING
 from seamline.store.facts import RecordedFact
 from seamline.train.artifacts import Artifact
 from seamline.train.runs import run_output
+
+_LOG = logging.getLogger("seamline.outputs")
 
 
 def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
@@ -36,9 +38,8 @@ def _commit(
     environment = fact.body["environment"]
     name = declaration.name if environment == TRAINING else f"{declaration.name}-{environment}"
     run_id = fact.body["run_id"]
-    path = platform.stores.blobs.verified_path(artifact.digest, f"output of run {run_id}")
-    # Refused deliveries are facts; asking again would say the same.
-    with suppress(Refused, InvalidInput, Conflict):
+    try:
+        path = platform.stores.blobs.verified_path(artifact.digest, f"output of run {run_id}")
         ingest(
             platform.stores,
             replace(declaration, name=name),
@@ -48,3 +49,6 @@ def _commit(
             run_id=run_id,
             caused_by=fact.id,
         )
+    except (Refused, InvalidInput, NotFound, Conflict, DigestMismatch) as error:
+        # Refused deliveries are facts; asking again would say the same, and hold up what follows.
+        _LOG.warning("the output of run %s is no version of %s: %s", run_id, name, error)

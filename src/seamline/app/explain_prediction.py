@@ -73,8 +73,8 @@ def _training_links(platform: Platform, version: ModelVersion) -> list[dict[str,
         ),
         _link(
             "commit",
-            f"pipeline {short(lineage['pipeline_digest'])}"
-            + (f", commit {lineage['commit']}" if lineage["commit"] else ""),
+            (lineage["commit"] or "none was told when the pipeline was published")
+            + f" (pipeline {short(lineage['pipeline_digest'])})",
         ),
     ]
 

@@ -11,7 +11,15 @@ import polars as pl
 from seamline.app.declarations import ModelDeclaration
 from seamline.app.platform import Platform
 from seamline.domain.clock import iso
-from seamline.domain.errors import InvalidInput, MachineryError, NotFound, Refused, SeamlineError
+from seamline.domain.errors import (
+    Conflict,
+    DigestMismatch,
+    InvalidInput,
+    MachineryError,
+    NotFound,
+    Refused,
+    SeamlineError,
+)
 from seamline.measure.basis import make_basis
 from seamline.measure.profiles import profile_partitions, sum_profiles
 from seamline.promote.environments import TRAINING
@@ -28,6 +36,7 @@ from seamline.register.models import (
     refuse_model,
     register_model_version,
 )
+from seamline.register.pipelines import commit_of_pipeline
 from seamline.register.wheels import ModelWheelSpec, build_model_wheel
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import TaskKind, TaskSpec
@@ -38,6 +47,8 @@ from seamline.train.requirements import task_requirements
 from seamline.train.runs import find_artifact, show_run
 
 DAY = "ds"
+#: What would say the same again: the model is refused, and other reactions to the run go on.
+FINAL = (InvalidInput, Refused, NotFound, Conflict, DigestMismatch)
 
 
 def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
@@ -49,7 +60,7 @@ def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
             continue
         try:
             package_model(platform, declaration, fact)
-        except (InvalidInput, Refused, NotFound) as error:
+        except FINAL as error:
             refuse_model(
                 platform.stores,
                 declaration.name,
@@ -135,7 +146,7 @@ def _document(
         pipeline=run["pipeline"],
         pipeline_digest=run["pipeline_digest"],
         dataset_versions=_datasets(run),
-        commit=run["arguments"].get("commit"),
+        commit=commit_of_pipeline(stores, run["pipeline_digest"]),
         trained_at=run["ended_at"] or iso(stores.clock.now()),
         previous_version=previous.version if previous else None,
         arguments=run["arguments"],

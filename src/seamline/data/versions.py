@@ -90,7 +90,7 @@ def parse_reference(text: str) -> tuple[str, int | None]:
     (('flights', 7), ('flights', None))
     """
     name, at, number = text.partition("@")
-    if at and not (number.isascii() and number.isdigit()):
+    if at and not (number.isascii() and number.isdigit() and len(number) <= 9):
         raise InvalidInput(
             f"{text!r} names no version of a dataset.",
             next_step="Write NAME@NUMBER, or NAME for the newest version.",

@@ -144,6 +144,8 @@ class PipelinePublished(Fact):
     package: str
     digest: str
     repository: str
+    #: Of the code that it was compiled from, as its publisher told it.
+    commit: str | None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,12 @@ def read_project_file(text: str, name: str = "seamline.toml") -> ProjectFile:
     for key in ("project", "team"):
         if not isinstance(document.get(key), str):
             raise source.error(key, f"{key} is missing.", f'Add {key} = "…" at the top.')
+        if not _NAME.fullmatch(document[key]):
+            raise source.error(
+                key,
+                f"{key} = {document[key][:80]!r} cannot be a name.",
+                "Use lower-case letters, digits and - (at most 63).",
+            )
     sections = {
         section: _read_section(cls, document.get(section, {}), section, source)
         for section, cls in SECTIONS.items()

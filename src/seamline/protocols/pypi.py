@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 from seamline.domain.errors import InvalidInput, Refused, not_found
 from seamline.domain.states import Role
+from seamline.promote.environments import list_environments
 from seamline.protocols.identity import caller_who_may
 from seamline.protocols.uploads import limited_route
 from seamline.protocols.upstream import UpstreamIndex
@@ -70,9 +71,13 @@ def make_router(
 
 
 def _known(environments: Sequence[str]) -> Any:
-    def check_environment(environment: str) -> None:
-        if environment not in environments:
-            raise not_found("environment", environment, environments)
+    """The workspace's environments; `environments` where no policy says which there are."""
+
+    def check_environment(request: Request, environment: str) -> None:
+        with request.app.state.platform.stores.db.read() as connection:
+            named = [one.name for one in list_environments(connection)] or environments
+        if environment not in named:
+            raise not_found("environment", environment, named)
 
     return check_environment
 

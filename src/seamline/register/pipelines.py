@@ -19,11 +19,13 @@ from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
 from seamline.domain.facts import PipelinePublished, PipelineTagMoved, PipelineVersionDeleted
 from seamline.register.pipeline_file import normalised_package, package_of_ir
 from seamline.register.rows import PIPELINE_TAGS, PIPELINE_VERSIONS
+from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 
 DEFAULT_REPOSITORY = "default/main"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _IMMUTABLE_TAG = re.compile(r"\d+\.\d+\.\d+")
+_COMMIT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+/-]{0,99}")
 _REPOSITORY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -73,10 +75,12 @@ def publish_pipeline(
     *,
     by: str,
     repository: str = DEFAULT_REPOSITORY,
+    commit: str | None = None,
 ) -> PipelineVersion:
     """Store the bytes and move the tags to them, all or nothing.
 
-    Raises InvalidInput when it is no compiled pipeline, Conflict when an x.y.z tag would move.
+    `commit`: of the code that it was compiled from. Raises InvalidInput when it is no compiled
+    pipeline, Conflict when an x.y.z tag would move.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise InvalidInput(
@@ -84,6 +88,10 @@ def publish_pipeline(
             next_step="Use project/repository in lower-case letters, digits and . _ -",
         )
     package = package_of_ir(data)
+    if commit is not None and not _COMMIT.fullmatch(commit):
+        raise InvalidInput(
+            f"{commit!r} cannot be a commit.", next_step="Use what git rev-parse HEAD prints."
+        )
     for tag in tags:
         _check_tag(tag)
     digest = stores.blobs.put(data)
@@ -99,10 +107,19 @@ def publish_pipeline(
                     published_at=iso(stores.clock.now()),
                 )
             )
-            stores.facts.append(tx, PipelinePublished(package, digest, repository), by=by)
+            published = PipelinePublished(package, digest, repository, commit)
+            stores.facts.append(tx, published, by=by)
         for tag in dict.fromkeys(tags):
             _move_tag(stores, tx, PipelineVersion(package, digest), tag, by, repository)
     return PipelineVersion(package, digest)
+
+
+def commit_of_pipeline(stores: Stores, digest: str) -> str | None:
+    """What the publisher told when these bytes were first published."""
+    with stores.db.read() as connection:
+        told = read_facts(connection, kinds=[PipelinePublished.kind])
+    commits = [fact.body.get("commit") for fact in told if fact.body["digest"] == digest]
+    return next((commit for commit in commits if commit), None)
 
 
 def read_pipeline(

@@ -281,6 +281,7 @@ class TaskRunner:
             warm.idle_since = self._clock.now()
             if before is not None:
                 self._retire(before)
+            self._warm_successor(warm.key)  # for what was learned while it warmed up
         for flight in warm.flights.values():
             self._send_flight(warm, flight)
 
@@ -325,30 +326,43 @@ class TaskRunner:
             del dead.flights[flight.spec.task_id]
             self._dispatch(flight)
 
-    def _learn(self, warm: _Warm, imported: Iterable[str]) -> None:
-        # What was left out (it starts a thread at import) is imported by each task, as before.
-        left_out = {name.partition(".")[0] for name in self._left_out.get(warm.key, ())}
-        new = [
-            name
-            for name in imported
-            if name not in warm.tried and name.partition(".")[0] not in left_out
-        ]
-        generation = self._generations.get(warm.key, 0)
-        if not new or self._closed or generation >= _MOST_GENERATIONS:
+    def _learn(self, key: str, imported: Iterable[str]) -> None:
+        """What a task had to import, the zygotes of its key have from now on."""
+        if not imported or self._closed:
             return
         with self._lock:
-            known = self._preload.get(warm.key, ())
-            self._preload[warm.key] = preload = tuple(dict.fromkeys((*known, *new)))
-        if warm.retired or warm.key in self._successors or preload == known:
+            known = self._preload.get(key, ())
+            self._preload[key] = tuple(dict.fromkeys((*known, *imported)))
+        self._warm_successor(key)
+
+    def _warm_successor(self, key: str) -> None:
+        """Starts one when the present zygote lacks something that tasks import."""
+        current = self._current.get(key)
+        generation = self._generations.get(key, 0)
+        if current is None or key in self._successors or generation >= _MOST_GENERATIONS:
             return
-        self._generations[warm.key] = generation + 1
-        successor = _Warm(warm.key, warm.kind, warm.python, self._clock.now())
+        preload = self._preload.get(key, ())
+        # What was left out (it starts a thread at import) is imported by each task, as before.
+        left_out = {name.partition(".")[0] for name in self._left_out.get(key, ())}
+        lacking = [name for name in preload if name.partition(".")[0] not in left_out]
+        if self._closed or set(lacking) <= set(current.tried):
+            return
+        self._generations[key] = generation + 1
+        successor = _Warm(key, current.kind, current.python, self._clock.now())
         try:
             self._launch(successor, preload)
         except OSError:
-            _log.exception("No successor for zygote %s", warm.key)
+            _log.exception("No successor for zygote %s", key)
             return
-        self._successors[warm.key] = successor
+        self._successors[key] = successor
+
+    def _first_preload(self, key: str) -> tuple[str, ...]:
+        """What its tasks import, or else what tasks of the other kind do: the libraries are one."""
+        if self._generations.get(key, 0) >= _MOST_GENERATIONS:
+            return self._preload.get(key, ())  # none, after one that crashed
+        other = {str(kind) for kind in TaskKind} - {key.partition(":")[0]}
+        of_other = [self._preload.get(f"{kind}:{key.partition(':')[2]}", ()) for kind in other]
+        return self._preload.get(key) or next((names for names in of_other if names), ())
 
     def _end_idle(self) -> None:
         now = self._clock.now()
@@ -384,7 +398,7 @@ class TaskRunner:
         if warm is None:
             warm = _Warm(key, spec.kind, spec.environment.python, self._clock.now())
             try:
-                self._launch(warm, self._preload.get(key, ()))
+                self._launch(warm, self._first_preload(key))
             except OSError as error:
                 why = f"{spec.environment.python} does not start: {error}."
                 self._abandon(warm, flight, TaskEnd.NOT_STARTED, why)
@@ -460,7 +474,7 @@ class TaskRunner:
             log_full=report["log_full"],
         )
         self._finish(warm, flight, outcome)
-        self._learn(warm, imported)
+        self._learn(warm.key, imported)
 
     def _abandon(self, warm: _Warm, flight: _Flight, end: TaskEnd, why: str) -> None:
         """An outcome for a task that nobody saw end."""

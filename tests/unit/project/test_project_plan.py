@@ -74,3 +74,16 @@ def test_a_bad_file_changes_nothing(stores: Stores) -> None:
         _apply(stores, SHOP + "[models.x]\n")
     with stores.db.read() as connection:
         assert read_facts(connection, kinds=[ProjectApplied.kind]) == []
+
+
+def test_a_plan_refuses_what_apply_would(stores: Stores) -> None:
+    mistyped = PLATFORM.replace("approvals = 1", 'gates = ["digest"]')
+    for attempt in (plan_project, lambda *given: apply_project(*given, by="ada")):
+        with pytest.raises(InvalidInput, match="no gate 'digest'"):
+            attempt(stores, mistyped, "seamline.toml")
+
+
+@pytest.mark.parametrize("name", ["", "A Shop", "s" * 64, "../shop"])
+def test_a_project_has_a_name_that_can_be_one(stores: Stores, name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"seamline\.toml:2: project = .* cannot be a name"):
+        plan_project(stores, SHOP.replace('"shop"', f'"{name}"', 1), "seamline.toml")

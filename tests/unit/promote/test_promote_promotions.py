@@ -193,7 +193,7 @@ def test_what_cannot_be_verified_gives_the_pointer_back(stores: Stores, release:
     record_release(stores, Release(packages=RELEASE.packages), "r2", by="ada")
     for reference, before in (("r1", None), ("r1", release), ("r2", release)):
         promotion = _verifying(stores, "development", reference)
-        with pytest.raises(Refused, match="not (been )?live in development"):
+        with pytest.raises(Refused, match=r"not (been )?live in development"):
             request_promotion(stores, "r2", "staging", by="ada")
         if reference == "r1" and before == release:
             finish(stores, promotion.id, PromotionPhase.LIVE, "", caused_by=None)

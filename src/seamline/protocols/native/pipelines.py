@@ -22,10 +22,16 @@ ROUTER = APIRouter(route_class=limited_route(MAX_UPLOAD_BYTES))
 
 @ROUTER.post("/pipelines")
 async def push(
-    request: Request, platform: PlatformOf, who: Publisher, tags: str = ""
+    request: Request,
+    platform: PlatformOf,
+    who: Publisher,
+    tags: str = "",
+    commit: str | None = None,
 ) -> dict[str, Any]:
     names = [tag for tag in tags.split(",") if tag]
-    found = publish_pipeline(platform.stores, await request.body(), names, by=who.name)
+    found = publish_pipeline(
+        platform.stores, await request.body(), names, by=who.name, commit=commit
+    )
     return {"package": found.package, "digest": found.digest, "tags": names}
 
 
