@@ -21,6 +21,7 @@ from kfp import compiler, dsl
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from seamline.app.board import show_board
 from seamline.app.ingest_delivery import ingest_delivery
 from seamline.app.make_release import make_release
 from seamline.app.platform import Platform
@@ -191,6 +192,11 @@ class Town:
         with self.platform.stores.db.read() as connection:
             return find_promotion(connection, promotion_id).phase
 
+    def verified(self, environment: str) -> str:
+        """The alias that the board shows as live: its promotion has ended."""
+        shown = {one["name"]: one["live"] for one in show_board(self.platform)["environments"]}
+        return str((shown[environment] or {}).get("alias", ""))
+
     def live(self, environment: str) -> str:
         with self.platform.stores.db.read() as connection:
             found = live_release(connection, environment)
@@ -219,7 +225,7 @@ class Town:
         """Make a release and wait until it is live in development."""
         pipeline = f"late-arrival-training@{tag}"
         make_release(self.platform, alias, models, [pipeline], by="nora")
-        self.wait_for(lambda: self.live("development") == alias)
+        self.wait_for(lambda: self.verified("development") == alias)
 
     def run_until(self, flag: Path) -> str:
         """A run that holds until the file is there."""

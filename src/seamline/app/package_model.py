@@ -36,7 +36,7 @@ from seamline.register.models import (
     refuse_model,
     register_model_version,
 )
-from seamline.register.pipelines import commit_of_pipeline
+from seamline.register.pipelines import commit_of_pipeline, find_pipeline
 from seamline.register.wheels import ModelWheelSpec, build_model_wheel
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import TaskKind, TaskSpec
@@ -75,6 +75,7 @@ def package_model(platform: Platform, declaration: ModelDeclaration, fact: Recor
     if find_version_of_run(stores, declaration.name, run_id) is not None:
         return
     run = show_run(stores, run_id)
+    _check_published(platform, run)
     task, _, output = declaration.output.partition(".")
     try:
         model = find_artifact(stores, run_id, task, output)
@@ -92,6 +93,17 @@ def package_model(platform: Platform, declaration: ModelDeclaration, fact: Recor
     register_model_version(
         stores, wheel, key=platform.key, by=run["requested_by"], caused_by=fact.id
     )
+
+
+def _check_published(platform: Platform, run: dict[str, Any]) -> None:
+    """A pipeline that merely bears the name makes no version of the model."""
+    try:
+        find_pipeline(platform.stores, run["pipeline"], run["pipeline_digest"])
+    except NotFound as error:
+        raise Refused(
+            f"Run {run['id']} ran a pipeline that was not published as {run['pipeline']}.",
+            next_step="Publish it with seamline pipeline push, and run it by its tag.",
+        ) from error
 
 
 def _describe(

@@ -191,6 +191,9 @@ class Kiosk:
     def workspace(self) -> Path:
         return self.person.folder / ".seamline"
 
+    def follow(self, holds: Callable[[], Any]) -> None:
+        _follow(self.url, holds)
+
     def what_is_there(self) -> Any:
         """Everything that a half-done thing would show up in; not the facts of refusals."""
         nouns = ("datasets", "pipelines", "runs", "models", "releases", "promotions", "principals")

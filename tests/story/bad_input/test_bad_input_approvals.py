@@ -27,7 +27,7 @@ def test_bad_input_promotion_out_of_order(kiosk: Any, as_: Callable[[str], Any])
     with kiosk.untouched():
         said = as_("rita").is_refused("promote", "first", "--to", "production")
     assert said == (
-        f"refused: Release first ({kiosk.release[7:19]}) is not live in staging, which comes "
+        f"refused: Release first ({kiosk.release[7:19]}) has not been live in staging, which comes "
         "before production. First: seamline promote first --to staging."
     )
 

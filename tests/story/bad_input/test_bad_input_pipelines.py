@@ -89,3 +89,20 @@ def test_bad_input_a_foreign_pipeline_in_an_environment(kiosk: Any, tmp_path: Pa
         )
     assert "cannot run in development: the live release first (" in said
     assert said.endswith("does not hold it. Make a release that holds it, and promote that.")
+
+
+def test_bad_input_a_pipeline_that_merely_bears_the_name_makes_no_model(
+    kiosk: Any, tmp_path: Path
+) -> None:
+    changed = (kiosk.person.folder / "training.yaml").read_text().replace("# Name", "# name")
+    (tmp_path / "changed.yaml").write_text(changed)
+    versions = kiosk.person.data("model", "list")
+    run = kiosk.person.data("run", "submit", str(tmp_path / "changed.yaml"), "--wait")
+    kiosk.follow(lambda: _refusals(kiosk, run["id"]))
+    assert "was not published as sales-training" in _refusals(kiosk, run["id"])[0]
+    assert kiosk.person.data("model", "list") == versions
+
+
+def _refusals(kiosk: Any, run_id: str) -> list[str]:
+    facts = kiosk.person.data("audit", "log", "--subject", "ice-cream")
+    return [one["body"]["reason"] for one in facts if one["body"].get("run_id") == run_id]
