@@ -636,19 +636,26 @@ def main() -> None:
     parser.add_argument(
         "--swap", type=two_months, help="deliver two of the first six months in swapped order: 2,5"
     )
+    parser.add_argument("--json", action="store_true", help="the summary as JSON; talk to stderr")
     arguments = parser.parse_args()
     if not arguments.url:
         sys.exit("Say which server: --url, or SEAMLINE_URL.")
     work = Path(tempfile.mkdtemp(prefix="seamline-demo-"))
     demo = Demo(Server(arguments.url), work, arguments.swap)
+    talk = sys.stderr if arguments.json else sys.stdout
     try:
-        demo.run()
+        with contextlib.redirect_stdout(talk):
+            demo.run()
     except Refusal as refusal:
         sys.exit(f"a step was refused: {refusal}")
     finally:
         demo.close()
         shutil.rmtree(work, ignore_errors=True)
-    demo.summary()
+    if arguments.json:
+        names = ("step", "seconds", "not_counted_s", "said")
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in demo.table], indent=2))
+    else:
+        demo.summary()
 
 
 if __name__ == "__main__":

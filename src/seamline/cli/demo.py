@@ -26,14 +26,15 @@ from seamline.domain.errors import MachineryError, Refused
     show_default=True,
     help="Workspace of the demo; emptied first.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.pass_obj
-def demo(settings: Any, keep: bool, swap: str | None, folder: Path) -> None:
+def demo(settings: Any, keep: bool, swap: str | None, folder: Path, as_json: bool) -> None:
     """The whole loop on real flights, in ten steps, through public interfaces only.
 
     With SEAMLINE_URL (or --url) the same steps run against that server.
     """
     program = _program()
-    more = ["--swap", swap] if swap else []
+    more = [*(["--swap", swap] if swap else []), *(["--json"] if as_json else [])]
     if settings.url:
         sys.exit(subprocess.run([sys.executable, program, "--url", settings.url, *more]).returncode)
     _empty(folder)
@@ -41,7 +42,8 @@ def demo(settings: Any, keep: bool, swap: str | None, folder: Path) -> None:
     code = 1
     try:
         code = subprocess.run([sys.executable, program, "--url", address["url"], *more]).returncode
-        _say_what_next(folder, address, kept=keep and code == 0)
+        if not as_json:
+            _say_what_next(folder, address, kept=keep and code == 0)
     finally:
         if not (keep and code == 0):
             server.send_signal(signal.SIGTERM)
