@@ -405,8 +405,9 @@ def asked(town: Town) -> str:
     return town.ask(f"trial-{tag}", "staging")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Ended with its module: while Playwright runs, no other test can run an event loop."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed here")
     with sync_playwright() as playwright:
