@@ -246,7 +246,8 @@ def test_bad_input_commands_without_a_server_work_in_their_own_process(
     said = person.types("apply")
     assert (said.code, said.out.splitlines()[0]) == (0, "kiosk: 6 changed")
     assert person.types("data", "ingest", "sales", "may.csv").code == 0
-    run = person.data("run", "submit", "training.yaml", "--wait")
+    assert person.types("pipeline", "push", "training.yaml", "--tag", "1.0.0").code == 0
+    run = person.data("run", "submit", "sales-training@1.0.0", "--wait")
     assert run["state"] == "succeeded"
     # The process ended only once the reactions to the run were done: the model is there.
     assert [one["version"] for one in person.data("model", "list")] == ["1.0.0"]

@@ -29,11 +29,22 @@ class NewRun(BaseModel):
 def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
     if (body.pipeline is None) == (body.ir is None):
         raise InvalidInput("Give either `pipeline` (NAME@TAG) or `ir` (compiled YAML).")
-    given = {"arguments": body.arguments, "environment": body.environment, "by": who.name}
     if body.ir is not None:
-        run_id = submit_ir(platform, body.ir.encode(), **given)  # type: ignore[arg-type]
+        run_id = submit_ir(
+            platform,
+            body.ir.encode(),
+            arguments=body.arguments,
+            environment=body.environment,
+            by=who.name,
+        )
     else:
-        run_id = submit_pipeline(platform, body.pipeline or "", **given)  # type: ignore[arg-type]
+        run_id = submit_pipeline(
+            platform,
+            body.pipeline or "",
+            arguments=body.arguments,
+            environment=body.environment,
+            by=who.name,
+        )
     return show_run(platform.stores, run_id)
 
 
