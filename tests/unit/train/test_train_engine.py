@@ -1,7 +1,6 @@
 """Compiled pipelines, the real engine, real processes."""
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -406,6 +405,7 @@ def test_a_canceled_run_ends_its_tasks(house, compile_ir, tmp_path):
 def test_a_task_sees_no_secrets_and_has_its_own_temporary_folder(house, compile_ir):
     @dsl.component(base_image=IMAGE)
     def look() -> dict:
+        import os
         import tempfile
 
         return {**os.environ, "tmp": tempfile.gettempdir()}
