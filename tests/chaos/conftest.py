@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -246,8 +247,11 @@ def _is_below(process: psutil.Process, pid: int) -> bool:
 
 
 def numbers(day: int, rows: int = 400) -> bytes:
+    at = date(2024, 1, 1) + timedelta(days=day - 1)
     lines = ["year,month,day,n,x,y"]
-    lines += [f"2024,1,{day},{n},{n / 7:.3f},{2 * n / 7 + 1:.3f}" for n in range(rows)]
+    lines += [
+        f"{at.year},{at.month},{at.day},{n},{n / 7:.3f},{2 * n / 7 + 1:.3f}" for n in range(rows)
+    ]
     return "\n".join(lines).encode()
 
 
