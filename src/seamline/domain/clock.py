@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 
 class Clock(Protocol):
@@ -45,6 +46,19 @@ def new_id(clock: Clock) -> str:
     raw[8] = 0x80 | (raw[8] & 0x3F)
     text = raw.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def id_time(identifier: str) -> datetime | None:
+    """When `new_id` made this one, to the millisecond; None for anything but a UUIDv7.
+
+    >>> id_time(new_id(ManualClock())) == ManualClock().now(), id_time("late-arrival")
+    (True, None)
+    """
+    try:
+        parsed = UUID(identifier)
+    except ValueError:
+        return None
+    return datetime.fromtimestamp((parsed.int >> 80) / 1e3, UTC) if parsed.version == 7 else None
 
 
 def iso(at: datetime) -> str:

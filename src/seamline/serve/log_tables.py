@@ -7,8 +7,9 @@ anywhere leaves each row in the table once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from seamline.domain.clock import id_time
 from seamline.domain.errors import NotFound
 from seamline.serve import feedback, prediction_log
 from seamline.serve.feedback import split_prediction_id
@@ -28,6 +30,8 @@ LOGS: Mapping[str, pa.Schema] = {
     feedback.FOLDER: feedback.SCHEMA,
 }
 PARTITION = "ds"
+SETTLED_S = 5.0
+LOOK_AGAIN_S = 0.05
 
 
 def log_folder(root: Path, log: str, environment: str) -> Path:
@@ -114,8 +118,31 @@ def read_labelled(
 
 
 def find_prediction(stores: Stores, prediction_id: str) -> dict[str, object]:
-    """One row of the log in any environment, by `<id>` or `<id>:<row>`; NotFound otherwise."""
+    """One row of the log in any environment, by `<id>` or `<id>:<row>`; NotFound otherwise.
+
+    The log is written behind the answer, so whoever asks at once about a prediction of the last
+    `SETTLED_S` is made to wait for it.
+    """
     base, row = split_prediction_id(prediction_id)
+    give_up_at = _settled_at(base, stores.clock.now())
+    while (found := _look_for(stores, base, row)) is None:
+        if time.monotonic() >= give_up_at:
+            raise NotFound(
+                f"There is no prediction {prediction_id!r} in the log.",
+                next_step="Its id is the prediction_id of the answer, and :<row> after it.",
+            )
+        time.sleep(LOOK_AGAIN_S)
+    return found
+
+
+def _settled_at(base: str, now: datetime) -> float:
+    """The monotonic time from which on a prediction that is not in the log is not coming."""
+    made_at = id_time(base)
+    age_s = SETTLED_S if made_at is None else (now - made_at).total_seconds()
+    return time.monotonic() + min(max(SETTLED_S - age_s, 0.0), SETTLED_S)
+
+
+def _look_for(stores: Stores, base: str, row: int) -> dict[str, object] | None:
     wanted = (pl.col("prediction_id") == base) & (pl.col("row") == row)
     for environment in list_environments(stores):
         folder = log_folder(stores.root, prediction_log.FOLDER, environment)
@@ -125,10 +152,7 @@ def find_prediction(stores: Stores, prediction_id: str) -> dict[str, object]:
             found = frame.filter(wanted)
             if not found.is_empty():
                 return found.row(0, named=True)
-    raise NotFound(
-        f"There is no prediction {prediction_id!r} in the log.",
-        next_step="A prediction is in the log 100 ms after it was answered.",
-    )
+    return None
 
 
 def list_environments(stores: Stores) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from seamline.domain.clock import ManualClock, SystemClock
+from seamline.domain.clock import ManualClock, SystemClock, new_id
 from seamline.domain.errors import InvalidInput, NotFound
 from seamline.serve import segments
 from seamline.serve.feedback import SCHEMA as FEEDBACK_SCHEMA
@@ -227,6 +227,17 @@ def test_find_prediction_everywhere(stores, write, entry_of):
     for missing in ("a:2", "zzz"):
         with pytest.raises(NotFound, match=missing):
             find_prediction(stores, missing)
+
+
+def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of):
+    log = SegmentLog(
+        stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"), stores.clock,
+        interval_s=0.5,
+    )  # fmt: skip
+    fresh = new_id(stores.clock)
+    log.append(entry_of(fresh, 6))
+    assert find_prediction(stores, f"{fresh}:0")["prediction_id"] == fresh
+    log.close()
 
 
 def test_an_empty_workspace_has_empty_logs(stores):
