@@ -51,7 +51,7 @@ COMMANDS = {
     "monitor run ice": "not_found: There is no monitor 'ice'. There is none yet.",
     "retraining show x": "not_found: There is no retraining 'x'. There is none yet.",
     "why x": "not_found: There is no prediction 'x' in the log. "
-    "A prediction is in the log 100 ms after it was answered.",
+    "Its id is the prediction_id of the answer, and :<row> after it.",
     "principal token ana": "not_found: There is no principal 'ana'. Did you mean anna?",
     "principal revoke ana": "not_found: There is no principal 'ana'. Did you mean anna?",
     "principal add dora --role aprover": "invalid_input: There is no role 'aprover'. "

@@ -136,7 +136,7 @@ def test_a_crash_takes_nobody_with_it(runner: TaskRunner, script: MakeScript) ->
 def test_a_timeout_ends_grandchildren_too(
     runner: TaskRunner, script: MakeScript, wait_until: WaitUntil
 ) -> None:
-    spec = script("t", FAMILY, limits=Limits(timeout_s=1.5))
+    spec = script("t", FAMILY, limits=Limits(timeout_s=3.0))
     future = runner.start(spec)
     wait_until((spec.work_dir / "pids.json").exists)
     task, zygote, *descendants = family_of(spec)
