@@ -19,7 +19,8 @@ check: $(VENV)/ready  ## the fast gates
 	$(BIN)/python -m pytest tests/house tests/unit src
 
 soak: $(VENV)/ready system  ## the long counts; the result goes to docs/explanation/soak.md
-	SOAK=1 $(BIN)/python -m pytest tests/chaos --soak
+	$(BIN)/python -m pytest tests/chaos --soak
+	$(BIN)/python -m pytest tests -m hypothesis --soak
 
 lock:  ## after a change of dependencies
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

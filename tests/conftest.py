@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from seamline.domain.clock import ManualClock
 from seamline.store.stores import Stores, open_stores
@@ -20,6 +21,13 @@ from seamline.store.stores import Stores, open_stores
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the full counts")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`make test` draws the same examples each time; `make soak` draws new ones."""
+    settings.register_profile("sample", derandomize=True)
+    settings.register_profile("soak", print_blob=True)
+    settings.load_profile("soak" if config.getoption("--soak") else "sample")
 
 
 @pytest.fixture(scope="session")

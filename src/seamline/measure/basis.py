@@ -160,7 +160,13 @@ def quantile_edges(ordered: Floats, bins: int = MAX_BINS) -> tuple[float, ...]:
         picked, times = np.unique(ordered[at], return_counts=True)
         atoms = picked[times > 1]
         picked = picked if times[-1] > 1 else picked[:-1]
-        distinct = np.concatenate([picked, np.nextafter(atoms, np.inf)])
-    end = np.nextafter(ordered[-1], np.inf)
+        distinct = np.concatenate([picked, _just_above(atoms)])
+    end = _just_above(ordered[-1:])[0]
     edges = np.unique(np.concatenate([distinct, [end]]) + 0.0)
     return tuple(float(edge) for edge in edges[edges <= end] if np.isfinite(edge))
+
+
+def _just_above(values: Floats) -> Floats:
+    """The next doubles; infinity above the largest one, which is no reason for a warning."""
+    with np.errstate(over="ignore"):
+        return np.nextafter(values, np.inf)

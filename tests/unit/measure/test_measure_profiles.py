@@ -106,6 +106,11 @@ def test_heavy_ties_get_a_bin_of_their_own() -> None:
     assert len(edges) <= 66 and counts[1:].max() <= 2 * 10_000 / 64
 
 
+def test_the_largest_double_has_no_edge_above_it() -> None:
+    largest = float(np.finfo(np.float64).max)
+    assert quantile_edges(np.array([1.0, largest])) == (1.0, largest)
+
+
 def test_constants_and_empty_columns_have_a_basis() -> None:
     frame = pl.DataFrame({"c": [3.0, 3.0, None], "e": [None, None, None]})
     profile = profile_frame(frame, make_basis(frame))
