@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from seamline.runtime.processes import ProcessIdentity
+
 _RECORD_LIMIT_BYTES = 1 << 20
 
 
@@ -54,6 +56,8 @@ class TaskOutcome:
     #: What it had to import that its zygote did not have.
     imported: tuple[str, ...] = ()
     log_full: bool = False
+    #: None when no process was started.
+    process: ProcessIdentity | None = None
 
     @property
     def succeeded(self) -> bool:

@@ -472,6 +472,7 @@ class TaskRunner:
             error=error,
             imported=imported,
             log_full=report["log_full"],
+            process=flight.identity,
         )
         self._finish(warm, flight, outcome)
         self._learn(warm.key, imported)
@@ -484,8 +485,9 @@ class TaskRunner:
         wall_s = 0.0 if flight.started_at is None else (now - flight.started_at).total_seconds()
         error = TaskError(end.name.title().replace("_", ""), why)
         outcome = TaskOutcome(
-            flight.spec.task_id, end, None, None, flight.started_at, now, wall_s, error=error
-        )
+            flight.spec.task_id, end, None, None, flight.started_at, now, wall_s, error=error,
+            process=flight.identity,
+        )  # fmt: skip
         self._finish(warm, flight, outcome)
 
     def _finish(self, warm: _Warm, flight: _Flight, outcome: TaskOutcome) -> None:

@@ -131,7 +131,7 @@ def record_task_process(
             TASKS.c.attempt == attempt,
             TASKS.c.state == TaskState.RUNNING,
         )
-        .values(pid=process.pid, pid_start_time=process.start_time, boot_id=process.boot_id)
+        .values(**_process_columns(process))
     )
 
 
@@ -156,6 +156,7 @@ def record_task_ended(
             "user_s": outcome.user_s,
             "sys_s": outcome.sys_s,
             "wall_s": outcome.wall_s,
+            **(_process_columns(outcome.process) if outcome.process else {}),
         }
         if outcome
         else {}
@@ -189,6 +190,14 @@ def reset_lost_tasks(tx: Connection, run_id: str) -> list[Row[Any]]:
     found = list(tx.execute(select(TASKS).where(lost)))
     tx.execute(update(TASKS).where(lost).values(state=TaskState.PENDING))
     return found
+
+
+def _process_columns(process: ProcessIdentity) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "pid_start_time": process.start_time,
+        "boot_id": process.boot_id,
+    }
 
 
 def _update_task(tx: Connection, run_id: str, task: str, **values: Any) -> None:

@@ -72,6 +72,7 @@ def test_a_task_runs_in_a_process_of_its_own(runner: TaskRunner, script: MakeScr
     pids = [result["pid"] for result in results]
     assert len({os.getpid(), *pids}) == 6
     assert [seen[spec.task_id].pid for spec in specs] == pids
+    assert [outcome.process for outcome in outcomes] == [seen[spec.task_id] for spec in specs]
     for spec, outcome, result in zip(specs, outcomes, results, strict=True):
         assert result["group"] == result["pid"]
         assert Path(result["cwd"]) == spec.work_dir

@@ -172,6 +172,7 @@ def test_nested_pipelines_hand_on_parameters_and_artifacts(house, compile_ir):
     assert report.metadata == {"length": 2}
     assert house.stores.blobs.get(report.digest) == b'{"length":2}'
     assert [group["name"] for group in shown["groups"]] == ["middle", "middle/inner"]
+    assert len({task["pid"] for task in shown["tasks"]} - {None}) == 3, "however short they were"
 
 
 def test_what_a_task_was_given_is_gone_after_and_its_log_stays(house, compile_ir):
