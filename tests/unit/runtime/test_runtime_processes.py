@@ -41,7 +41,7 @@ def test_one_process_is_not_another_with_its_number() -> None:
 
 
 def test_a_process_that_ended_is_not_alive_even_before_it_is_reaped() -> None:
-    with start("input()") as child:
+    with start("import time; time.sleep(600)") as child:
         identity = identity_of(child.pid)
         assert identity is not None
         assert is_alive(identity)
