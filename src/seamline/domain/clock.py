@@ -53,12 +53,14 @@ def id_time(identifier: str) -> datetime | None:
 
     >>> id_time(new_id(ManualClock())) == ManualClock().now(), id_time("late-arrival")
     (True, None)
+    >>> id_time("ffffffff-ffff-7fff-8fff-ffffffffffff")  # the year 10889
     """
     try:
         parsed = UUID(identifier)
-    except ValueError:
+        made_at = datetime.fromtimestamp((parsed.int >> 80) / 1e3, UTC)
+    except (ValueError, OverflowError):
         return None
-    return datetime.fromtimestamp((parsed.int >> 80) / 1e3, UTC) if parsed.version == 7 else None
+    return made_at if parsed.version == 7 else None
 
 
 def iso(at: datetime) -> str:
