@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING, check_runs_here
 from seamline.register.pipelines import PipelineVersionRow, find_pipeline
+from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, RunLabel, RunOptions
 from seamline.train.runs import request_run
 
 
@@ -23,6 +25,8 @@ def submit_pipeline(
     by: str,
     caused_by: str | None = None,
     run_id: str | None = None,
+    label: RunLabel = UNLABELED,
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> str:
     """`reference`: NAME@TAG or NAME@sha256:…"""
     found = find_pipeline_by_reference(platform, reference)
@@ -35,6 +39,8 @@ def submit_pipeline(
         by=by,
         caused_by=caused_by,
         run_id=run_id,
+        label=dataclasses.replace(label, reference=label.reference or reference),
+        options=options,
     )
 
 
@@ -47,6 +53,8 @@ def submit_ir(
     by: str,
     caused_by: str | None = None,
     run_id: str | None = None,
+    label: RunLabel = UNLABELED,
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> str:
     """Everything is checked before anything is recorded."""
     with platform.stores.db.read() as connection:
@@ -59,6 +67,8 @@ def submit_ir(
         by=by,
         caused_by=caused_by,
         run_id=run_id,
+        label=label,
+        options=options,
     )
     platform.engine.wake()
     return run

@@ -32,6 +32,23 @@ class TaskState(StrEnum):
     CANCELED = "canceled"
 
 
+class Fidelity(StrEnum):
+    """How a task ran, from the furthest from production to the nearest."""
+
+    #: In the server's own process, for debugging.
+    IN_PROCESS = "in_process"
+    #: In a warm worker that other tasks use, too.
+    REUSED = "reused"
+    #: A container's command, run on the host without its image.
+    HOST_PROCESS = "host_process"
+    #: In a process of its own.
+    FORKED = "forked"
+    #: In the image that the pipeline names.
+    CONTAINER = "container"
+    #: By another engine that was handed the same IR.
+    REMOTE = "remote"
+
+
 class PromotionPhase(StrEnum):
     REQUESTED = "requested"
     CHECKING = "checking"

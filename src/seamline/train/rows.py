@@ -20,8 +20,26 @@ RUNS = Table(
     Column("caused_by", String(36)),
     # The RunRequested fact: the cause of all that the run brings about.
     Column("request_fact", String(36), nullable=False),
-    # How the tasks ran: "forked" processes of a warm interpreter.
+    # What people call it; several runs may share it.
+    Column("display_name", String(200), nullable=False),
+    # Whose share of the slots its tasks take.
+    Column("team", String(120), nullable=False),
+    # RunOptions as JSON: failure policy, cache, isolation, demands.
+    Column("options", Text, nullable=False),
+    # What the pipeline asks for and this machine does not do, as a JSON list of sentences.
+    Column("notes", Text, nullable=False),
+    # The weakest way in which its tasks ran: the value of a `Fidelity`.
     Column("fidelity", String(20), nullable=False),
+    # available | archived | deleted (hidden; its facts and results stay).
+    Column("storage", String(20), nullable=False),
+    Column("experiment_id", String(36)),
+    # The schedule that requested it, and the time that it was due.
+    Column("schedule_id", String(36)),
+    Column("scheduled_for", String(27)),
+    # Registry reference that it was requested by ("name@tag"), if any.
+    Column("reference", String(300)),
+    # A run whose results stand in wherever nothing has changed (re-run).
+    Column("reuses_run", String(36)),
     Column("created_at", String(27), nullable=False),
     Column("started_at", String(27)),
     Column("ended_at", String(27)),
@@ -30,6 +48,8 @@ RUNS = Table(
     Index(None, "state"),
     Index(None, "environment", "created_at"),
     Index(None, "pipeline", "created_at"),
+    Index(None, "experiment_id", "created_at"),
+    Index(None, "schedule_id", "created_at"),
 )
 
 TASKS = Table(
@@ -37,10 +57,30 @@ TASKS = Table(
     METADATA,
     Column("run_id", String(36), primary_key=True),
     Column("name", String(500), primary_key=True),
+    # The group, loop or iteration that holds it: its name up to the last slash.
+    Column("parent", String(500)),
     # Its place in the plan's order.
     Column("position", Integer, nullable=False),
+    # The value of a `NodeKind`.
     Column("kind", String(20), nullable=False),
+    Column("component", String(200), nullable=False),
+    Column("display_name", String(200), nullable=False),
+    # Of a loop that has been expanded: how many iterations it has. Durable before any starts.
+    Column("items", Integer),
+    # Of an iteration: its index in the loop, and its item as JSON.
+    Column("item_index", Integer),
+    Column("item", Text),
     Column("state", String(20), nullable=False),
+    # The value of a `Fidelity`: how its last attempt ran.
+    Column("fidelity", String(20)),
+    # JSON: what it was called with, and where that came from.
+    Column("inputs", Text),
+    # What its result depends on, hashed; and the parts of that as JSON.
+    Column("cache_key", String(71)),
+    Column("cache_parts", Text),
+    # Of a SKIPPED task: whose result stands in.
+    Column("cached_run_id", String(36)),
+    Column("cached_task", String(500)),
     # 1 at the first start; every start counts, also after its process was lost.
     Column("attempt", Integer, nullable=False),
     # Attempts that the user's code failed: what retryPolicy counts.
@@ -61,6 +101,24 @@ TASKS = Table(
     Column("sys_s", Float),
     Column("wall_s", Float),
     Index(None, "run_id", "state"),
+    Index(None, "run_id", "parent"),
+    Index(None, "cache_key"),
+)
+
+#: Attempts that were followed by another one; a task's row tells of the last.
+ATTEMPTS = Table(
+    "attempts",
+    METADATA,
+    Column("run_id", String(36), primary_key=True),
+    Column("task", String(500), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("pid", Integer),
+    Column("pid_start_time", BigInteger),
+    Column("boot_id", String(64)),
+    Column("started_at", String(27)),
+    Column("ended_at", String(27), nullable=False),
+    Column("error", Text),
+    Column("log_path", Text),
 )
 
 ARTIFACTS = Table(

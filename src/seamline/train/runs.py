@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from seamline.domain.clock import iso, new_id
 from seamline.domain.errors import Conflict, Refused, SeamlineError, not_found
 from seamline.domain.facts import RunRequested
-from seamline.domain.states import RunState, TaskState, is_terminal
+from seamline.domain.states import Fidelity, RunState, TaskState, is_terminal
 from seamline.runtime.requirements import RequirementSet
 from seamline.store.stores import Stores
 from seamline.train.arguments import check_arguments
@@ -19,14 +20,19 @@ from seamline.train.artifacts import Artifact
 from seamline.train.attempt import KFP_RUNTIME
 from seamline.train.ir import ContainerExecutor
 from seamline.train.live import LiveRun, load_plan, plan_of
+from seamline.train.options import (
+    DEFAULT_OPTIONS,
+    UNLABELED,
+    RunLabel,
+    RunOptions,
+    options_json,
+)
 from seamline.train.plan import Plan
 from seamline.train.record import artifact_of, load_tasks, read_run
 from seamline.train.rows import ARTIFACTS, RUNS, TASKS
 from seamline.train.sources import ABSENT
 from seamline.train.views import edges, explain_run, show_outputs, show_run_row, show_tasks
 
-#: Tasks run in processes forked from a warm interpreter that satisfies their requirements.
-FIDELITY = "forked"
 MAX_LOG_BYTES = 1 << 20
 
 
@@ -56,6 +62,8 @@ def request_run(
     by: str,
     caused_by: str | None = None,
     run_id: str | None = None,
+    label: RunLabel = UNLABELED,
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> str:
     """Checks everything, then records the run and its tasks; the engine takes it from there.
 
@@ -75,23 +83,33 @@ def request_run(
             by=by,
             caused_by=caused_by,
         )
-        tx.execute(
-            insert(RUNS).values(
-                id=chosen,
-                environment=environment,
-                pipeline=plan.pipeline.name,
-                pipeline_digest=digest,
-                arguments=json.dumps(checked),
-                state=RunState.PENDING,
-                requested_by=by,
-                caused_by=caused_by,
-                request_fact=fact,
-                fidelity=FIDELITY,
-                created_at=iso(stores.clock.now()),
-            )
-        )
+        values = {
+            "id": chosen,
+            "environment": environment,
+            "pipeline": plan.pipeline.name,
+            "pipeline_digest": digest,
+            "arguments": json.dumps(checked),
+            "requested_by": by,
+            "caused_by": caused_by,
+            "request_fact": fact,
+            "created_at": iso(stores.clock.now()),
+            "notes": json.dumps(plan.pipeline.notes),
+            **dataclasses.asdict(label),
+        }
+        tx.execute(insert(RUNS).values(_run_row_of(values, options)))
         tx.execute(insert(TASKS), _task_rows(chosen, plan))
     return chosen
+
+
+def _run_row_of(values: dict[str, Any], options: RunOptions) -> dict[str, Any]:
+    return {
+        **values,
+        "display_name": values["display_name"] or values["id"],
+        "state": RunState.PENDING,
+        "options": options_json(options),
+        "fidelity": Fidelity.FORKED,
+        "storage": "available",
+    }
 
 
 def _check_same(
@@ -111,6 +129,9 @@ def _task_rows(run_id: str, plan: Plan) -> list[dict[str, Any]]:
         {
             "run_id": run_id,
             "name": name,
+            "parent": task.gate.group,
+            "component": task.component.name,
+            "display_name": name.rpartition("/")[2],
             "position": position,
             "kind": "python" if isinstance(task.executor, ContainerExecutor) else "importer",
             "state": TaskState.PENDING,
