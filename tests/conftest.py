@@ -1,21 +1,30 @@
-"""Fixtures that several suites use: a PostgreSQL of our own, and stores on both databases."""
+"""Fixtures that several suites use: a PostgreSQL of our own, and stores on both databases;
+a container engine, and images for it that are made of this machine's own files.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import sys
+import tarfile
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from seamline.domain.clock import ManualClock
+from seamline.domain.errors import SeamlineError
+from seamline.runtime.container_engine import ContainerEngine, find_engine
+from seamline.runtime.containers import ContainerRun
 from seamline.store.stores import Stores, open_stores
 
 
@@ -103,3 +112,108 @@ def sqlite_stores(tmp_path: Path, clock: ManualClock) -> Iterator[Stores]:
     opened = open_stores(tmp_path / "workspace", clock)
     yield opened
     opened.db.close()
+
+
+# -- containers --------------------------------------------------------------------------------
+
+PROGRAMS = ("sh", "cat", "cp", "echo", "env", "grep", "head", "id", "ls", "mkdir", "sleep", "touch")
+
+
+@contextmanager
+def imported(engine: ContainerEngine, tar: Path) -> Iterator[str]:
+    """The tree as an image with a name of its own, which goes when it is not needed any more."""
+    name = f"localhost/seamline-test:{uuid.uuid4().hex[:12]}"
+    quiet = {"env": engine.environ, "capture_output": True}
+    subprocess.run([engine.program, "import", tar, name], check=True, **quiet)
+    try:
+        yield name
+    finally:
+        subprocess.run([engine.program, "rmi", "--force", name], check=False, **quiet)
+
+
+def add_programs(tar: tarfile.TarFile, programs: Iterable[Path], *others: Path) -> None:
+    """Programs into /bin, and what they and others are linked with where it lies here."""
+    found = list(programs)
+    listed = subprocess.run(
+        ["ldd", *found, *others], capture_output=True, text=True, check=False
+    ).stdout
+    for path in found:
+        tar.add(path.resolve(), f"bin/{path.name}")
+    words = {word for line in listed.splitlines() if ":" not in line for word in line.split()}
+    for word in sorted(word for word in words if word.startswith("/")):
+        tar.add(Path(word).resolve(), word.lstrip("/"))
+
+
+def add_python(tar: tarfile.TarFile) -> None:
+    """The interpreter that this environment stands on, its standard library, and pip alone."""
+    base = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    ask = "import sysconfig, site; print(sysconfig.get_path('stdlib'), site.getsitepackages()[0])"
+    answer = subprocess.run([base, "-I", "-c", ask], capture_output=True, text=True, check=True)
+    library, packages = map(Path, answer.stdout.split())
+    left_out = {"__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip", "lib2to3"}
+    left_out |= {"site-packages", "dist-packages"}
+
+    def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        name = Path(member.name).name
+        return None if name in left_out or name.startswith("config-3") else member
+
+    tar.add(base, str(base).lstrip("/"))
+    for name in ("python3", "python"):
+        link = tarfile.TarInfo(f"usr/local/bin/{name}")
+        link.type, link.linkname = tarfile.SYMTYPE, str(base)
+        tar.addfile(link)
+    tar.add(library, str(library).lstrip("/"), filter=keep)
+    pip = Path(str(importlib.util.find_spec("pip").origin)).parent  # type: ignore[union-attr]
+    for folder in (pip, *pip.parent.glob("pip-*.dist-info")):
+        tar.add(folder, str(packages / folder.name).lstrip("/"), filter=keep)
+    add_programs(
+        tar,
+        map(Path, filter(None, map(shutil.which, PROGRAMS))),
+        base,
+        *library.glob("lib-dynload/*.so"),
+    )
+
+
+@pytest.fixture(scope="session")
+def plain_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shell and a few programs, 4 MB."""
+    path = tmp_path_factory.mktemp("images") / "plain.tar"
+    with tarfile.open(path, "w") as tar:
+        add_programs(tar, map(Path, filter(None, map(shutil.which, PROGRAMS))))
+    return path
+
+
+@pytest.fixture(scope="session")
+def container_engine(plain_tar: Path) -> ContainerEngine:
+    """An engine that has run a container."""
+    try:
+        engine = find_engine(os.environ)
+        with imported(engine, plain_tar) as image:
+            run = ContainerRun(f"seamline-test-{uuid.uuid4().hex}", image, ("sh", "-c", "exit 0"))
+            words = engine.container_command(run, plain_tar.parent).words
+            subprocess.run(words, env=engine.environ, check=True, capture_output=True)
+    except SeamlineError as error:
+        pytest.skip(str(error))
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no container runs here: {error.stderr.decode(errors='replace').strip()}")
+    return engine
+
+
+@pytest.fixture(scope="session")
+def plain_image(container_engine: ContainerEngine, plain_tar: Path) -> Iterator[str]:
+    """Has a shell and no Python."""
+    with imported(container_engine, plain_tar) as image:
+        yield image
+
+
+@pytest.fixture(scope="session")
+def python_image(
+    container_engine: ContainerEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Has this machine's Python with pip, and no other package."""
+    path = tmp_path_factory.mktemp("images") / "python.tar"
+    with tarfile.open(path, "w") as tar:
+        add_python(tar)
+    with imported(container_engine, path) as image:
+        path.unlink()
+        yield image

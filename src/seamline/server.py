@@ -25,6 +25,8 @@ from seamline.app.loop import Loop
 from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
 from seamline.app.resolve_uri import resolve_uri
+from seamline.app.run_schedule import request_scheduled
+from seamline.app.team_slots import TeamSlots
 from seamline.app.workspace_lock import hold_workspace
 from seamline.data.commit import finish_all_pending
 from seamline.domain.clock import Clock, SystemClock
@@ -41,6 +43,7 @@ from seamline.runtime.server_file import ServerFile
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
 from seamline.train.engine import Engine, task_environ
+from seamline.train.schedule.scheduler import Scheduler
 from seamline.trust.keys import load_or_create_key
 from seamline.trust.principals import ensure_owner
 
@@ -69,6 +72,8 @@ def build_control_plane(
     changes = Changes()
     stores.db.on_commit(changes.notify)
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
+    declarations = _declarations_of(stores)
+    team_slots = TeamSlots(declarations)
     runner = TaskRunner(clock, root / "zygotes", environ=task_environ(os.environ))
     engine = Engine(
         stores,
@@ -82,18 +87,23 @@ def build_control_plane(
         owner=owner,
         key=load_or_create_key(root / "keys"),
         changes=changes,
-        declarations=_declarations_of(stores),
+        declarations=declarations,
+        team_slots=team_slots,
         environments=environments,
         runner=runner,
         engine=engine,
+        # `platform` exists by the time that anything is due.
+        scheduler=Scheduler(stores, lambda *due: request_scheduled(platform, *due)),
         data_plane_url=_data_plane_url_of(root),
     )
     return ControlPlane(platform, make_application(platform, settings.host, pages), Loop(platform))
 
 
 @contextmanager
-def running(settings: Settings, pages: Sequence[APIRouter] = ()) -> Iterator[ControlPlane]:
-    """The control plane with its engine and its loop, stopped in order at the end."""
+def running(
+    settings: Settings, pages: Sequence[APIRouter] = (), *, with_schedules: bool = True
+) -> Iterator[ControlPlane]:
+    """The control plane with its engine, loop and scheduler, stopped in order at the end."""
     plane = build_control_plane(settings, SystemClock(), pages)
     platform = plane.platform
     with ExitStack() as stack:
@@ -103,6 +113,9 @@ def running(settings: Settings, pages: Sequence[APIRouter] = ()) -> Iterator[Con
         platform.engine.start()
         stack.callback(plane.loop.stop)
         plane.loop.start()
+        if with_schedules:
+            stack.callback(platform.scheduler.stop)
+            platform.scheduler.start()
         yield plane
 
 
@@ -136,11 +149,12 @@ def serve(
 def serve_in_process(settings: Settings) -> Iterator[str]:
     """The same app inside this process, for a command that found no server.
 
-    Holds the workspace's lock; ends when the block does and nothing is left to do.
+    Holds the workspace's lock; ends when the block does and nothing is left to do. What is due
+    by a schedule waits for a server: a command is not to end up running last night's training.
     """
     with hold_workspace(settings.workspace.resolve()):
         listener = _listen(LOOPBACK, 0)
-        with running(settings) as plane, listener:
+        with running(settings, with_schedules=False) as plane, listener:
             server = _server(plane.app)
             ready = threading.Event()
             thread = threading.Thread(

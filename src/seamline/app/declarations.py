@@ -27,6 +27,15 @@ class EnvironmentDeclaration:
 
 
 @dataclass(frozen=True)
+class TeamDeclaration:
+    """A share of the slots that tasks run in; runs of other teams go on when it is used up."""
+
+    name: str
+    #: How many of the team's tasks run at the same time, at the most; no declaration, no limit.
+    slots: int
+
+
+@dataclass(frozen=True)
 class EvaluationDeclaration:
     """How a version of a model is proved: from the results of its prediction pipeline."""
 
@@ -113,6 +122,7 @@ class TriggerDeclaration:
 @dataclass(frozen=True)
 class Declarations:
     environments: Mapping[str, EnvironmentDeclaration] = field(default_factory=dict)
+    teams: Mapping[str, TeamDeclaration] = field(default_factory=dict)
     datasets: Mapping[str, DatasetDeclaration] = field(default_factory=dict)
     models: Mapping[str, ModelDeclaration] = field(default_factory=dict)
     deployments: Mapping[str, DeploymentDeclaration] = field(default_factory=dict)

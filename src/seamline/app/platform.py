@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seamline.app.declarations import Declarations
+from seamline.app.team_slots import TeamSlots
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
+from seamline.train.counts import EngineCounts
 from seamline.train.engine import Engine
+from seamline.train.schedule.scheduler import Scheduler
 from seamline.trust.keys import SigningKey
 
 
@@ -22,11 +25,27 @@ class Changes:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._count = 0
+        self._listeners: set[Callable[[], None]] = set()
 
     def notify(self) -> None:
         with self._condition:
             self._count += 1
             self._condition.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """`listener` is called after each commit, on the thread that committed, so it has to be
+        quick (`loop.call_soon_threadsafe`, for one). Returns what ends that."""
+        with self._condition:
+            self._listeners.add(listener)
+
+        def unsubscribe() -> None:
+            with self._condition:
+                self._listeners.discard(listener)
+
+        return unsubscribe
 
     def wait_until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
         """Whether `holds()` came true within the time; looked at again after each commit."""
@@ -52,11 +71,15 @@ class Platform:
     key: SigningKey
     changes: Changes
     declarations: Callable[[], Declarations]
+    team_slots: TeamSlots
     environments: EnvironmentCache
     runner: TaskRunner
     engine: Engine
+    scheduler: Scheduler
     #: Where the data plane answers; None when none runs.
     data_plane_url: Callable[[], str | None]
+    #: What the engine has to do at this moment.
+    counts: Callable[[], EngineCounts] = EngineCounts
 
     @property
     def root(self) -> Path:

@@ -29,7 +29,12 @@ class Reaction:
     says: str
 
 
+def _wake_scheduler(platform: Platform, fact: RecordedFact) -> None:
+    platform.scheduler.wake()
+
+
 REACTIONS = (
+    Reaction(facts.RunEnded, _wake_scheduler, "a schedule that waits for room takes its next run"),
     Reaction(facts.RunEnded, commit_outputs, "outputs declared as datasets become versions"),
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
     Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),

@@ -61,6 +61,30 @@ class TokenRevoked(Fact):
     token_id: str
 
 
+@dataclass(frozen=True)
+class SecretSet(Fact):
+    """Keys of a secret or config map got a value, which no fact holds."""
+
+    kind: ClassVar[str] = "secret.set"
+    room: ClassVar[str] = "trust"
+    environment: str
+    #: secret | config_map
+    secret_kind: str
+    name: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SecretDeleted(Fact):
+    kind: ClassVar[str] = "secret.deleted"
+    room: ClassVar[str] = "trust"
+    environment: str
+    #: secret | config_map
+    secret_kind: str
+    name: str
+    keys: tuple[str, ...]
+
+
 # project ----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class ProjectApplied(Fact):
@@ -134,6 +158,69 @@ class RunEnded(Fact):
     pipeline: str
     state: str
     failed_tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunFiled(Fact):
+    """A run was archived, taken out of the archive, or hidden (deleted); its results stay."""
+
+    kind: ClassVar[str] = "run.filed"
+    room: ClassVar[str] = "train"
+    fact_class: ClassVar[FactClass] = FactClass.RUN_EVENT
+    run_id: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class ExperimentChanged(Fact):
+    kind: ClassVar[str] = "experiment.changed"
+    room: ClassVar[str] = "train"
+    fact_class: ClassVar[FactClass] = FactClass.RUN_EVENT
+    experiment_id: str
+    environment: str
+    name: str
+    #: created | archived | unarchived | deleted
+    change: str
+
+
+@dataclass(frozen=True)
+class ScheduleCreated(Fact):
+    """Whoever created it is who its runs are requested by."""
+
+    kind: ClassVar[str] = "schedule.created"
+    room: ClassVar[str] = "train"
+    schedule_id: str
+    environment: str
+    name: str
+    #: NAME (its latest version), NAME@TAG, or a digest.
+    pipeline: str
+    rhythm: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ScheduleChanged(Fact):
+    kind: ClassVar[str] = "schedule.changed"
+    room: ClassVar[str] = "train"
+    schedule_id: str
+    environment: str
+    name: str
+    #: paused | resumed | deleted
+    change: str
+
+
+@dataclass(frozen=True)
+class ScheduleSkipped(Fact):
+    """Due times from the first to the last of these got no run."""
+
+    kind: ClassVar[str] = "schedule.skipped"
+    room: ClassVar[str] = "train"
+    fact_class: ClassVar[FactClass] = FactClass.RUN_EVENT
+    schedule_id: str
+    first: str
+    last: str
+    reason: str
 
 
 # register ---------------------------------------------------------------------------------------

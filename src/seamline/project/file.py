@@ -14,6 +14,7 @@ from seamline.app.declarations import (
     EnvironmentDeclaration,
     ModelDeclaration,
     MonitorDeclaration,
+    TeamDeclaration,
     TriggerDeclaration,
 )
 from seamline.data.declaration import DatasetDeclaration
@@ -24,6 +25,7 @@ from seamline.project.reader import Source, read_declared
 
 SECTIONS: Mapping[str, type] = {
     "environments": EnvironmentDeclaration,
+    "teams": TeamDeclaration,
     "datasets": DatasetDeclaration,
     "models": ModelDeclaration,
     "deployments": DeploymentDeclaration,
@@ -94,6 +96,14 @@ def _check_values(declarations: Declarations, source: Source) -> None:
         if environment.approvals < 0:
             where = f"environments.{name}.approvals"
             raise source.error(where, f"{where} has to be 0 or more, not {environment.approvals}.")
+    for name, team in declarations.teams.items():
+        if team.slots < 1:
+            where = f"teams.{name}.slots"
+            raise source.error(
+                where,
+                f"{where} has to be 1 or more, not {team.slots}.",
+                "Leave the team out, and it has no limit of its own.",
+            )
     for name, trigger in declarations.triggers.items():
         _pointing(source, f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
     for name, model in declarations.models.items():

@@ -8,10 +8,12 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from seamline import __version__
+from seamline.app.figures import PlatformFigures
 from seamline.app.platform import Platform
 from seamline.domain.errors import Forbidden
 from seamline.protocols import kfp_registry, prometheus, pypi
 from seamline.protocols.errors import STATUS, error_body, install_error_handler
+from seamline.protocols.kfp_api import add_kfp_api
 from seamline.protocols.native import make_router
 from seamline.protocols.upstream import UpstreamIndex
 from seamline.trust.requests import LOOPBACK_NAMES, check_request_site
@@ -30,10 +32,12 @@ def make_application(
         redoc_url=None,
     )
     app.state.platform = platform
+    app.state.figures = PlatformFigures(platform)
     app.state.upstream = UpstreamIndex()
     install_error_handler(app)
     _check_sites(app, LOOPBACK_NAMES | {host})
     app.include_router(make_router(), prefix=API)
+    add_kfp_api(app)
     for router in (kfp_registry.make_router(), pypi.make_router(), prometheus.make_router(), *more):
         app.include_router(router)
     return app

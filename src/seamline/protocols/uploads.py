@@ -19,8 +19,8 @@ from seamline.trust.requests import SAFE_METHODS
 from seamline.trust.roles import Verb
 
 
-def limited_route(limit_bytes: int) -> type[APIRoute]:
-    """A route class: may this caller publish, is the stated length right, then byte by byte.
+def limited_route(limit_bytes: int, verb: Verb = Verb.PUBLISH) -> type[APIRoute]:
+    """A route class: may this caller do that, is the stated length right, then byte by byte.
 
     FastAPI reads a form before it asks the endpoint's dependencies; strangers would fill the disk.
     """
@@ -31,7 +31,7 @@ def limited_route(limit_bytes: int) -> type[APIRoute]:
 
             async def guarded(request: Request) -> Response:
                 if request.method not in SAFE_METHODS:
-                    await run_in_threadpool(caller_who_may, request, Verb.PUBLISH)
+                    await run_in_threadpool(caller_who_may, request, verb)
                 declared = request.headers.get("content-length", "")
                 if declared.isdecimal() and int(declared) > limit_bytes:
                     return _too_large(limit_bytes)

@@ -45,6 +45,15 @@ def package_of_ir(data: bytes) -> str:
     name = info.get("name") if isinstance(info, dict) else None
     if not isinstance(name, str):
         raise _not_ir("its pipelineInfo has no name")
+    return check_package(name)
+
+
+def check_package(name: str) -> str:
+    """Normalised; InvalidInput when no pipeline can be called so.
+
+    >>> check_package("Late_Arrival")
+    'late-arrival'
+    """
     package = normalised_package(name)
     if not _NAME.fullmatch(package) or package in _RESERVED:
         raise InvalidInput(

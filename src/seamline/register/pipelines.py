@@ -17,8 +17,9 @@ from seamline.domain.clock import iso
 from seamline.domain.digests import parse_digest, short
 from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
 from seamline.domain.facts import PipelinePublished, PipelineTagMoved, PipelineVersionDeleted
-from seamline.register.pipeline_file import normalised_package, package_of_ir
+from seamline.register.pipeline_file import check_package, normalised_package, package_of_ir
 from seamline.register.rows import PIPELINE_TAGS, PIPELINE_VERSIONS
+from seamline.register.titles import drop_title
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 
@@ -68,6 +69,15 @@ def is_immutable_tag(tag: str) -> bool:
     return bool(_IMMUTABLE_TAG.fullmatch(tag))
 
 
+def is_tag(text: str) -> bool:
+    """Whether a tag can be called so.
+
+    >>> is_tag("v1.2"), is_tag("second try")
+    (True, False)
+    """
+    return bool(_TAG.fullmatch(text))
+
+
 def publish_pipeline(
     stores: Stores,
     data: bytes,
@@ -76,10 +86,12 @@ def publish_pipeline(
     by: str,
     repository: str = DEFAULT_REPOSITORY,
     commit: str | None = None,
+    name: str | None = None,
 ) -> PipelineVersion:
     """Store the bytes and move the tags to them, all or nothing.
 
-    `commit`: of the code that it was compiled from. Raises InvalidInput when it is no compiled
+    `commit`: of the code that it was compiled from. `name`: publishes it under another name than
+    the one that the file bears. Raises InvalidInput when it is no compiled
     pipeline, Conflict when an x.y.z tag would move.
     """
     if not _REPOSITORY.fullmatch(repository):
@@ -88,6 +100,8 @@ def publish_pipeline(
             next_step="Use project/repository in lower-case letters, digits and . _ -",
         )
     package = package_of_ir(data)
+    if name is not None:
+        package = check_package(name)
     if commit is not None and not _COMMIT.fullmatch(commit):
         raise InvalidInput(
             f"{commit!r} cannot be a commit.", next_step="Use what git rev-parse HEAD prints."
@@ -336,6 +350,7 @@ def _drop_version(
             PIPELINE_VERSIONS.c.digest == version.digest,
         )
     )
+    drop_title(tx, version.package, version.digest, repository)
     fact = PipelineVersionDeleted(version.package, version.digest, repository)
     stores.facts.append(tx, fact, by=by)
 
@@ -380,7 +395,7 @@ def _lock_version(tx: Connection, repository: str, version: PipelineVersionRow) 
 
 
 def _check_tag(tag: str) -> None:
-    if not _TAG.fullmatch(tag):
+    if not is_tag(tag):
         raise InvalidInput(
             f"{tag!r} cannot be a tag.",
             next_step="Use letters, digits and . _ - (at most 128), beginning with no . or -",

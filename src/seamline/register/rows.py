@@ -31,6 +31,20 @@ PIPELINE_TAGS = Table(
     Column("deleted", Boolean, nullable=False, default=False),
 )
 
+# What people call a pipeline and its versions, where that cannot be a package or a tag.
+PIPELINE_TITLES = Table(
+    "pipeline_titles",
+    METADATA,
+    Column("repository", String(127), primary_key=True),
+    Column("package", String(128), primary_key=True),
+    # Empty: of the package itself.
+    Column("digest", String(71), primary_key=True),
+    Column("title", String(200), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("changed_by", String(120), nullable=False),
+    Column("changed_at", String(27), nullable=False),
+)
+
 # Every name ever published here: who owns it, and whether it is a model's. Never deleted.
 PACKAGE_NAMES = Table(
     "package_names",

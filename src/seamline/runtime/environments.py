@@ -3,6 +3,7 @@
     root/<64 hex>/            a finished virtual environment, named by its requirement set's digest
     root/<64 hex>.lock        held while it is made
     root/.making-<64 hex>-*   one in the making; what a killed process left is removed by the next
+    root/packages-<64 hex>/   packages alone, without an interpreter, for the Python of an image
 
 An environment is made under a temporary name and appears under its own by one rename, so a
 half-made one is never used. Files are hard links into uv's cache: a second environment with the
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from seamline.runtime.requirements import (
     RequirementSet,
     ask_interpreter,
     minor_version,
+    pin_to,
 )
 
 Progress = Callable[[str], None]
@@ -82,11 +84,41 @@ class EnvironmentCache:
         self._known[reqs.digest] = environment
         return environment
 
-    def _host_environment(self, reqs: RequirementSet) -> PythonEnvironment | None:
+    def ensure_folder(
+        self,
+        packages: Iterable[str],
+        *,
+        index_url: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> Path:
+        """A folder with these packages alone, without what they depend on; made when there is none.
+
+        For packages that any Python can import: it goes into images whose Python is not ours.
+        What the interpreter that runs Seamline has, comes in that very version. Raises as `ensure`.
+        """
+        reqs = RequirementSet.of(bare=[pin_to(text, self._ask_host()) for text in packages])
+        name = f"packages-{reqs.digest.removeprefix('sha256:')}"
+        folder = self._root / name
+        settings = read_index_settings(index_url, os.environ)
+        self._root.mkdir(parents=True, exist_ok=True)
+        with _held(self._root / f"{name}.lock"):
+            if not folder.exists():
+                with self._in_the_making(name) as making:
+                    installer = _Installer(making, reqs, settings, on_progress)
+                    target = ("--target", str(making), "--python", str(self._host_python))
+                    options = ("--no-deps", "--compile-bytecode", "--link-mode", "hardlink")
+                    installer.run("pip", "install", *options, *target, "--", *reqs.bare)
+                    making.rename(folder)
+        return folder
+
+    def _ask_host(self) -> InstalledPython:
         with self._lock:
             if self._host is None:
                 self._host = ask_interpreter(self._host_python)
-            host = self._host
+            return self._host
+
+    def _host_environment(self, reqs: RequirementSet) -> PythonEnvironment | None:
+        host = self._ask_host()
         if minor_version(host.version) != minor_version(reqs.python):
             return None
         if not reqs.is_satisfied_by(host.distributions):
@@ -103,15 +135,21 @@ class EnvironmentCache:
             lock = _read_lock(folder)
             if lock is None:
                 shutil.rmtree(folder, ignore_errors=True)
-                for left in self._root.glob(f".making-{name}-*"):
-                    shutil.rmtree(left, ignore_errors=True)
-                making = Path(tempfile.mkdtemp(prefix=f".making-{name}-", dir=self._root))
-                try:
+                with self._in_the_making(name) as making:
                     lock = _make(making, reqs, self._base_python(reqs), index_url, on_progress)
                     making.rename(folder)
-                finally:
-                    shutil.rmtree(making, ignore_errors=True)
         return PythonEnvironment(folder / "bin" / "python", reqs.digest, lock, is_host=False)
+
+    @contextmanager
+    def _in_the_making(self, name: str) -> Iterator[Path]:
+        """A new folder for something, of which the lock is held."""
+        for left in self._root.glob(f".making-{name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        making = Path(tempfile.mkdtemp(prefix=f".making-{name}-", dir=self._root))
+        try:
+            yield making
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
 
     def _base_python(self, reqs: RequirementSet) -> str:
         if self._host is not None and minor_version(self._host.version) == reqs.python:

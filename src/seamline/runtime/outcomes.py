@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from seamline.runtime.processes import ProcessIdentity
 
 _RECORD_LIMIT_BYTES = 1 << 20
+_TAIL_LINES, _TAIL_BYTES = 20, 4096
 
 
 class TaskEnd(StrEnum):
@@ -37,6 +39,8 @@ class TaskError:
     message: str
     #: The end of the traceback, from the user's code on; empty when there is none.
     traceback: str = ""
+    #: The last lines that the task wrote, whatever ended it: at most 20, at most 4 KB.
+    log_tail: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ def decide_end(
     ended_by: str,
     recorded: TaskError | None = None,
     peak_rss_bytes: int = 0,
+    memory_limit_bytes: int | None = None,
 ) -> tuple[TaskEnd, TaskError | None]:
     """What a task's exit status means; `ended_by` is why the zygote killed it, if it did.
 
@@ -92,31 +97,65 @@ def decide_end(
     'SIGSEGV ended the task: its native code crashed.'
     >>> decide_end(3, None, "")[1].message
     'The task exited with code 3.'
+    >>> decide_end(137, None, "")[1].message
+    'The task exited with code 137, as a shell does when SIGKILL ends its command.'
+    >>> decide_end(None, 9, "memory", peak_rss_bytes=5 << 20, memory_limit_bytes=4 << 20)[1].message
+    'The task used more than its memory limit of 4 MiB (it had 5 MiB) and was killed.'
     """
     if exit_code == 0:
         return TaskEnd.SUCCEEDED, None
     if exit_code is not None:
-        return TaskEnd.FAILED, recorded or TaskError(
-            "SystemExit", f"The task exited with code {exit_code}."
-        )
+        return TaskEnd.FAILED, _explain_exit(exit_code, recorded, memory_limit_bytes)
     if ended_by == "timeout":
         return TaskEnd.TIMED_OUT, TaskError(
             "Timeout", "The task did not end within its time limit and was killed."
         )
     if ended_by == "asked":
         return TaskEnd.CANCELED, TaskError("Canceled", "The task was killed on request.")
-    return TaskEnd.CRASHED, _describe_signal(signal_number or 0, peak_rss_bytes)
+    if ended_by == "memory":
+        return TaskEnd.CRASHED, TaskError(
+            "MemoryLimit",
+            "The task used more than its memory limit of "
+            f"{_mib(memory_limit_bytes or 0)} (it had {_mib(peak_rss_bytes)}) and was killed.",
+        )
+    return TaskEnd.CRASHED, _explain_signal(signal_number or 0, peak_rss_bytes)
 
 
-def _describe_signal(number: int, peak_rss_bytes: int) -> TaskError:
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):.4g} MiB"
+
+
+def _explain_exit(
+    code: int, recorded: TaskError | None, memory_limit_bytes: int | None
+) -> TaskError:
+    if recorded is not None:
+        if recorded.type.endswith("MemoryError") and memory_limit_bytes is not None:
+            limit = f"the task's memory limit is {_mib(memory_limit_bytes)}"
+            said = (
+                f"{recorded.message} ({limit})"
+                if recorded.message
+                else f"{limit[0].upper()}{limit[1:]}."
+            )
+            return replace(recorded, message=said)
+        return recorded
+    name = signal_name(code - 128) if code > 128 else ""
+    shell = f", as a shell does when {name} ends its command" if name.startswith("SIG") else ""
+    return TaskError("SystemExit", f"The task exited with code {code}{shell}.")
+
+
+def signal_name(number: int) -> str:
     try:
-        name = signal.Signals(number).name
+        return signal.Signals(number).name
     except ValueError:
-        name = f"signal {number}"
+        return f"signal {number}"
+
+
+def _explain_signal(number: int, peak_rss_bytes: int) -> TaskError:
+    name = signal_name(number)
     if number == signal.SIGKILL:
         why = (
             "killed from outside, most often by the kernel for want of memory"
-            f" (its peak was {peak_rss_bytes >> 20} MiB)"
+            f" (its peak was {_mib(peak_rss_bytes)})"
         )
     elif number == signal.SIGXCPU:
         why = "it used up its processor time limit"
@@ -125,6 +164,21 @@ def _describe_signal(number: int, peak_rss_bytes: int) -> TaskError:
     else:
         why = "somebody sent it"
     return TaskError(name, f"{name} ended the task: {why}.")
+
+
+def read_log_tail(path: Path) -> str:
+    """The last lines of a log: at most 20, and no more than 4 KB."""
+    try:
+        with path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - _TAIL_BYTES))
+            text = log.read(_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = text.splitlines()
+    if size > _TAIL_BYTES and len(lines) > 1:
+        del lines[0]  # Not the whole line.
+    return "\n".join(lines[-_TAIL_LINES:])
 
 
 def read_error(work_dir: Path) -> TaskError | None:

@@ -149,3 +149,17 @@ def ask_interpreter(python: Path) -> InstalledPython:
         # The first on sys.path is the one that an import finds.
         found.setdefault(canonicalize_name(name), version)
     return InstalledPython(answer["python"], found)
+
+
+def pin_to(text: str, installed: InstalledPython) -> str:
+    """The requirement in the very version that an interpreter has, when that meets it.
+
+    >>> here = InstalledPython("3.11.7", {"kfp": "2.17.0"})
+    >>> pin_to("KFP>=2.14,<3", here), pin_to("kfp>=3", here)
+    ('kfp==2.17.0', 'kfp>=3')
+    """
+    wanted = Requirement(text)
+    name = canonicalize_name(wanted.name)
+    if name in installed.distributions and _is_met(wanted, installed.distributions):
+        return f"{name}=={installed.distributions[name]}"
+    return text

@@ -1,15 +1,16 @@
-"""What happens in a task's process, after the fork: limits, streams, the user's function, records.
+"""What happens when a task runs: its limits and surroundings, the user's function, its records.
 
-Standard library only: the zygote (zygote_main.py) of any environment loads this file by its path.
-Nothing reaches a task but by file; nothing leaves it but files, its output and its exit code.
+Standard library only, for Python 3.9 and later: the scripts of a zygote load this file in any
+environment, and those of a container in any image. Nothing reaches a task but by file; nothing
+leaves it but files, its output and its exit code.
+
+A new kind of task is one more entry in `_RUN` (and in `_REHEARSALS`, when there is something to
+warm up).
 """
 
 from __future__ import annotations
 
 import atexit
-import ctypes
-import hashlib
-import io
 import itertools
 import json
 import linecache
@@ -20,141 +21,163 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+from .task_kernel import read_data_bytes
+from .task_sources import Sources, read_verified
+
 _ERROR_TAIL = 4000
 _RECORDS = ("error.json", "modules.json")
 
 
-def control_process(option: int, value: int) -> None:
-    """prctl(2) where there is one."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+class TaskProcess:
+    """The process that tasks run in, one at a time, or just one."""
+
+    def __init__(self) -> None:
+        self.sources = Sources()
+
+    def perform(self, request: dict[str, Any], finish: Callable[[], None]) -> int:
+        """Surroundings, the user's function, `finish`, records. Returns the exit code."""
+        error_path, modules_path = (os.path.join(request["work_dir"], n) for n in _RECORDS)  # noqa: PTH118
+        known = len(sys.modules)
+        code = 0
+        try:
+            enter_task(request)
+            _RUN[request["kind"]](request, self.sources)
+        except SystemExit as error:
+            code = read_exit_code(error)
+        except BaseException as error:
+            code = 1
+            report_error(error, error_path, request["source"])
+        try:
+            finish()
+            record_modules(modules_path, known)
+        except BaseException as error:
+            code = code or 1
+            report_error(error, error_path, request["source"])
+        return code
+
+    def rehearse(self, kind: str) -> None:
+        """Does what a task of this kind does with the smallest task there is.
+
+        The zygote does so before it freezes, so that all is imported, cached and specialised; a
+        process that waits for its task does so to have its own copy of the pages it will write to.
+        """
+        rehearsal = _REHEARSALS.get(kind)
+        if rehearsal is not None:
+            rehearsal(self.sources)
 
 
-def run_task(request: dict[str, Any], output_fd: int) -> int:
-    """In the child: limits, folders, streams; then the user's function. Returns the exit code."""
-    error_path, modules_path = (Path(request["work_dir"], n) for n in _RECORDS)
-    known = len(sys.modules)
-    code = 0
-    try:
-        enter_task(request, output_fd)
-        _RUN[request["kind"]](request)
-    except SystemExit as error:
-        code = read_exit_code(error)
-    except BaseException as error:
-        code = 1
-        report_error(error, error_path)
-    try:
-        finish_task()
-        record_modules(modules_path, known)
-    except BaseException as error:
-        code = code or 1
-        report_error(error, error_path)
-    return code
-
-
-def enter_task(request: dict[str, Any], output_fd: int) -> None:
-    os.setsid()
-    control_process(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    control_process(_PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != request["zygote_pid"]:
-        os._exit(1)  # The zygote died before the kernel knew that we go with it.
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream_fd in (1, 2):
-        os.dup2(output_fd, stream_fd)
-    os.close(output_fd)
-    # New ones: the old were made for a file, which can seek, and a pipe cannot.
-    sys.stdout, sys.stderr = open_stream(1), open_stream(2)
+def enter_task(request: dict[str, Any]) -> None:
     for name in _RECORDS:
-        Path(request["work_dir"], name).unlink(missing_ok=True)
+        try:
+            os.unlink(os.path.join(request["work_dir"], name))  # noqa: PTH108, PTH118
+        except FileNotFoundError:
+            continue
     sys.argv = [request["source"]]
     set_limits(request)
     os.environ.update(request["env"])
     os.chdir(request["work_dir"])
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        # Else every task would draw the same numbers. (`random` sees to it by itself.)
-        numpy_random.seed()
-
-
-def open_stream(fd: int) -> io.TextIOWrapper:
-    raw = io.FileIO(fd, "w", closefd=False)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), "utf-8", errors="backslashreplace", line_buffering=True
-    )
+    for name in ("random", "numpy.random"):
+        # Else every task of a zygote would draw the same numbers.
+        if name in sys.modules:
+            sys.modules[name].seed()
+    if "tempfile" in sys.modules:  # It may have asked for the folder before there was this TMPDIR.
+        sys.modules["tempfile"].__dict__["tempdir"] = None
 
 
 def set_limits(request: dict[str, Any]) -> None:
-    """Memory is what is private and writable (RLIMIT_DATA): the address space would also count
-    mapped libraries and what allocators merely reserve."""
+    """Memory is what is private and writable (RLIMIT_DATA), on top of what the zygote has: the
+    address space would also count mapped libraries and what allocators merely reserve.
+
+    A process that serves again keeps its hard limits, else nobody could lift them.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    memory, cpu = request.get("memory_bytes"), request.get("cpu_s")
+    memory, cpu_s = request.get("memory_bytes"), request.get("cpu_s")
     if memory is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    if cpu is not None:
-        seconds = max(1, -int(-cpu // 1))
+        soft = memory + read_data_bytes()
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1] if request["reuse"] else soft
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    if cpu_s is not None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = max(1, -int(-(usage.ru_utime + usage.ru_stime + cpu_s) // 1))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    if request.get("cpus"):
+        os.sched_setaffinity(0, request["cpus"])
 
 
-def read_source(request: dict[str, Any]) -> bytes:
-    """The source; when a digest was given, the very bytes that have it."""
-    source = Path(request["source"]).read_bytes()
-    expected = request.get("source_digest")
-    if expected is not None:
-        actual = "sha256:" + hashlib.sha256(source).hexdigest()
-        if actual != expected:
-            raise ValueError(f"{request['source']}: expected {expected}, found {actual}.")
-    return source
-
-
-def load_module(name: str, request: dict[str, Any]) -> ModuleType:
+def load_module(name: str, request: dict[str, Any], sources: Sources) -> ModuleType:
     """Runs the source as a module of that name, with lines for tracebacks and `inspect`."""
-    path, source = request["source"], read_source(request)
-    text = source.decode("utf-8")
+    path = request["source"]
+    text, code = sources.load(path, request.get("source_digest"))
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
     module = ModuleType(name)
     module.__file__ = path
     sys.modules[name] = module
-    # Not inherited: this file's `from __future__ import annotations` would hide types from kfp.
-    code = compile(source, path, "exec", dont_inherit=True)
     exec(code, module.__dict__)  # noqa: S102  (a task is user code)
     return module
 
 
-def run_kfp(request: dict[str, Any]) -> None:
-    """A lightweight KFP component, as `kfp.dsl.executor_main` would run it."""
-    from kfp.dsl.executor import Executor  # The environment's own, not ours.
+# -- lightweight KFP components ----------------------------------------------------------------
 
+
+def run_kfp(request: dict[str, Any], sources: Sources) -> None:
+    """A lightweight KFP component, as `kfp.dsl.executor_main` would run it."""
     logging.basicConfig(
         stream=sys.stdout,
         level=logging.INFO,
         format="[KFP Executor %(asctime)s %(levelname)s]: %(message)s",
     )
-    source = Path(request["source"])
-    if source.name == "ephemeral_component.py":
+    folder, _, name = request["source"].rpartition("/")
+    if name == "ephemeral_component.py":
         # Worker processes of joblib and multiprocessing import the component by its name.
-        sys.path.insert(0, str(source.parent))
-    module = load_module("ephemeral_component", request)
+        sys.path.insert(0, folder)
+    module = load_module("ephemeral_component", request, sources)
     executor_input = json.loads(Path(request["input_path"]).read_bytes())
-    function = getattr(module, request["function"])
+    execute_kfp(getattr(module, request["function"]), executor_input)
+
+
+def execute_kfp(function: Callable[..., Any], executor_input: dict[str, Any]) -> None:
+    from kfp.dsl.executor import Executor  # The environment's own, not ours.
+
     executor = Executor(executor_input=executor_input, function_to_execute=function)
-    for name, given in executor_input["inputs"].get("artifacts", {}).items():
-        path = given["artifacts"][0].get("custom_path") if given["artifacts"] else None
-        if path is not None:
-            executor.input_artifacts[name].custom_path = path
+    for name, given in executor_input.get("inputs", {}).get("artifacts", {}).items():
+        loaded = executor.input_artifacts.get(name, [])
+        several = loaded if isinstance(loaded, list) else [loaded]
+        for one, runtime in zip(several, given["artifacts"]):  # noqa: B905  (Python 3.9)
+            if runtime.get("custom_path") is not None:
+                one.custom_path = runtime["custom_path"]
     executor.execute()
 
 
-def run_script(request: dict[str, Any]) -> None:
+_SMALLEST = """
+import kfp
+from kfp import dsl
+from kfp.dsl import *
+from typing import *
+
+def rehearse(number: int, text: str = "") -> int:
+    return number
+"""
+
+
+def rehearse_kfp(sources: Sources) -> None:
+    namespace: dict[str, Any] = {"__name__": "ephemeral_component"}
+    exec(sources.compile(_SMALLEST.encode(), "<rehearsal>"), namespace)  # noqa: S102  (our own)
+    inputs = json.loads('{"parameterValues": {"number": 1}}')
+    outputs = {"parameters": {"Output": {"outputFile": os.devnull}}, "outputFile": os.devnull}
+    execute_kfp(namespace["rehearse"], {"inputs": inputs, "outputs": outputs})
+
+
+# -- scripts -----------------------------------------------------------------------------------
+
+
+def run_script(request: dict[str, Any], sources: Sources) -> None:
     """`main(payload) -> dict`, from a JSON file to a JSON file that appears whole or not at all."""
-    module = load_module("seamline_task", request)
+    module = load_module("seamline_task", request, sources)
     payload = json.loads(Path(request["input_path"]).read_bytes())
     result = getattr(module, request["function"])(payload)
     output = Path(request["output_path"])
@@ -163,7 +186,37 @@ def run_script(request: dict[str, Any]) -> None:
     partial.replace(output)
 
 
-_RUN: dict[str, Callable[[dict[str, Any]], None]] = {"kfp": run_kfp, "script": run_script}
+def rehearse_script(sources: Sources) -> None:
+    exec(sources.compile(b"def main(payload):\n    return payload\n", "<rehearsal>"), {})  # noqa: S102
+    json.loads(json.dumps({"name": [1, 2.5, None]}))
+
+
+# -- commands ----------------------------------------------------------------------------------
+
+
+def run_command(request: dict[str, Any], _sources: Sources) -> None:
+    """Becomes the program, in this very process; comes back only with an OSError."""
+    command = json.loads(read_verified(request["source"], request["source_digest"])[0])
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; programs do not.
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execv(command["program"], command["words"])  # noqa: S606  (without a shell)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, command["program"]) from None
+
+
+_RUN: dict[str, Callable[[dict[str, Any], Sources], None]] = {
+    "kfp": run_kfp,
+    "script": run_script,
+    "command": run_command,
+}
+_REHEARSALS: dict[str, Callable[[Sources], None]] = {
+    "kfp": rehearse_kfp,
+    "script": rehearse_script,
+}
+
+
+# -- the end -----------------------------------------------------------------------------------
 
 
 def read_exit_code(error: SystemExit) -> int:
@@ -176,15 +229,21 @@ def read_exit_code(error: SystemExit) -> int:
     return 1
 
 
-def finish_task() -> None:
-    """What an interpreter does at its end and `os._exit` does not: wait for threads, run atexit."""
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+def list_lasting_threads() -> list[threading.Thread]:
+    """Those that an interpreter waits for."""
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    return [one for one in others if not one.daemon]
+
+
+def finish_process() -> None:
+    """What an interpreter does at its end and `os._exit` does not: end thread pools, wait for
+    threads, run what `atexit` was given."""
+    if list_lasting_threads():
+        threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
 
 
-def record_modules(path: Path, known: int) -> None:
+def record_modules(path: str, known: int) -> None:
     """What this task had to import, so that the next zygote has it already.
 
     Packages and their direct public submodules, in import order; the standard library is cheap.
@@ -203,14 +262,20 @@ def record_modules(path: Path, known: int) -> None:
         and getattr(sys.modules.get(name), "__spec__", None) is not None
     ]
     if new:
-        path.write_text(json.dumps(new), "utf-8")
+        Path(path).write_text(json.dumps(new), "utf-8")
 
 
-def report_error(error: BaseException, path: Path) -> None:
+def _walk(traceback_: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback_ is not None:
+        yield traceback_
+        traceback_ = traceback_.tb_next
+
+
+def report_error(error: BaseException, path: str, source: str) -> None:
     """The traceback, from the user's first line on, to the log; a short form to `error.json`."""
-    shown = error.__traceback__
-    while shown is not None and shown.tb_frame.f_code.co_filename == __file__:
-        shown = shown.tb_next
+    frames = [(one.tb_frame.f_code.co_filename, one) for one in _walk(error.__traceback__)]
+    ours = (one for file, one in frames if file != __file__)
+    shown = next((one for file, one in frames if file == source), next(ours, None))
     text = "".join(traceback.format_exception(type(error), error, shown))
     print(text, file=sys.stderr, end="")
     kind = type(error)
@@ -221,6 +286,6 @@ def report_error(error: BaseException, path: Path) -> None:
         "traceback": text[-_ERROR_TAIL:],
     }
     try:
-        path.write_text(json.dumps(tail), "utf-8")
+        Path(path).write_text(json.dumps(tail), "utf-8")
     except OSError as second:
         print(f"[seamline: {path} cannot be written: {second}]", file=sys.stderr)

@@ -6,7 +6,8 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +30,25 @@ class Zygote:
     def __init__(
         self,
         python: Path,
-        kind: str,
-        preload: Sequence[str],
-        left_out: Sequence[str],
+        config: Mapping[str, Any],
         log_path: Path,
         environ: Mapping[str, str],
     ) -> None:
+        """`config` is what zygote_main.py reads: kind, preload, left_out, workers."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self.log_path = log_path
-        config = json.dumps({"kind": kind, "preload": [*preload], "left_out": [*left_out]})
         self.socket, theirs = socket.socketpair()
         self._unsent = b""
         self._unread = b""
         try:
-            with theirs, log_path.open("wb") as log:
-                fd = str(theirs.fileno())
+            # By a file and not by argv: what there is to preload may be thousands of names.
+            with theirs, log_path.open("wb") as log, tempfile.TemporaryFile() as given:
+                given.write(json.dumps(config).encode())
+                given.seek(0)
                 self._process = subprocess.Popen(
-                    [str(python), *ISOLATED, str(_SCRIPT), fd, config],
+                    [str(python), *ISOLATED, str(_SCRIPT), str(theirs.fileno())],
                     env={k: v for k, v in environ.items() if not k.startswith(_WITHHELD)},
-                    stdin=subprocess.DEVNULL,
+                    stdin=given,
                     stdout=log,
                     stderr=log,
                     pass_fds=(theirs.fileno(),),

@@ -20,28 +20,33 @@ _COMPILE = "Compile the pipeline with the KFP SDK (kfp.compiler.Compiler) and se
 
 def load_documents(data: bytes) -> list[dict[str, Any]]:
     """The file's one or two documents; raises InvalidInput for anything that is not plain YAML."""
-    if len(data) > MAX_BYTES:
-        raise InvalidInput(f"The pipeline has {len(data)} bytes; {MAX_BYTES} are allowed.")
-    try:
-        _check_depth(data)
-        documents = list(yaml.load_all(data, Loader=yaml.CSafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise InvalidInput(
-            f"The pipeline is neither YAML nor JSON: {said}.", next_step=_COMPILE
-        ) from error
-    documents = [document for document in documents if document is not None]
+    documents = [one for one in load_plain(data, "The pipeline", _COMPILE) if one is not None]
     if not 1 <= len(documents) <= 2 or not all(isinstance(d, dict) for d in documents):
         raise InvalidInput(
             "A compiled pipeline is one YAML object, or two with a platform specification; "
             f"this file holds {len(documents)} document(s) of another shape.",
             next_step=_COMPILE,
         )
-    _check_plain(documents)
     return documents
 
 
-def _check_depth(data: bytes) -> None:
+def load_plain(data: bytes, what: str, next_step: str) -> list[Any]:
+    """JSON values from a YAML or JSON file (`what`, as in "The pipeline")."""
+    if len(data) > MAX_BYTES:
+        raise InvalidInput(f"{what} has {len(data)} bytes; {MAX_BYTES} are allowed.")
+    try:
+        _check_depth(data, what, next_step)
+        documents = list(yaml.load_all(data, Loader=yaml.CSafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidInput(
+            f"{what} is neither YAML nor JSON: {said}.", next_step=next_step
+        ) from error
+    _check_plain(documents, what, next_step)
+    return documents
+
+
+def _check_depth(data: bytes, what: str, next_step: str) -> None:
     """Before anything is composed: that recurses in C, and 100,000 levels end the process."""
     depth = 0
     for event in yaml.parse(data, Loader=yaml.CSafeLoader):
@@ -50,12 +55,10 @@ def _check_depth(data: bytes) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise InvalidInput(
-                f"The pipeline nests deeper than {MAX_DEPTH} levels.", next_step=_COMPILE
-            )
+            raise InvalidInput(f"{what} nests deeper than {MAX_DEPTH} levels.", next_step=next_step)
 
 
-def _check_plain(documents: list[dict[str, Any]]) -> None:
+def _check_plain(documents: list[Any], what: str, next_step: str) -> None:
     pending: list[tuple[Any, str, int]] = [(document, "", 0) for document in documents]
     seen = 0
     while pending:
@@ -63,8 +66,8 @@ def _check_plain(documents: list[dict[str, Any]]) -> None:
         seen += 1
         if seen > MAX_VALUES or depth > MAX_DEPTH:  # aliases nest, too
             raise InvalidInput(
-                f"The pipeline is nested too deeply or too large at {path[:200]}.",
-                next_step=_COMPILE,
+                f"{what} is nested too deeply or too large at {path[:200]}.",
+                next_step=next_step,
             )
         if isinstance(value, dict):
             for key, item in value.items():

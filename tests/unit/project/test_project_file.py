@@ -54,6 +54,10 @@ def test_values_are_typed() -> None:
             "Did you mean auc?",
         ),
         ('[monitors.m]\ndeployment = "d"\nwindow = "year"\n', 5, "day, week or month"),
+        ("[teams.t]\nslots = 0\n", 4, "has to be 1 or more, not 0"),
+        ("[teams.t]\nslot = 2\n", 4, "Did you mean slots?"),
+        ("[teams.t]\n", 3, "lacks the key 'slots'"),
+        ("[teams.t]\nslots = true\n", 4, "a whole number"),
         ("[datasets.d]\nkeys = []\n", 3, "which day a row belongs to"),
     ],
 )

@@ -148,7 +148,7 @@ def test_a_module_that_crashes_the_interpreter_is_given_up(
     tmp_path: Path, script: MakeScript
 ) -> None:
     python = tmp_path / "python"
-    crash = 'case "$*" in *crashing_module*) kill -SEGV $$;; esac'
+    crash = 'case "$(cat)" in *crashing_module*) kill -SEGV $$;; esac'
     python.write_text(f'#!/bin/sh\n{crash}\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     environment = PythonEnvironment(python, "sha256:" + "0" * 64, (), is_host=False)

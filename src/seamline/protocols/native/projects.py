@@ -39,4 +39,7 @@ def plan(platform: PlatformOf, who: Reader, body: ProjectText) -> dict[str, Any]
 
 @ROUTER.post("/project/apply")
 def apply(platform: PlatformOf, who: ProjectOwner, body: ProjectText) -> dict[str, Any]:
-    return apply_project(platform.stores, body.text, body.file, by=who.name).to_json()
+    applied = apply_project(platform.stores, body.text, body.file, by=who.name)
+    platform.team_slots.reload()
+    platform.engine.wake()
+    return applied.to_json()

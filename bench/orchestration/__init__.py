@@ -1,0 +1,1 @@
+"""Seamline's engine beside its physical floor and its peers: `python -m bench.orchestration`."""

@@ -1,0 +1,111 @@
+"""Schedules meet pipelines: which version runs at a due time, and whether it may be scheduled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from seamline.app.platform import Platform
+from seamline.app.references import split_reference
+from seamline.app.submit_run import submit_ir
+from seamline.domain.clock import iso
+from seamline.domain.digests import digest_of, parse_digest
+from seamline.domain.errors import Refused
+from seamline.promote.environments import TRAINING, check_runs_here, live_release
+from seamline.register.pipelines import find_pipeline, list_versions
+from seamline.train.arguments import check_arguments
+from seamline.train.options import RunLabel
+from seamline.train.runs import check_pipeline
+from seamline.train.schedule.expression import split_zone
+from seamline.train.schedule.schedules import (
+    NewSchedule,
+    PipelineChoice,
+    Schedule,
+    create_schedule,
+)
+
+
+def choose_pipeline(reference: str) -> PipelineChoice:
+    """
+    >>> str(choose_pipeline("training")), choose_pipeline("training@1.0.0").tag
+    ('training', '1.0.0')
+    """
+    name, version = split_reference(reference)
+    if version is not None and version.startswith("sha256:"):
+        return PipelineChoice(name, None, parse_digest(version))
+    return PipelineChoice(name, version)
+
+
+def pin_ir(platform: Platform, ir: bytes) -> PipelineChoice:
+    """For compiled IR that nobody has published."""
+    return PipelineChoice(digest=platform.stores.blobs.put(ir))
+
+
+def add_schedule(platform: Platform, new: NewSchedule, *, by: str) -> Schedule:
+    """Refused, or invalid, where its run would be if it were due now."""
+    digest = resolve_pipeline(platform, new.pipeline, new.environment)
+    ir = platform.stores.blobs.get(digest, f"pipeline {new.pipeline}")
+    plan = check_pipeline(ir)
+    arguments = check_arguments(plan.pipeline.root.parameters, new.arguments)
+    given = {name: arguments[name] for name in new.arguments if name in arguments}
+    with platform.stores.db.read() as connection:
+        check_runs_here(connection, new.environment, "This pipeline", [digest_of(ir)])
+    made = create_schedule(platform.stores, replace(new, arguments=given), by=by)
+    platform.scheduler.wake()
+    return made
+
+
+def request_scheduled(
+    platform: Platform, schedule: Schedule, due_at: datetime, run_id: str
+) -> None:
+    """In the name of whoever created the schedule; a run that exists already is that run."""
+    digest = resolve_pipeline(platform, schedule.pipeline, schedule.environment)
+    choice = schedule.pipeline
+    submit_ir(
+        platform,
+        platform.stores.blobs.get(digest, f"pipeline {choice}"),
+        arguments=schedule.arguments,
+        environment=schedule.environment,
+        by=schedule.created_by,
+        caused_by=schedule.fact,
+        run_id=run_id,
+        label=RunLabel(
+            display_name=_run_name(schedule, due_at),
+            experiment_id=schedule.experiment_id,
+            schedule_id=schedule.id,
+            scheduled_for=iso(due_at),
+            reference=f"{choice.package}@{choice.tag or digest}" if choice.package else None,
+        ),
+        options=schedule.options,
+    )
+
+
+def resolve_pipeline(platform: Platform, choice: PipelineChoice, environment: str) -> str:
+    """The digest that it stands for now.
+
+    The latest version of a package is the newest that was published; outside of dataops it is
+    the one that the environment's live release holds, since nothing else may run there.
+    """
+    stores = platform.stores
+    if choice.digest is not None:
+        return choice.digest
+    package = choice.package or ""
+    if choice.tag is not None:
+        return find_pipeline(stores, package, choice.tag).digest
+    if environment == TRAINING:
+        return list_versions(stores, package)[0].digest
+    with stores.db.read() as connection:
+        live = live_release(connection, environment)
+    pins = {pin.name: pin.digest for pin in live.release.pipelines} if live else {}
+    if package not in pins:
+        why = f"the live release {live.alias} holds none" if live else "no release is live there"
+        raise Refused(
+            f"No version of {package} can run in {environment}: {why}.",
+            next_step="Make a release that holds it, and promote that.",
+        )
+    return pins[package]
+
+
+def _run_name(schedule: Schedule, due_at: datetime) -> str:
+    _, zone = split_zone(schedule.cron or "", schedule.time_zone)
+    return f"{schedule.name[:170]} {due_at.astimezone(zone):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,79 @@
+"""Request one run of a pipeline over many scenarios: a grid, a list or a query's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from seamline.app.platform import Platform
+from seamline.app.submit_run import find_pipeline_by_reference, submit_ir
+from seamline.data.select import select_rows
+from seamline.data.versions import find_version
+from seamline.domain.errors import InvalidInput
+from seamline.promote.environments import TRAINING
+from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, RunLabel, RunOptions
+from seamline.train.scenario_file import ScenarioQuery, load_scenarios, read_scenarios
+from seamline.train.scenarios import MAX_SCENARIOS, with_scenarios
+
+_SCHEME, _NEWEST = "datasets://", "@latest"
+
+
+def submit_scenarios(
+    platform: Platform,
+    pipeline: bytes | str,
+    scenarios: Mapping[str, Any] | str,
+    *,
+    arguments: Mapping[str, Any],
+    environment: str = TRAINING,
+    by: str,
+    caused_by: str | None = None,
+    run_id: str | None = None,
+    label: RunLabel = UNLABELED,
+    options: RunOptions = DEFAULT_OPTIONS,
+) -> str:
+    """`pipeline`: compiled IR, or NAME@TAG; `scenarios`: the file's text, or what it says.
+
+    `arguments` are those of the whole run. What runs is the pipeline in a loop, so it has a digest
+    of its own: outside dataops it runs only where a release holds that (law 4).
+    """
+    items, source = find_scenarios(platform, scenarios)
+    twice = sorted({name for item in items for name in item} & set(arguments))
+    if twice:
+        raise InvalidInput(
+            f"{', '.join(twice)} would be set twice: by the scenarios and as an argument.",
+            next_step="Leave it out of one of the two.",
+        )
+    ir = pipeline if isinstance(pipeline, bytes) else _ir_of(platform, pipeline)
+    reference = None if isinstance(pipeline, bytes) else pipeline
+    return submit_ir(
+        platform,
+        with_scenarios(ir, items, source=source),
+        arguments=arguments,
+        environment=environment,
+        by=by,
+        caused_by=caused_by,
+        run_id=run_id,
+        label=replace(label, reference=label.reference or reference),
+        options=options,
+    )
+
+
+def find_scenarios(
+    platform: Platform, scenarios: Mapping[str, Any] | str
+) -> tuple[list[dict[str, Any]], str]:
+    """The scenarios, and the dataset version that a query read ("" without one)."""
+    if isinstance(scenarios, str):
+        found = load_scenarios(scenarios.encode("utf-8", "surrogatepass"))
+    else:
+        found = read_scenarios(scenarios)
+    if not isinstance(found, ScenarioQuery):
+        return found, ""
+    reference = found.dataset.removeprefix(_SCHEME).removesuffix(_NEWEST)
+    version = find_version(platform.stores, reference)
+    return select_rows(platform.stores, version, found.select, most=MAX_SCENARIOS), version.uri
+
+
+def _ir_of(platform: Platform, reference: str) -> bytes:
+    found = find_pipeline_by_reference(platform, reference)
+    return platform.stores.blobs.get(found.digest, f"pipeline {reference}")

@@ -1,0 +1,553 @@
+"""dsl.ParallelFor: what can be looped over, nesting, limits, and what fails in it."""
+
+from typing import Dict, List  # noqa: UP035  as many users write them
+
+import pytest
+import yaml
+from kfp import dsl
+
+from seamline.domain.errors import InvalidInput
+
+IMAGE = "python:3.11"
+feature = pytest.mark.feature
+
+
+@dsl.component(base_image=IMAGE)
+def see(value: str) -> str:
+    return repr(value)
+
+
+@dsl.component(base_image=IMAGE)
+def see_int(value: int) -> str:
+    return repr(value)
+
+
+@dsl.component(base_image=IMAGE)
+def see_float(value: float) -> str:
+    return repr(value)
+
+
+@dsl.component(base_image=IMAGE)
+def see_dict(value: dict) -> str:
+    return repr(value)
+
+
+@dsl.component(base_image=IMAGE)
+def see_list(value: list) -> str:
+    return repr(value)
+
+
+@dsl.component(base_image=IMAGE)
+def add(n: int, by: int = 1) -> int:
+    return n + by
+
+
+@dsl.component(base_image=IMAGE)
+def numbers(count: int) -> List[int]:  # noqa: UP006
+    return list(range(count))
+
+
+@dsl.component(base_image=IMAGE)
+def fail_on(n: int, bad: int) -> int:
+    if n == bad:
+        raise ValueError(f"no luck with {n}")
+    return n
+
+
+@dsl.component(base_image=IMAGE)
+def end(word: str = "end") -> str:
+    return word
+
+
+def outputs(ran, loop: str, task: str) -> list:
+    """The outputs of a task of each iteration, in the order of the items."""
+    count = ran.tasks[loop]["items"]
+    return [ran.output(f"{loop}[{i}]/{task}") for i in range(count)]
+
+
+@feature("Loops", "Over a constant list: strings, integers, floats")
+def test_kfp_constant_lists(bench):
+    @dsl.pipeline
+    def constants():
+        with dsl.ParallelFor(["a", "it's", "é", "{{$.x}}", "1", ""]) as text:
+            see(value=text)
+        with dsl.ParallelFor([1, -2, 3000000000]) as n:
+            see_int(value=n)
+        with dsl.ParallelFor([1.5, 2.0]) as real:
+            see_float(value=real)
+
+    ran = bench.run(constants)
+    assert ran.state == "succeeded"
+    texts = ["a", "it's", "é", "{{$.x}}", "1", ""]
+    assert outputs(ran, "for-loop-2", "see") == [repr(text) for text in texts]
+    assert outputs(ran, "for-loop-4", "see-int") == ["1", "-2", "3000000000"]
+    assert outputs(ran, "for-loop-6", "see-float") == ["1.5", "2.0"]
+    assert len(ran.executed) == 11
+
+
+@feature("Loops", "Rows of a run: the loop, its iterations with their items, and their tasks")
+def test_kfp_what_a_run_shows_of_a_loop(bench):
+    @dsl.pipeline
+    def looping():
+        with dsl.ParallelFor(["a", "b"], name="each letter") as text:
+            see(value=text)
+
+    ran = bench.run(looping)
+    kinds = {name: task["kind"] for name, task in ran.tasks.items()}
+    assert kinds == {
+        "for-loop-2": "loop",
+        "for-loop-2[0]": "iteration",
+        "for-loop-2[0]/see": "python",
+        "for-loop-2[1]": "iteration",
+        "for-loop-2[1]/see": "python",
+    }
+    assert {task["state"] for task in ran.tasks.values()} == {"succeeded"}
+    assert ran.tasks["for-loop-2"]["items"] == 2
+    assert ran.tasks["for-loop-2"]["display_name"] == "each letter"
+    assert [ran.tasks[f"for-loop-2[{i}]"]["item_index"] for i in (0, 1)] == [0, 1]
+    assert ran.tasks["for-loop-2[1]/see"]["group"] == "for-loop-2[1]"
+
+
+@feature("Loops", "Over a parameter of the pipeline")
+def test_kfp_a_loop_over_an_argument(bench):
+    @dsl.pipeline
+    def over(items: List[int], texts: list = ["x", "y"]):  # noqa: B006, UP006
+        with dsl.ParallelFor(items) as n:
+            see_int(value=n)
+        with dsl.ParallelFor(texts) as text:
+            see(value=text)
+
+    ran = bench.run(over, {"items": [3, 2, 1]})
+    assert outputs(ran, "for-loop-1", "see-int") == ["3", "2", "1"]
+    assert outputs(ran, "for-loop-2", "see") == ["'x'", "'y'"]
+
+
+@feature("Loops", "Over the output of a task")
+def test_kfp_a_loop_over_an_output(bench):
+    @dsl.pipeline
+    def over(count: int):
+        with dsl.ParallelFor(numbers(count=count).output) as n:
+            see_int(value=add(n=n).output)
+
+    ran = bench.run(over, {"count": 3})
+    assert outputs(ran, "for-loop-1", "see-int") == ["1", "2", "3"]
+
+
+@feature("Loops", "Over more items than a machine has cores: 200")
+def test_kfp_a_wide_loop(bench):
+    @dsl.component(base_image=IMAGE)
+    def total(items: List[int]) -> int:  # noqa: UP006
+        return sum(items)
+
+    @dsl.pipeline
+    def wide(count: int) -> int:
+        with dsl.ParallelFor(numbers(count=count).output) as n:
+            each = add(n=n)
+        return total(items=dsl.Collected(each.output)).output
+
+    ran = bench.run(wide, {"count": 200})
+    assert ran.result == 200 * 201 / 2
+    assert len({task["pid"] for task in ran.tasks.values()} - {None}) == 202
+
+
+@feature("Loops", "Over dictionaries, and parts of them (item.part)")
+def test_kfp_parts_of_items(bench):
+    @dsl.pipeline
+    def parts(rows: List[Dict[str, int]]):  # noqa: UP006
+        with dsl.ParallelFor([{"a": 1, "b": 10}, {"a": 2, "b": 20}]) as row:
+            add(n=row.a, by=row.b)
+        with dsl.ParallelFor(rows) as row:
+            see_int(value=row.n_x)
+            see_dict(value=row)
+
+    ran = bench.run(parts, {"rows": [{"n_x": 1}, {"n_x": -2, "more": 3}]})
+    assert outputs(ran, "for-loop-2", "add") == [11, 22]
+    assert outputs(ran, "for-loop-3", "see-int") == ["1", "-2"]
+    assert outputs(ran, "for-loop-3", "see-dict") == ["{'n_x': 1}", "{'n_x': -2, 'more': 3}"]
+
+
+@feature("Loops", "Over dictionaries, and parts of them (item.part)")
+def test_kfp_parts_of_an_output(bench):
+    @dsl.component(base_image=IMAGE)
+    def rows() -> List[Dict[str, str]]:  # noqa: UP006
+        return [{"name": "it's \"x\"", "kind": "{}"}, {"name": "é", "kind": "$(a)"}]
+
+    @dsl.pipeline
+    def parts():
+        with dsl.ParallelFor(rows().output) as row:
+            see(value=row.name)
+            see(value=f"{row.kind}-{row.name}")
+
+    ran = bench.run(parts)
+    assert outputs(ran, "for-loop-1", "see") == [repr("it's \"x\""), repr("é")]
+    assert outputs(ran, "for-loop-1", "see-2") == [repr("{}-it's \"x\""), repr("$(a)-é")]
+
+
+@feature("Loops", "Items keep their types: integers in lists and structs, booleans, nested lists")
+def test_kfp_items_keep_their_types(bench):
+    @dsl.pipeline
+    def typed(lists: List[list], tables: List[dict]):  # noqa: UP006
+        with dsl.ParallelFor(lists) as item:
+            see_list(value=item)
+        with dsl.ParallelFor(tables) as item:
+            see_dict(value=item)
+
+    ran = bench.run(
+        typed, {"lists": [[1, 2.5, True], [], [[3]]], "tables": [{"n": 1, "x": {"y": [2]}}]}
+    )
+    assert outputs(ran, "for-loop-1", "see-list") == ["[1, 2.5, True]", "[]", "[[3]]"]
+    assert outputs(ran, "for-loop-2", "see-dict") == ["{'n': 1, 'x': {'y': [2]}}"]
+
+
+@feature("Loops", "Items in texts (f-strings)")
+def test_kfp_items_in_texts(bench):
+    @dsl.pipeline
+    def texts(prefix: str):
+        with dsl.ParallelFor([1, 2]) as n:
+            see(value=f"{prefix}-{n}")
+
+    assert outputs(bench.run(texts, {"prefix": "p"}), "for-loop-2", "see") == ["'p-1'", "'p-2'"]
+
+
+@feature("Loops", "Loops in loops, over what the outer loop gives")
+def test_kfp_nested_loops(bench):
+    @dsl.pipeline
+    def nested(outer: List[int]):  # noqa: UP006
+        with dsl.ParallelFor(outer) as count:
+            with dsl.ParallelFor(numbers(count=count).output) as n:
+                add(n=n, by=count)
+            with dsl.ParallelFor(["a", "b"]) as text:
+                see(value=f"{text}{count}")
+
+    ran = bench.run(nested, {"outer": [0, 2, 1]})
+    inner = {n: t["items"] for n, t in ran.tasks.items() if t["kind"] == "loop"}
+    assert inner == {
+        "for-loop-1": 3,
+        "for-loop-1[0]/for-loop-2": 0, "for-loop-1[0]/for-loop-4": 2,
+        "for-loop-1[1]/for-loop-2": 2, "for-loop-1[1]/for-loop-4": 2,
+        "for-loop-1[2]/for-loop-2": 1, "for-loop-1[2]/for-loop-4": 2,
+    }  # fmt: skip
+    assert outputs(ran, "for-loop-1[1]/for-loop-2", "add") == [2, 3]
+    assert outputs(ran, "for-loop-1[2]/for-loop-2", "add") == [1]
+    assert outputs(ran, "for-loop-1[0]/for-loop-4", "see") == ["'a0'", "'b0'"]
+
+
+@feature("Loops", "Loops in loops, over what the outer loop gives")
+def test_kfp_nested_loops_over_parts(bench):
+    @dsl.pipeline
+    def nested(rows: List[Dict[str, List[int]]]):  # noqa: UP006
+        with dsl.ParallelFor(rows) as row:
+            with dsl.ParallelFor(row.values_of) as n:
+                see_int(value=n)
+
+    ran = bench.run(nested, {"rows": [{"values_of": [1, 2]}, {"values_of": []}]})
+    assert outputs(ran, "for-loop-1[0]/for-loop-2", "see-int") == ["1", "2"]
+    assert ran.tasks["for-loop-1[1]/for-loop-2"]["items"] == 0
+    assert len(ran.executed) == 2
+
+
+@feature("Loops", "An empty list: nothing runs, what comes after does")
+def test_kfp_an_empty_list(bench):
+    @dsl.pipeline
+    def empty(items: List[int]):  # noqa: UP006
+        with dsl.ParallelFor(items) as n:
+            add(n=add(n=n).output)
+
+    spec = yaml.safe_load(bench.compile(empty))
+    ran = bench.run(empty, {"items": []})
+    assert ran.state == "succeeded" and ran.executed == set()
+    assert set(ran.tasks) == {"for-loop-1"} and ran.tasks["for-loop-1"]["items"] == 0
+    assert ran.tasks["for-loop-1"]["state"] == "succeeded"
+    assert spec["root"]["dag"]["tasks"]["for-loop-1"]["parameterIterator"]
+
+
+@feature("Loops", "An empty list: nothing runs, what comes after does")
+def test_kfp_after_an_empty_list(bench):
+    @dsl.component(base_image=IMAGE)
+    def count(items: List[int]) -> int:  # noqa: UP006
+        return len(items)
+
+    @dsl.pipeline
+    def empty(items: List[int]) -> int:  # noqa: UP006
+        with dsl.ParallelFor(items) as n:
+            each = add(n=n)
+        return count(items=dsl.Collected(each.output)).output
+
+    ran = bench.run(empty, {"items": []})
+    assert repr(ran.result) == "0" and ran.executed == {"count"}
+
+
+@feature("Loops", "Conditions in loops: each iteration takes its own branch")
+def test_kfp_conditions_in_loops(bench):
+    @dsl.pipeline
+    def branching(items: List[int], limit: int):  # noqa: UP006
+        with dsl.ParallelFor(items) as n:
+            with dsl.If(n > limit):
+                see_int(value=n)
+            with dsl.Else():
+                add(n=n, by=100)
+
+    ran = bench.run(branching, {"items": [1, 5, 3], "limit": 2})
+    loop, branches = "for-loop-1", "condition-branches-2"
+    assert ran.state == "succeeded"
+    assert ran.executed == {
+        f"{loop}[0]/{branches}/condition-4/add",
+        f"{loop}[1]/{branches}/condition-3/see-int",
+        f"{loop}[2]/{branches}/condition-3/see-int",
+    }
+    assert ran.not_triggered == {
+        f"{loop}[0]/{branches}/condition-3/see-int",
+        f"{loop}[1]/{branches}/condition-4/add",
+        f"{loop}[2]/{branches}/condition-4/add",
+    }
+
+
+@feature("Loops", "Conditions in loops: each iteration takes its own branch")
+def test_kfp_conditions_on_parts_of_items(bench):
+    @dsl.pipeline
+    def branching(rows: List[Dict[str, str]]):  # noqa: UP006
+        with dsl.ParallelFor(rows) as row:
+            with dsl.If(row.kind == "it's"):
+                see(value=row.name)
+
+    rows = [{"kind": "it's", "name": "a"}, {"kind": "its", "name": "b"}]
+    ran = bench.run(branching, {"rows": rows})
+    assert ran.executed == {"for-loop-1[0]/condition-2/see"}
+    assert ran.not_triggered == {"for-loop-1[1]/condition-2/see"}
+
+
+@feature("Loops", "Loops in conditions")
+@pytest.mark.parametrize(("flag", "expected"), [("go", 3), ("stop", 0)])
+def test_kfp_loops_in_conditions(bench, flag, expected):
+    @dsl.pipeline
+    def guarded(flag: str, rows: List[Dict[str, int]]):  # noqa: UP006
+        with dsl.If(flag == "go"):
+            with dsl.ParallelFor(rows) as row:
+                add(n=row.n)
+
+    ran = bench.run(guarded, {"flag": flag, "rows": [{"n": 1}, {"n": 2}, {"n": 3}]})
+    assert ran.state == "succeeded"
+    assert len(ran.executed) == expected
+    loop = ran.tasks["condition-1/for-loop-2"]
+    assert loop["state"] == ("succeeded" if expected else "not_triggered")
+
+
+@feature("Loops", "A loop over dictionaries inside an exit handler")
+def test_kfp_a_loop_over_parts_in_an_exit_handler(bench):
+    """The compiler leaves an input there that nothing gives, and nothing reads."""
+
+    @dsl.pipeline
+    def guarded():
+        with dsl.ExitHandler(end()):
+            with dsl.ParallelFor([{"a": 1}, {"a": 2}]) as row:
+                add(n=row.a)
+
+    ran = bench.run(guarded)
+    assert ran.state == "succeeded"
+    assert outputs(ran, "exit-handler-1/for-loop-3", "add") == [2, 3]
+
+
+@feature("Loops", "Loops over nested pipelines")
+def test_kfp_loops_over_pipelines(bench):
+    @dsl.pipeline
+    def plus_two(n: int) -> int:
+        return add(n=add(n=n).output).output
+
+    @dsl.pipeline
+    def over(items: List[int]):  # noqa: UP006
+        with dsl.ParallelFor(items) as n:
+            see_int(value=plus_two(n=n).output)
+
+    ran = bench.run(over, {"items": [1, 5]})
+    assert outputs(ran, "for-loop-1", "see-int") == ["3", "7"]
+    assert outputs(ran, "for-loop-1", "plus-two/add") == [2, 6]
+
+
+def most_at_once(ran, task: str) -> int:
+    """How many of these tasks ran at the same time, by the run's own record."""
+    times = [
+        (moment, step)
+        for name, row in ran.tasks.items()
+        if name.endswith(f"/{task}")
+        for moment, step in ((row["started_at"], 1), (row["ended_at"], -1))
+    ]
+    running, most = 0, 0
+    for _, step in sorted(times):
+        running += step
+        most = max(most, running)
+    return most
+
+
+@feature("Loops", "A limit of parallelism is kept; without one, iterations run side by side")
+@pytest.mark.parametrize("limit", [1, 2, 3, None])
+def test_kfp_parallelism(bench, tmp_path, limit):
+    """Each task waits until as many have met as may run at once; more never do."""
+
+    @dsl.component(base_image=IMAGE)
+    def meet(folder: str, n: int, expected: int) -> int:
+        import time
+        from pathlib import Path
+
+        here, met = Path(folder, f"here-{n}"), Path(folder, "met")
+        here.touch()
+        present = 0
+        deadline = time.monotonic() + 30
+        while True:
+            present = max(present, len(list(Path(folder).glob("here-*"))))
+            if present >= expected:
+                met.touch()
+            if met.exists():
+                break
+            assert time.monotonic() < deadline, f"only {present} came"
+            time.sleep(0.002)
+        here.unlink()
+        return present
+
+    @dsl.pipeline
+    def limited(folder: str, expected: int):
+        with dsl.ParallelFor([1, 2, 3, 4, 5, 6, 7, 8], parallelism=limit) as n:
+            meet(folder=folder, n=n, expected=expected)
+
+    expected = limit or 4  # as many as there are slots
+    ran = bench.run(limited, {"folder": str(tmp_path), "expected": expected})
+    assert ran.state == "succeeded"
+    assert max(outputs(ran, "for-loop-2", "meet")) == expected
+    assert most_at_once(ran, "meet") <= expected
+
+
+@feature("Loops", "A limit of parallelism counts iterations, not tasks")
+def test_kfp_parallelism_of_iterations(bench):
+    @dsl.pipeline
+    def limited():
+        with dsl.ParallelFor([1, 2, 3, 4], parallelism=1) as n:
+            first = add(n=n)
+            add(n=first.output)
+
+    ran = bench.run(limited)
+    rows = [
+        (ran.tasks[f"for-loop-2[{i}]/add"]["started_at"],
+         ran.tasks[f"for-loop-2[{i}]/add-2"]["ended_at"])
+        for i in range(4)
+    ]  # fmt: skip
+    ordered = sorted(rows)
+    assert all(before[1] <= after[0] for before, after in zip(ordered, ordered[1:], strict=False))
+
+
+@feature("Loops", "A failing iteration stops only itself")
+def test_kfp_a_failing_iteration(bench):
+    @dsl.pipeline
+    def partly():
+        with dsl.ParallelFor([1, 2, 3]) as n:
+            first = fail_on(n=n, bad=2)
+            add(n=first.output)
+        end()
+
+    ran = bench.run(partly)
+    assert ran.state == "partially_failed"
+    assert ran.failed == {"for-loop-2[1]/fail-on"}
+    assert ran.upstream_failed == {"for-loop-2[1]/add"}
+    assert ran.output("for-loop-2[0]/add") == 2 and ran.output("for-loop-2[2]/add") == 4
+    assert "end" in ran.executed
+    assert ran.tasks["for-loop-2[1]"]["state"] in ("failed", "upstream_failed")
+    assert ran.tasks["for-loop-2[0]"]["state"] == "succeeded"
+    assert "no luck with 2" in ran.shown["sentence"]
+
+
+@feature("Loops", "Items as JSON text, as some clients and tasks hand them on")
+def test_kfp_items_as_json_text(bench):
+    @dsl.component(base_image=IMAGE)
+    def as_text() -> str:
+        return '[1, 2, {"a": 3}]'
+
+    @dsl.pipeline
+    def over(items: list):
+        with dsl.ParallelFor(items) as item:
+            see(value=f"{item}")
+
+    @dsl.pipeline
+    def over_output():
+        with dsl.ParallelFor(numbers(count=2).output) as n:
+            see(value=f"{n}")
+        as_text()
+
+    spec = yaml.safe_load(bench.compile(over_output))
+    loop = spec["root"]["dag"]["tasks"]["for-loop-1"]
+    source = loop["inputs"]["parameters"]["pipelinechannel--numbers-Output"]["taskOutputParameter"]
+    source["producerTask"] = "as-text"
+    source["outputParameterKey"] = "Output"
+    loop["dependentTasks"] = ["as-text"]
+    spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"][
+        "pipelinechannel--numbers-Output"
+    ]["parameterType"] = "STRING"
+    spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"][
+        "pipelinechannel--numbers-Output-loop-item"
+    ]["parameterType"] = "STRUCT"
+    ran = bench.run(yaml.safe_dump(spec).encode())
+    assert outputs(ran, "for-loop-1", "see") == ["'1'", "'2'", "'{\"a\": 3}'"]
+
+
+@feature("Loops", "Looping over something that is not a list is an error that says so")
+def test_kfp_items_that_are_no_list(bench):
+    @dsl.component(base_image=IMAGE)
+    def table() -> dict:
+        return {"a": 1}
+
+    @dsl.pipeline
+    def over():
+        with dsl.ParallelFor(numbers(count=2).output) as n:
+            see_int(value=n)
+        table()
+        end()
+
+    spec = yaml.safe_load(bench.compile(over))
+    loop = spec["root"]["dag"]["tasks"]["for-loop-1"]
+    source = loop["inputs"]["parameters"]["pipelinechannel--numbers-Output"]["taskOutputParameter"]
+    source["producerTask"] = "table"
+    loop["dependentTasks"] = ["table"]
+    ran = bench.run(yaml.safe_dump(spec).encode())
+    assert ran.state == "partially_failed"
+    assert ran.tasks["for-loop-1"]["state"] == "failed"
+    message = ran.error("for-loop-1")["message"]
+    assert "list" in message and "'a'" in message.replace('"', "'")
+    assert "end" in ran.executed and "for-loop-1" in ran.shown["sentence"]
+
+
+@feature("Loops", "Looping over something that is not a list is an error that says so")
+def test_kfp_constant_items_that_are_no_list_are_refused(bench):
+    @dsl.pipeline
+    def over():
+        with dsl.ParallelFor([1, 2]) as n:
+            see_int(value=n)
+
+    ir = bench.compile(over)
+    for items in ('{"a": 1}', "[1, 2", "7"):
+        spec = yaml.safe_load(ir)
+        spec["root"]["dag"]["tasks"]["for-loop-2"]["parameterIterator"]["items"]["raw"] = items
+        with pytest.raises(InvalidInput, match=r"for-loop-2[\s\S]*list"):
+            bench.run(yaml.safe_dump(spec).encode())
+
+
+@feature("Loops", "An item of another type than its task wants fails that iteration")
+def test_kfp_an_item_of_another_type(bench):
+    @dsl.pipeline
+    def over(items: List[int]):  # noqa: UP006
+        with dsl.ParallelFor(items) as n:
+            see_int(value=n)
+
+    ran = bench.run(over, {"items": [1, "two", 3]})
+    assert [ran.output(f"for-loop-1[{i}]/see-int") for i in (0, 2)] == ["1", "3"]
+    assert ran.failed == {"for-loop-1[1]/see-int"}
+    assert "two" in ran.error("for-loop-1[1]/see-int")["message"]
+
+
+@feature("Loops", "An item without the part that is asked for fails that iteration")
+def test_kfp_an_item_without_the_part(bench):
+    @dsl.pipeline
+    def over(rows: List[Dict[str, int]]):  # noqa: UP006
+        with dsl.ParallelFor(rows) as row:
+            see_int(value=row.count)
+
+    ran = bench.run(over, {"rows": [{"count": 1}, {"coutn": 2}]})
+    assert ran.output("for-loop-1[0]/see-int") == "1"
+    assert ran.failed == {"for-loop-1[1]/see-int"}
+    assert "count" in ran.error("for-loop-1[1]/see-int")["message"]
