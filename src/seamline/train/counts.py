@@ -1,12 +1,35 @@
-"""How many runs are in which state."""
+"""How much there is to do: runs by state from the rows, tasks from the engine's memory."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
 from seamline.domain.states import RunState
 from seamline.store.stores import Stores
 from seamline.train.rows import RUNS
+
+
+@dataclass(frozen=True)
+class TeamCounts:
+    #: Tasks that wait for nothing but a slot.
+    ready: int
+    running: int
+
+
+@dataclass(frozen=True)
+class EngineCounts:
+    """What an engine holds at one moment."""
+
+    #: Tasks that wait for nothing but a slot.
+    ready: int = 0
+    running: int = 0
+    #: Runs of which a task is ready and none runs.
+    waiting_runs: int = 0
+    #: By the team's name; "" for runs of no team.
+    by_team: Mapping[str, TeamCounts] = field(default_factory=dict)
 
 
 def count_runs(stores: Stores) -> dict[RunState, int]:

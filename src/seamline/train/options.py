@@ -42,6 +42,8 @@ class RunOptions:
     slots: int | None = None
     #: The run is refused, where it would run in a weaker way.
     demand_fidelity: Fidelity | None = None
+    #: A task of the run that this one re-runs: it and all that comes after it run again.
+    from_task: str | None = None
     #: True: refuse what this machine lacks, instead of noting it.
     demand_resources: bool = False
 
@@ -93,6 +95,7 @@ def read_options(given: Mapping[str, Any]) -> RunOptions:
         cache_max_age_s=_number(given, "cache_max_age_s"),
         slots=_slots(given),
         demand_fidelity=_one_of(Fidelity, given, "demand_fidelity", None),
+        from_task=_text(given, "from_task"),
         demand_resources=bool(_flag(given, "demand_resources")),
     )
 
@@ -114,6 +117,13 @@ def _flag(given: Mapping[str, Any], name: str) -> bool | None:
     value = given.get(name)
     if value is not None and not isinstance(value, bool):
         raise InvalidInput(f"{name} has to be true or false, not {value!r}.")
+    return value
+
+
+def _text(given: Mapping[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidInput(f"{name} has to be a text, not {value!r}.")
     return value
 
 

@@ -45,6 +45,8 @@ RUNS = Table(
     Column("ended_at", String(27)),
     Column("cancel_requested_by", String(120)),
     Column("error", Text),
+    # Of the pipeline as a whole, once it has ended: JSON of {parameters, artifacts}.
+    Column("outputs", Text),
     Index(None, "state"),
     Index(None, "environment", "created_at"),
     Index(None, "pipeline", "created_at"),

@@ -43,6 +43,7 @@ def _extend_runs() -> None:
     _add("runs", sa.Column("scheduled_for", sa.String(27), nullable=True))
     _add("runs", sa.Column("reference", sa.String(300), nullable=True))
     _add("runs", sa.Column("reuses_run", sa.String(36), nullable=True))
+    _add("runs", sa.Column("outputs", sa.Text(), nullable=True))
     op.create_index(
         "ix_runs_experiment_id_created_at", "runs", ["experiment_id", "created_at"], unique=False
     )
