@@ -138,6 +138,16 @@ class RunStarted(Fact):
 
 
 @dataclass(frozen=True)
+class RunRetried(Fact):
+    kind: ClassVar[str] = "run.retried"
+    room: ClassVar[str] = "train"
+    fact_class: ClassVar[FactClass] = FactClass.RUN_EVENT
+    run_id: str
+    #: Paths of what is to be done again.
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TaskEnded(Fact):
     kind: ClassVar[str] = "task.ended"
     room: ClassVar[str] = "train"

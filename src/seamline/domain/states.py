@@ -49,6 +49,16 @@ class Fidelity(StrEnum):
     REMOTE = "remote"
 
 
+def weaker(one: Fidelity, other: Fidelity) -> Fidelity:
+    """The one that is further from production.
+
+    >>> weaker(Fidelity.CONTAINER, Fidelity.FORKED)
+    <Fidelity.FORKED: 'forked'>
+    """
+    order = list(Fidelity)
+    return min(one, other, key=order.index)
+
+
 class PromotionPhase(StrEnum):
     REQUESTED = "requested"
     CHECKING = "checking"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,15 +59,7 @@ class FactLog:
 
     def append(self, tx: Connection, fact: Fact, *, by: str, caused_by: str | None = None) -> str:
         """The new fact's id."""
-        at = iso(self._clock.now())
-        row: dict[str, Any] = {
-            "id": new_id(self._clock),
-            "kind": fact.kind,
-            "at": at,
-            "by": by,
-            "caused_by": caused_by,
-        }
-        body = json.loads(json.dumps(fact.to_json()))
+        row, body = self._row(fact, by, caused_by)
         if fact.fact_class is FactClass.GOVERNANCE:
             row |= _chain(tx, row, body)
         result = tx.execute(
@@ -76,9 +68,43 @@ class FactLog:
         if fact.kind in self._reacting:
             seq = result.inserted_primary_key[0] if result.inserted_primary_key else 0
             tx.execute(
-                insert(OUTBOX).values(fact_id=row["id"], seq=seq, attempts=0, due_at=at, done=False)
+                insert(OUTBOX).values(
+                    fact_id=row["id"], seq=seq, attempts=0, due_at=row["at"], done=False
+                )
             )
         return str(row["id"])
+
+    def append_all(self, tx: Connection, facts: Iterable[tuple[Fact, str, str | None]]) -> None:
+        """(fact, by, caused by) in this order; a row of run events that nobody reacts to is one
+        statement."""
+        plain: list[dict[str, Any]] = []
+        for fact, by, caused_by in facts:
+            if fact.fact_class is FactClass.GOVERNANCE or fact.kind in self._reacting:
+                _insert_plain(tx, plain)
+                plain = []
+                self.append(tx, fact, by=by, caused_by=caused_by)
+            else:
+                row, body = self._row(fact, by, caused_by)
+                subject, text = fact.subject, canonical_json(body).decode()
+                plain.append({**row, "subject": subject, "body": text})
+        _insert_plain(tx, plain)
+
+    def _row(
+        self, fact: Fact, by: str, caused_by: str | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        row: dict[str, Any] = {
+            "id": new_id(self._clock),
+            "kind": fact.kind,
+            "at": iso(self._clock.now()),
+            "by": by,
+            "caused_by": caused_by,
+        }
+        return row, json.loads(json.dumps(fact.to_json()))
+
+
+def _insert_plain(tx: Connection, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        tx.execute(insert(FACTS), rows)
 
 
 def _chain(tx: Connection, row: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:

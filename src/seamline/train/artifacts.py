@@ -14,6 +14,7 @@ from seamline.domain.digests import Digest
 from seamline.domain.errors import DigestMismatch, InvalidInput, MachineryError, not_found
 from seamline.store.blobs import CHUNK_BYTES, Blobs
 from seamline.store.canonical import canonical_json
+from seamline.train.values import presentable
 
 _READ_ONLY_FILE = 0o444
 
@@ -31,6 +32,19 @@ class Artifact:
     is_blob: bool
     uri: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def show_artifact(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "id": artifact.id,
+        "name": artifact.name,
+        "type": artifact.schema_type,
+        "digest": artifact.digest,
+        "size_bytes": artifact.size_bytes,
+        "is_directory": artifact.is_directory,
+        "uri": artifact.uri,
+        "metadata": presentable(dict(artifact.metadata)),
+    }
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any
 from seamline.domain.clock import new_id
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
-from seamline.domain.states import TaskState
+from seamline.domain.states import Fidelity, TaskState
 from seamline.runtime.environments import EnvironmentCache, PythonEnvironment
 from seamline.runtime.outcomes import TaskEnd, TaskOutcome
 from seamline.runtime.requirements import RequirementSet
@@ -31,13 +31,15 @@ from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact, materialise, store_path
 from seamline.train.context import ResolvedArtifact, ResolveUri, RunContext
 from seamline.train.ir import ContainerExecutor, ImporterExecutor
+from seamline.train.options import Isolation, RunOptions
 from seamline.train.outputs import (
     EXECUTOR_OUTPUT,
     artifact_path,
     collect_outputs,
     parameter_file,
 )
-from seamline.train.plan import PlannedTask
+from seamline.train.plan import NodeKind, PlannedTask
+from seamline.train.requirements import KFP_RUNTIME
 from seamline.train.results import (
     ERRORED,
     FAILED,
@@ -46,9 +48,9 @@ from seamline.train.results import (
     failed_with,
     problem_of,
 )
+from seamline.train.run_names import RunNames
+from seamline.train.sources import ArtifactValue
 
-#: The kfp package alone is enough at run time, without the thirty that it depends on.
-KFP_RUNTIME = ("kfp>=2.14,<3",)
 LOG = "log.txt"
 _log = logging.getLogger(__name__)
 
@@ -58,23 +60,48 @@ class WorkOrder:
     """Everything that an attempt needs to know; evaluated by the engine."""
 
     context: RunContext
+    #: The task's name in the run ("for-loop-1[3]/train").
+    path: str
     task: PlannedTask
     attempt: int
     parameters: Mapping[str, Any]
-    artifacts: Mapping[str, Artifact]
+    artifacts: Mapping[str, ArtifactValue]
     uri: str
     metadata: Mapping[str, Any]
+    names: RunNames
+    isolation: Isolation
+    #: How it will run; None for what runs nothing.
+    fidelity: Fidelity | None
+    has_workspace: bool
+    started_at: str
     #: Set before the task is killed, so that one that is just about to start is killed too.
     is_canceled: threading.Event = field(default_factory=threading.Event)
 
     @property
     def task_id(self) -> str:
-        return f"{self.context.run_id}/{self.task.name}#{self.attempt}"
+        return f"{self.key}#{self.attempt}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.context.run_id}/{self.path}"
 
     @property
     def folder(self) -> str:
         """Relative to the workspace."""
-        return f"runs/{self.context.run_id}/{self.task.name}/{self.attempt}"
+        return f"runs/{self.context.run_id}/{self.path}/{self.attempt}"
+
+    @property
+    def log_path(self) -> str | None:
+        """Relative to the workspace."""
+        has_log = isinstance(self.task.executor, ContainerExecutor)
+        return f"{self.folder}/{LOG}" if has_log else None
+
+
+def fidelity_of(task: PlannedTask, options: RunOptions) -> Fidelity | None:
+    """How a task will run."""
+    if task.kind is NodeKind.IMPORTER:
+        return None
+    return Fidelity.FORKED
 
 
 @dataclass(frozen=True)
@@ -99,6 +126,9 @@ class Workshop:
             if problem.kind == ERRORED:
                 _log.exception("Task %s", order.task_id)
             return failed_with(problem)
+
+    def end_leftovers(self, run_id: str, path: str, attempt: int) -> None:
+        """What an attempt may have left behind that does not die with its process group."""
 
     # -- importers -------------------------------------------------------------------------
 
@@ -229,8 +259,8 @@ class Workshop:
             "inputs": {
                 "parameterValues": dict(order.parameters),
                 "artifacts": {
-                    name: {"artifacts": [self._input_artifact(order, name, artifact, work_dir)]}
-                    for name, artifact in order.artifacts.items()
+                    name: {"artifacts": self._input_artifacts(order, name, value, work_dir)}
+                    for name, value in order.artifacts.items()
                 },
             },
             "outputs": {
@@ -252,11 +282,19 @@ class Workshop:
             },
         }
 
-    def _input_artifact(
-        self, order: WorkOrder, name: str, artifact: Artifact, work_dir: Path
-    ) -> dict[str, Any]:
+    def _input_artifacts(
+        self, order: WorkOrder, name: str, value: ArtifactValue, work_dir: Path
+    ) -> list[dict[str, Any]]:
+        folder = work_dir / "inputs"
+        if isinstance(value, Artifact):
+            return [self._input_artifact(order, value, folder / name)]
+        return [
+            self._input_artifact(order, artifact, folder / name / str(index))
+            for index, artifact in enumerate(value)
+        ]
+
+    def _input_artifact(self, order: WorkOrder, artifact: Artifact, path: Path) -> dict[str, Any]:
         if artifact.is_blob:
-            path = work_dir / "inputs" / name
             materialise(self.stores.blobs, artifact, path)
         else:
             found = self.resolve_uri(artifact.uri, order.context)
@@ -284,7 +322,7 @@ class Workshop:
                 packages_digest=packages_digest,
                 is_lost=outcome.end in (TaskEnd.LOST, TaskEnd.CANCELED),
             )
-        prefix = f"runs://{order.context.run_id}/{order.task.name}"
+        prefix = f"runs://{order.context.run_id}/{order.path}"
         try:
             parameters, artifacts = collect_outputs(
                 self.stores, work_dir, order.task.component, prefix

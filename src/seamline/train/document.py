@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ MAX_BYTES = 64 << 20
 MAX_VALUES = 1_000_000
 MAX_DEPTH = 100
 
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _COMPILE = "Compile the pipeline with the KFP SDK (kfp.compiler.Compiler) and send that file."
 
 
@@ -108,6 +110,12 @@ class Node:
             task=task,
         )
 
+    def only(self, known: Collection[str], task: str = "") -> None:
+        """Raises Refused for a field that nobody reads: nothing is ignored silently."""
+        for key in self.object():
+            if key not in known and key in self:
+                raise self.at(key).unsupported(f"the field {key!r}", task)
+
     def __contains__(self, key: str) -> bool:
         """Present and not empty: the proto does not tell an empty message from an absent one."""
         return isinstance(self.value, dict) and self.value.get(key) not in (None, {}, [], "")
@@ -147,6 +155,15 @@ class Node:
     def number(self, default: float = 0.0) -> float:
         if self.value is None:
             return default
+        if isinstance(self.value, str) and _WHOLE.fullmatch(self.value):
+            return float(self.value)  # the proto's JSON writes 64-bit integers as text
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise self.wrong("a number")
         return float(self.value)
+
+    def count(self) -> int:
+        """A whole number that is not negative; 0 when absent."""
+        number = self.number()
+        if number < 0 or not number.is_integer():
+            raise self.wrong("a whole number, zero or more")
+        return int(number)

@@ -1,76 +1,46 @@
-"""What runs a leaf component: a lightweight Python function or an importer.
-
-Also the platform document, in so far as one machine can honour it.
-"""
+"""What runs a leaf component: a container (often a lightweight Python function) or an importer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from typing import Any
 
-from seamline.domain.errors import SeamlineError
+from seamline.domain.errors import InvalidInput, SeamlineError
+from seamline.train.command import parse_word
 from seamline.train.document import Node
-from seamline.train.ir import ContainerExecutor, FromInput, ImporterExecutor
-from seamline.train.lightweight import recognise_function
+from seamline.train.ir import ContainerExecutor, FromInput, ImporterExecutor, Resources
+from seamline.train.ir_platform import ExecutorPlatform
+from seamline.train.lightweight import PythonFunction, recognise_function
 
-#: Placement on a cluster: has no meaning on one machine, and changes no result.
-_PLACEMENT = frozenset(
-    {
-        "nodeSelector",
-        "tolerations",
-        "nodeAffinity",
-        "podAffinity",
-        "podMetadata",
-        "imagePullSecret",
-        "imagePullPolicy",
-        "enabledSharedMemory",
-    }
+_CONTAINER_FIELDS = frozenset({"image", "command", "args", "env", "resources"})
+_IMPORTER_FIELDS = frozenset(
+    {"artifactUri", "typeSchema", "metadata", "reimport", "downloadToWorkspace"}
 )
-
-
-@dataclass(frozen=True)
-class Platform:
-    """What the second document says, by executor label."""
-
-    timeouts_s: Mapping[str, float]
-    notes: tuple[str, ...]
-
-
-def read_platform(node: Node) -> Platform:
-    platforms = node.at("platforms")
-    timeouts: dict[str, float] = {}
-    notes: list[str] = []
-    for platform, at in platforms.items():
-        if platform != "kubernetes":
-            raise at.unsupported(f"the platform {platform!r}")
-        for key, setting in at.at("pipelineConfig").items():
-            raise setting.unsupported(f"the pipeline setting {key!r}")
-        for label, executor in at.at("deploymentSpec").at("executors").items():
-            for key, setting in executor.items():
-                if key == "activeDeadlineSeconds":
-                    timeouts[label] = setting.number()
-                elif key in _PLACEMENT:
-                    notes.append(f"{label}: {key} has no effect on a single machine.")
-                else:
-                    raise setting.unsupported(f"the Kubernetes setting {key!r}", label)
-    return Platform(timeouts, tuple(notes))
+_ACCELERATOR_FIELDS = frozenset({"type", "count", "resourceType", "resourceCount"})
+#: Newer SDKs write texts, and the older numbers too if the text holds no placeholder.
+_RESOURCES = {
+    "cpu_request": ("resourceCpuRequest", "cpuRequest"),
+    "cpu_limit": ("resourceCpuLimit", "cpuLimit"),
+    "memory_request": ("resourceMemoryRequest", "memoryRequest"),
+    "memory_limit": ("resourceMemoryLimit", "memoryLimit"),
+}
+_KINDS = {"resolver": "a resolver", "customJob": "a custom job of Vertex AI"}
 
 
 def read_executor(
-    node: Node, label: str, platform: Platform
+    node: Node, label: str, platform: ExecutorPlatform
 ) -> ContainerExecutor | ImporterExecutor:
-    """Raises Refused, naming the component, for what cannot run here yet."""
+    """Raises Refused, naming the component, for what cannot run here."""
     if "importer" in node:
         return _read_importer(node.at("importer"), label)
     if "container" in node:
         return _read_container(node.at("container"), label, platform)
-    kind = next(iter(node.object()), "an empty executor")
-    raise node.unsupported(f"the executor kind {kind!r}", label)
+    kind = next(iter(node.object()), "")
+    raise node.unsupported(_KINDS.get(kind, f"the executor kind {kind!r}"), label)
 
 
 def _read_importer(node: Node, label: str) -> ImporterExecutor:
-    if node.at("downloadToWorkspace").flag():
-        raise node.unsupported("a workspace (download_to_workspace)", label)
+    node.only(_IMPORTER_FIELDS, label)
     uri = node.at("artifactUri")
     source: str | FromInput
     if "constant" in uri:
@@ -82,44 +52,100 @@ def _read_importer(node: Node, label: str) -> ImporterExecutor:
         schema_title=str(node.at("typeSchema").object().get("schemaTitle") or "system.Artifact"),
         metadata=node.at("metadata").object(),
         reimport=node.at("reimport").flag(),
+        downloads_to_workspace=node.at("downloadToWorkspace").flag(),
     )
 
 
-def _read_container(node: Node, label: str, platform: Platform) -> ContainerExecutor:
+def _read_container(node: Node, label: str, platform: ExecutorPlatform) -> ContainerExecutor:
     if "lifecycle" in node:
-        raise node.at("lifecycle").unsupported("a lifecycle hook", label)
-    notes = _read_resources(node.at("resources"), label)
+        raise node.at("lifecycle").unsupported("a lifecycle hook (preCacheCheck)", label)
+    node.only(_CONTAINER_FIELDS, label)
     command = [str(at.value) for at in node.at("command").list()]
     args = [str(at.value) for at in node.at("args").list()]
+    function = _read_function(node, label, command, args)
+    words: tuple[Any, ...] = tuple(command)
+    if function is None:
+        words = tuple(_read_word(at) for at in node.at("command").list())
+    executor = ContainerExecutor(
+        image=str(node.object().get("image") or ""),
+        function=function,
+        command=words,
+        args=tuple(_read_word(at) for at in node.at("args").list()),
+        env=_read_env(node.at("env")),
+        resources=_read_resources(node.at("resources"), label),
+        notes=_function_notes(function, label),
+    )
+    return _on_platform(executor, platform)
+
+
+def _read_function(
+    node: Node, label: str, command: list[str], args: list[str]
+) -> PythonFunction | None:
     try:
         function = recognise_function(command, args)
     except (SeamlineError, ValueError) as error:
         raise Node(node.value, node.path).wrong(f"a readable Python component ({error})") from error
-    if function is None:
-        raise node.unsupported("a container that is not a lightweight Python component", label)
-    if len(function.index_urls) > 1:
+    if function is not None and len(function.index_urls) > 1:
         raise node.unsupported("more than one package index", label)
-    return ContainerExecutor(
-        image=str(node.object().get("image") or ""),
-        function=function,
-        env=_read_env(node.at("env"), label),
-        timeout_s=platform.timeouts_s.get(label),
-        notes=notes,
+    return function
+
+
+def _function_notes(function: PythonFunction | None, label: str) -> tuple[str, ...]:
+    if function is None or not function.trusted_hosts:
+        return ()
+    hosts = ", ".join(function.trusted_hosts)
+    return (f"{label}: trusted hosts ({hosts}) have no effect: certificates are checked.",)
+
+
+def _on_platform(executor: ContainerExecutor, platform: ExecutorPlatform) -> ContainerExecutor:
+    return dataclasses.replace(
+        executor,
+        env={**executor.env, **platform.env},
+        secrets=platform.secrets,
+        mounts=platform.mounts,
+        timeout_s=platform.timeout_s,
+        notes=executor.notes + platform.notes,
     )
 
 
-def _read_env(node: Node, label: str) -> dict[str, str]:
+def _read_word(node: Node) -> Any:
+    try:
+        return parse_word(str(node.value))
+    except InvalidInput as error:
+        raise InvalidInput(f"{node.path}: {error.message}", next_step=error.next_step) from error
+
+
+def _read_env(node: Node) -> dict[str, str]:
     env: dict[str, str] = {}
     for at in node.list():
-        value = str(at.at("value").value or "")
-        if "{{$" in value or "$(" in value:
-            raise at.unsupported("a placeholder in an environment variable", label)
-        env[at.at("name").text()] = value
+        value = at.at("value").value
+        name = at.at("name").text()
+        env.pop(name, None)  # the last one counts, at its own place
+        env[name] = "" if value is None else str(value)
     return env
 
 
-def _read_resources(node: Node, label: str) -> tuple[str, ...]:
-    if "accelerator" in node:
-        raise node.at("accelerator").unsupported("an accelerator", label)
-    keys = sorted(node.object())
-    return (f"{label}: {', '.join(keys)} not enforced on a single machine.",) if keys else ()
+def _read_resources(node: Node, label: str) -> Resources:
+    accelerator = node.at("accelerator")
+    accelerator.only(_ACCELERATOR_FIELDS, label)
+    node.only({"accelerator", *(key for keys in _RESOURCES.values() for key in keys)}, label)
+    quantities = {name: _quantity(node, *keys) for name, keys in _RESOURCES.items()}
+    return Resources(
+        accelerator_type=_either(accelerator, "resourceType", "type"),
+        accelerator_count=_either(accelerator, "resourceCount", "count"),
+        **quantities,
+    )
+
+
+def _quantity(node: Node, text_key: str, number_key: str) -> str:
+    if text_key in node:
+        return str(node.at(text_key).value)
+    number = node.at(number_key).number()
+    if not number:
+        return ""
+    # The number counts cores, or units of 10^9 bytes.
+    return f"{number:g}" if number_key.startswith("cpu") else str(round(number * 1e9))
+
+
+def _either(node: Node, key: str, older: str) -> str:
+    return str(node.at(key if key in node else older).value or "")

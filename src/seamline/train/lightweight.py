@@ -14,11 +14,12 @@ from itertools import groupby
 
 from seamline.domain.errors import InvalidInput
 
-_RUNS_KFP = "kfp.dsl.executor_main"
+#: Where SDKs had it before 2.0 was released.
+_RUNS_KFP = ("kfp.dsl.executor_main", "kfp.components.executor_main")
 _WRITES_SOURCE = '"$program_path/ephemeral_component.py"'
 _PIP_INSTALL = "-m pip install"
 _INDEX_OPTIONS = ("--index-url", "--extra-index-url", "-i")
-_OPTIONS_WITH_VALUE = ("--trusted-host",)
+_TRUSTED_HOST = "--trusted-host"
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,35 @@ class PythonFunction:
     #: PEP 508, without the `kfp` that the compiler adds by itself.
     requirements: tuple[str, ...]
     index_urls: tuple[str, ...] = ()
+    #: Hosts whose certificates the author would not have checked; the compiler adds the URLs of
+    #: the indexes by itself, which mean nothing as hosts and are left out here.
+    trusted_hosts: tuple[str, ...] = ()
 
 
 def recognise_function(command: Sequence[str], args: Sequence[str]) -> PythonFunction | None:
     """The function inside a lightweight Python component; None for any other container."""
     at = next(
-        (i for i, word in enumerate(command) if _RUNS_KFP in word and _WRITES_SOURCE in word), None
+        (
+            i
+            for i, word in enumerate(command)
+            if _WRITES_SOURCE in word and any(module in word for module in _RUNS_KFP)
+        ),
+        None,
     )
     if at is None or at + 1 >= len(command):
         return None
     requirements: list[str] = []
     indexes: list[str] = []
+    trusted: list[str] = []
     for script in command[:at]:
         for words in _pip_installs(script):
-            _sort_words(words, requirements, indexes)
+            _sort_words(words, requirements, indexes, trusted)
     return PythonFunction(
         source=command[at + 1],
         function=_function_name(args),
         requirements=tuple(dict.fromkeys(requirements)),
         index_urls=tuple(dict.fromkeys(indexes)),
+        trusted_hosts=tuple(host for host in dict.fromkeys(trusted) if host not in indexes),
     )
 
 
@@ -83,7 +94,9 @@ def _pip_installs(script: str) -> Iterator[list[str]]:
                 yield command[command.index("install") + 1 :]
 
 
-def _sort_words(words: Sequence[str], requirements: list[str], indexes: list[str]) -> None:
+def _sort_words(
+    words: Sequence[str], requirements: list[str], indexes: list[str], trusted: list[str]
+) -> None:
     pending = iter(words)
     added_by_compiler = "--no-deps" in words
     for word in pending:
@@ -92,7 +105,7 @@ def _sort_words(words: Sequence[str], requirements: list[str], indexes: list[str
             indexes.append(next(pending, ""))
         elif word.startswith("--") and option in _INDEX_OPTIONS:
             indexes.append(value)
-        elif word in _OPTIONS_WITH_VALUE:
-            next(pending, None)
+        elif word == _TRUSTED_HOST:
+            trusted.append(next(pending, ""))
         elif not word.startswith("-") and not added_by_compiler:
             requirements.append(word)

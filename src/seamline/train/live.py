@@ -1,179 +1,409 @@
-"""A run in the engine's memory: what is ready, what runs, what has come out so far."""
+"""A run in the engine's memory: its scopes, what can start, and what has come out so far."""
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Row
 
-from seamline.domain.errors import InvalidInput
-from seamline.domain.states import RunState, TaskState
-from seamline.store.stores import Stores
+from seamline.domain.errors import InvalidInput, SeamlineError
+from seamline.domain.states import Fidelity, TaskState, is_terminal, weaker
 from seamline.train.artifacts import Artifact
-from seamline.train.attempt import WorkOrder
-from seamline.train.context import RunContext
-from seamline.train.ir import ImporterExecutor
-from seamline.train.ir_reader import read_pipeline
-from seamline.train.plan import Plan, PlannedTask, make_plan
-from seamline.train.progress import Progress, Step, decide_run_state
-from seamline.train.record import RunRow, load_artifacts, load_tasks
-from seamline.train.results import TaskProblem, TaskResult
-from seamline.train.sources import ABSENT, evaluate
-from seamline.train.values import whole_numbers
-
-
-def load_plan(stores: Stores, pipeline_digest: str) -> Plan:
-    """Raises DigestMismatch when the stored IR is not what was submitted."""
-    return plan_of(stores.blobs.get(pipeline_digest, "pipeline"))
-
-
-@lru_cache(maxsize=8)
-def plan_of(ir: bytes) -> Plan:
-    """A pure function of the bytes, remembered: reading a large IR takes far longer than a turn."""
-    return make_plan(read_pipeline(ir))
+from seamline.train.batch import Batch
+from seamline.train.node_rows import iteration_row, node_row
+from seamline.train.plan import MAX_NODES, Plan, PlannedLoop, PlannedTask
+from seamline.train.progress import Ended, Step
+from seamline.train.record import RunRow
+from seamline.train.results import UPSTREAM, TaskProblem, TaskResult, problem_of
+from seamline.train.run_names import RunNames
+from seamline.train.scope import OpenLoop, OpenScope, Place, read_items
+from seamline.train.values import presentable
 
 
 class LiveRun:
-    """Built from rows, so that a restarted engine continues where the rows stop."""
+    """Fresh, or built from rows: a restarted engine continues where the rows stop."""
 
     def __init__(self, row: RunRow, plan: Plan) -> None:
         self.row = row
         self.plan = plan
-        self.states: dict[str, TaskState] = {}
+        self.names = RunNames(run_names(row))
+        self.root = OpenScope(self.names, plan, row.arguments, {}, Place())
         self.attempts: dict[str, int] = {}
         self.failures: dict[str, int] = {}
         self.losses: dict[str, int] = {}
-        self.problems: dict[str, TaskProblem] = {}
-        self.ready: deque[str] = deque()
+        #: Why it is being ended before its time, if it is.
+        self.overdue = ""
+        #: The weakest way in which a task of it has run.
+        self.fidelity = row.fidelity
+        #: Paths of tasks whose processes live.
         self.running: set[str] = set()
-        self.progress = Progress(plan)
-        self._parameters: dict[str, Mapping[str, Any]] = {}
-        self._artifacts: dict[tuple[str, str], Artifact] = {}
+        #: Tasks that can start, for `take_ready`.
+        self._ready: list[str] = []
+        #: Path → (scope, name in it), of the nodes of all open scopes.
+        self._where: dict[str, tuple[OpenScope, str]] = {}
+        self._work: deque[tuple[OpenScope, Step]] = deque()
+        self._count = 0
+        self._halted = ""
 
-    def load(self, connection: Connection) -> Step:
-        """Takes over what has happened so far."""
-        for row in load_tasks(connection, self.row.id):
-            self.states[row.name] = TaskState(row.state)
-            self.attempts[row.name] = row.attempt
-            self.failures[row.name] = row.failures
-            if row.outputs:
-                self._parameters[row.name] = json.loads(row.outputs)
-            if row.error and self.states[row.name] is not TaskState.PENDING:
-                self.problems[row.name] = TaskProblem(**json.loads(row.error))
-        self._artifacts = load_artifacts(connection, self.row.id)
-        return self.progress.resume(self.states)
+    # -- beginning -------------------------------------------------------------------------
+
+    def begin(
+        self,
+        batch: Batch,
+        rows: Sequence[Row[Any]],
+        artifacts: Mapping[tuple[str, str], Artifact],
+    ) -> None:
+        """Takes over what has happened so far, if anything; called once."""
+        made: dict[str, dict[str, Artifact]] = {}
+        for (task, output), artifact in artifacts.items():
+            made.setdefault(task, {})[output] = artifact
+        self._restore(batch, self.root, {row.name: row for row in rows}, made)
+        self._settle_work(batch)
+
+    def _restore(
+        self,
+        batch: Batch,
+        scope: OpenScope,
+        rows: Mapping[str, Row[Any]],
+        made: Mapping[str, Mapping[str, Artifact]],
+    ) -> None:
+        self._enter(scope)
+        for name, node in scope.plan.nodes.items():
+            path = scope.path_of(name)
+            row = rows[path]
+            self.attempts[path], self.failures[path] = row.attempt, row.failures
+            if row.state != TaskState.PENDING:
+                scope.started.add(name)
+            if row.error and row.state != TaskState.PENDING:
+                scope.problems[name] = TaskProblem(**json.loads(row.error))
+            if is_terminal(TaskState(row.state)):
+                problem = scope.problems.get(name)
+                scope.ends[name] = Ended(TaskState(row.state), _cause_of(path, problem))
+                outputs = json.loads(row.outputs) if row.outputs else {}
+                scope.keep(name, outputs, made.get(path, {}))
+            if isinstance(node, PlannedLoop) and row.items is not None:
+                self._restore_loop(batch, scope, node, rows, made)
+        step = scope.progress.resume(scope.ends)
+        self._work.append((scope, step))
+
+    def _restore_loop(
+        self,
+        batch: Batch,
+        scope: OpenScope,
+        node: PlannedLoop,
+        rows: Mapping[str, Row[Any]],
+        made: Mapping[str, Mapping[str, Artifact]],
+    ) -> None:
+        loop = self._make_loop(scope, node)
+        first = next(iter(node.body.nodes), None)
+        for index, item in enumerate(loop.items):
+            path = loop.path_at(index)
+            row = rows[path]
+            is_closed = is_terminal(TaskState(row.state))
+            if first is not None and f"{path}/{first}" in rows:
+                inner = self._open_scope(loop, index, item)
+                inner.is_closed = is_closed
+                if row.state != TaskState.PENDING:
+                    inner.started.add("")
+                self._restore(batch, inner, rows, made)
+            if is_closed or index in loop.scopes:
+                loop.waiting.remove(index)
+            if is_closed:
+                loop.left -= 1
+            if is_closed and row.error:
+                problem = TaskProblem(**json.loads(row.error))
+                loop.cause = loop.cause or _cause_of(path, problem)
+
+    # -- what happened ---------------------------------------------------------------------
+
+    def saw(self, fidelity: Fidelity | None) -> None:
+        """A task of it ran this way."""
+        if fidelity is not None:
+            self.fidelity = weaker(self.fidelity, fidelity)
+
+    def take_ready(self) -> list[str]:
+        """Paths of the tasks that became ready since the last call."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def locate(self, path: str) -> tuple[OpenScope, str]:
+        return self._where[path]
+
+    def task(self, path: str) -> PlannedTask:
+        scope, name = self._where[path]
+        node = scope.plan.nodes[name]
+        assert isinstance(node, PlannedTask)
+        return node
+
+    def state_of(self, path: str) -> TaskState:
+        scope, name = self._where[path]
+        if path in self.running:
+            return TaskState.RUNNING
+        end = scope.ends.get(name)
+        return end.state if end else TaskState.PENDING
 
     @property
     def is_canceled(self) -> bool:
         return self.row.cancel_requested_by is not None
 
-    def keep(self, task: str, result: TaskResult) -> None:
-        self.states[task] = result.state
-        self._parameters[task] = result.parameters
-        for output, artifact in result.artifacts.items():
-            self._artifacts[task, output] = artifact
+    @property
+    def is_over(self) -> bool:
+        return self.root.progress.is_over
+
+    def started(self, batch: Batch, path: str) -> None:
+        """The first of a group, iteration or loop marks all that it is in."""
+        scope, name = self._where[path]
+        self.running.add(path)
+        self._mark_started(batch, scope, scope.plan.nodes[name].gate.group)
+
+    def _mark_started(self, batch: Batch, scope: OpenScope, group: str | None) -> None:
+        running = {"state": TaskState.RUNNING, "started_at": batch.now}
+        while group is not None and group not in scope.started:
+            scope.started.add(group)
+            batch.update_task(self.row.id, scope.path_of(group), **running)
+            group = scope.plan.nodes[group].gate.group
+        loop = scope.place.loop
+        if loop is not None and "" not in scope.started:
+            scope.started.add("")
+            batch.update_task(self.row.id, scope.place.path, **running)
+
+    def end_task(self, batch: Batch, path: str, result: TaskResult) -> None:
+        """The task's own end is the caller's to write."""
+        scope, name = self._where[path]
+        self.running.discard(path)
+        scope.keep(name, result.parameters, result.artifacts)
         if result.problem:
-            self.problems[task] = result.problem
+            scope.problems[name] = result.problem
+        cause = _cause_of(path, result.problem)
+        scope.ends[name] = Ended(result.state, cause)
+        self._work.append((scope, scope.progress.settle(name, result.state, cause)))
+        self._settle_work(batch)
 
-    def order(self, name: str) -> WorkOrder:
-        """What the task is to be called with; raises InvalidInput when an input cannot be had."""
-        task = self.plan.tasks[name]
-        inputs = _Inputs(self, task)
-        parameters = self.parameters_of(task)
-        artifacts = self.artifacts_of(task)
-        for key, parameter in task.component.parameters.items():
-            if key not in parameters and not parameter.is_optional:
-                raise self._missing(task, f"input {key!r}")
-        for key, artifact in task.component.artifacts.items():
-            if key not in artifacts and not artifact.is_optional:
-                raise self._missing(task, f"input artifact {key!r}")
-        uri, metadata = "", {}
-        if isinstance(task.executor, ImporterExecutor):
-            uri = evaluate(task.uri, inputs, "The importer's URI")
-            metadata = evaluate(task.metadata, inputs, "The importer's metadata")
-            if not isinstance(uri, str) or not isinstance(metadata, dict):
-                raise self._missing(task, "URI or metadata")
-            metadata = whole_numbers(metadata)
-        attempt = self.attempts[name]
-        return WorkOrder(self.context(name), task, attempt, parameters, artifacts, uri, metadata)
+    def halt(self, batch: Batch, cause: str) -> None:
+        """Failure policy *fast*: nothing starts any more but exit handlers."""
+        if self._halted:
+            return
+        self._halted = cause
+        for scope in self._scopes():
+            self._halt_scope(batch, scope)
+        self._ready = [path for path in self._ready if not self._has_ended(path)]
+        self._settle_work(batch)
 
-    def parameters_of(self, task: PlannedTask) -> dict[str, Any]:
-        """The task's parameters as far as they have a value by now."""
-        inputs = _Inputs(self, task)
-        found = {
-            key: evaluate(source, inputs, f"The input {key!r}")
-            for key, source in task.parameters.items()
-        }
-        return {key: value for key, value in found.items() if value is not ABSENT}
+    def _halt_scope(self, batch: Batch, scope: OpenScope) -> None:
+        if scope.place.is_exempt:
+            return
+        for name in scope.progress.halt(self._halted):
+            loop = scope.loops.get(name)
+            if loop is not None:
+                self._skip_waiting(batch, loop)
+            elif scope.path_of(name) not in self.running:
+                end = Ended(TaskState.UPSTREAM_FAILED, self._halted)
+                self._end_node(batch, scope, name, end)
+                self._work.append((scope, scope.progress.settle(name, end.state, end.cause)))
 
-    def artifacts_of(self, task: PlannedTask) -> dict[str, Artifact]:
-        found = {
-            key: self.artifact(output.task, output.key)
-            for key, output in task.artifacts.items()
-            if output is not None
-        }
-        return {key: artifact for key, artifact in found.items() if artifact is not None}
+    def _skip_waiting(self, batch: Batch, loop: OpenLoop) -> None:
+        for index in loop.waiting:
+            problem = upstream_problem(self._halted)
+            path = loop.path_at(index)
+            batch.end_node(self.row, path, TaskState.UPSTREAM_FAILED, problem)
+        loop.left -= len(loop.waiting)
+        loop.cause = loop.cause or self._halted
+        loop.waiting = []
+        if loop.left == 0:
+            self._end_loop(batch, loop)
 
-    def artifact(self, task: str, output: str) -> Artifact | None:
-        return self._artifacts.get((task, output))
+    def _has_ended(self, path: str) -> bool:
+        scope, name = self._where[path]
+        return name in scope.ends
 
-    def all_artifacts(self) -> Iterator[tuple[str, str, Artifact]]:
-        for (task, output), artifact in self._artifacts.items():
-            yield task, output, artifact
+    # -- what follows from it --------------------------------------------------------------
 
-    def evaluate_output(self, name: str) -> Any:
-        """An output parameter of the whole run, or ABSENT."""
-        any_task = next(iter(self.plan.tasks.values()))
-        return evaluate(self.plan.output_parameters[name], _Inputs(self, any_task), name)
+    def _settle_work(self, batch: Batch) -> None:
+        """A queue, not a recursion: chains of loops may be long."""
+        while self._work:
+            scope, step = self._work.popleft()
+            for name, end in step.ended.items():
+                self._end_node(batch, scope, name, end)
+            for name in step.ready:
+                node = scope.plan.nodes[name]
+                if not isinstance(node, PlannedLoop):
+                    self._ready.append(scope.path_of(name))
+                elif name in scope.loops:
+                    self._continue_loop(batch, scope.loops[name])
+                else:
+                    self._begin_loop(batch, scope, node)
+            if scope.progress.is_over and scope.place.loop is not None:
+                self._end_iteration(batch, scope, scope.place.loop)
 
-    def context(self, task: str) -> RunContext:
-        row = self.row
-        return RunContext(row.id, row.environment, row.pipeline, row.requested_by, task)
+    def _end_node(self, batch: Batch, scope: OpenScope, name: str, end: Ended) -> None:
+        scope.ends[name] = end
+        problem = problem_of(end.error) if end.error else None
+        if end.state is TaskState.UPSTREAM_FAILED:
+            problem = upstream_problem(end.cause)
+        elif end.state is TaskState.FAILED and problem is None:
+            problem = inside_problem(end.cause)
+        if problem is not None:
+            scope.problems[name] = problem
+        path = scope.path_of(name)
+        if isinstance(scope.plan.nodes[name], PlannedTask):
+            result = TaskResult(end.state, problem=problem)
+            batch.end_task(self.row, path, self.attempts[path], result)
+        else:
+            batch.end_node(self.row, path, end.state, problem)
 
-    def output_parameter(self, task: str, key: str) -> Any:
-        if self.states.get(task) not in (TaskState.SUCCEEDED, TaskState.SKIPPED):
-            return ABSENT
-        return self._parameters[task].get(key, ABSENT)
+    # -- loops -----------------------------------------------------------------------------
 
-    def _missing(self, task: PlannedTask, what: str) -> InvalidInput:
-        return InvalidInput(
-            f"The {what} has no value: the task that makes it did not succeed.",
-            next_step="Give it a default, or make it Optional.",
-            task=task.name,
+    def _make_loop(self, scope: OpenScope, node: PlannedLoop) -> OpenLoop:
+        """Raises InvalidInput when there is nothing to go over."""
+        items = read_items(node, scope)
+        loop = OpenLoop(
+            node=node,
+            scope=scope,
+            items=items,
+            parameters=scope.parameters_of(node.parameters, node.name),
+            artifacts=scope.artifacts_of(node.artifacts),
+            waiting=list(range(len(items) - 1, -1, -1)),
+            left=len(items),
         )
+        scope.loops[node.name] = loop
+        return loop
 
-    def final_state(self) -> RunState:
-        return decide_run_state(self.plan, self.states)
+    def _begin_loop(self, batch: Batch, scope: OpenScope, node: PlannedLoop) -> None:
+        path = scope.path_of(node.name)
+        try:
+            loop = self._make_loop(scope, node)
+            self._check_size(loop)
+        except SeamlineError as error:
+            end = Ended(TaskState.FAILED, path, error)
+            self._end_node(batch, scope, node.name, end)
+            self._work.append((scope, scope.progress.settle(node.name, end.state, path)))
+            return
+        self._mark_started(batch, scope, node.gate.group)
+        now = {"state": TaskState.RUNNING, "started_at": batch.now, "items": len(loop.items)}
+        batch.update_task(self.row.id, path, **now)
+        for index, item in enumerate(loop.items):
+            batch.insert_task(self.row.id, iteration_row(loop, index, _shown_item(item)))
+        self._continue_loop(batch, loop)
 
-    def failed_tasks(self) -> list[str]:
-        return [n for n in self.plan.tasks if self.states[n] is TaskState.FAILED]
+    def _check_size(self, loop: OpenLoop) -> None:
+        wanted = self._count + len(loop.items) * (1 + len(loop.node.body.nodes))
+        if wanted > MAX_NODES:
+            raise InvalidInput(
+                f"The loop {loop.path!r} has {len(loop.items)} items of "
+                f"{len(loop.node.body.nodes)} tasks: the run would have {wanted} nodes, and "
+                f"{MAX_NODES} are allowed.",
+                next_step="Split it into several runs.",
+            )
+        self._count += len(loop.items)
+
+    def _continue_loop(self, batch: Batch, loop: OpenLoop) -> None:
+        """Opens as many iterations as may run at once."""
+        if self._halted and not self._is_exempt(loop):
+            self._skip_waiting(batch, loop)
+            return
+        limit = loop.node.loop.parallelism or len(loop.items)
+        while loop.waiting and loop.left - len(loop.waiting) < limit:
+            index = loop.waiting.pop()
+            inner = self._open_scope(loop, index, loop.items[index])
+            self._enter(inner)
+            for position, node in enumerate(inner.plan.nodes.values()):
+                batch.insert_task(self.row.id, node_row(inner.place.path, position, node))
+            self._work.append((inner, inner.progress.begin()))
+        if loop.left == 0 and loop.node.name not in loop.scope.ends:
+            self._end_loop(batch, loop)
+
+    def _is_exempt(self, loop: OpenLoop) -> bool:
+        outer = loop.scope
+        return outer.place.is_exempt or outer.progress.is_exempt(loop.node.name)
+
+    def _open_scope(self, loop: OpenLoop, index: int, item: Any) -> OpenScope:
+        place = Place(loop.path_at(index), loop, index, self._is_exempt(loop))
+        parameters, artifacts = loop.scope_inputs(item)
+        inner = OpenScope(self.names, loop.node.body, parameters, artifacts, place)
+        loop.scopes[index] = inner
+        return inner
+
+    def _enter(self, scope: OpenScope) -> None:
+        for name in scope.plan.nodes:
+            path = scope.path_of(name)
+            self._where[path] = (scope, name)
+            self.attempts.setdefault(path, 0)
+            self.failures.setdefault(path, 0)
+        self._count += len(scope.plan.nodes)
+
+    def _end_iteration(self, batch: Batch, scope: OpenScope, loop: OpenLoop) -> None:
+        if scope.is_closed:
+            return
+        scope.is_closed = True
+        cause = scope.progress.cause
+        state, problem = TaskState.SUCCEEDED, None
+        if cause.startswith(f"{scope.place.path}/"):
+            state, problem = TaskState.FAILED, inside_problem(cause)
+        elif cause:  # the run was halted by what failed elsewhere
+            state, problem = TaskState.UPSTREAM_FAILED, upstream_problem(cause)
+        batch.end_node(self.row, scope.place.path, state, problem)
+        loop.left -= 1
+        loop.cause = loop.cause or cause
+        self._continue_loop(batch, loop)
+
+    def _end_loop(self, batch: Batch, loop: OpenLoop) -> None:
+        name, scope = loop.node.name, loop.scope
+        end = Ended(TaskState.FAILED if loop.cause else TaskState.SUCCEEDED, loop.cause)
+        self._end_node(batch, scope, name, end)
+        self._work.append((scope, scope.progress.settle(name, end.state, end.cause)))
+
+    # -- all of it -------------------------------------------------------------------------
+
+    def _scopes(self) -> Iterator[OpenScope]:
+        pending = [self.root]
+        while pending:
+            scope = pending.pop()
+            yield scope
+            for loop in scope.loops.values():
+                pending.extend(loop.scopes.values())
+
+    def all_ends(self) -> Iterator[tuple[str, OpenScope, str, Ended]]:
+        """(path, scope, name, end) of every task, group and loop that has ended."""
+        for scope in self._scopes():
+            for name, end in scope.ends.items():
+                yield scope.path_of(name), scope, name, end
+
+    def open_tasks(self) -> Iterator[str]:
+        """Paths of tasks that have not ended."""
+        for scope in self._scopes():
+            for task in scope.plan.tasks():
+                if task.name not in scope.ends:
+                    yield scope.path_of(task.name)
 
 
-class _Inputs:
-    """`Surroundings` of one task."""
+def run_names(row: RunRow) -> dict[str, str]:
+    return {
+        "pipeline_job_name": row.display_name,
+        "pipeline_job_uuid": row.id,
+        "pipeline_job_resource_name": row.id,
+        "pipeline_job_create_time_utc": row.created_at,
+        "pipeline_job_schedule_time_utc": row.scheduled_for or row.created_at,
+    }
 
-    def __init__(self, run: LiveRun, task: PlannedTask) -> None:
-        self._run = run
-        self._task = task
 
-    def argument(self, name: str) -> Any:
-        return self._run.row.arguments.get(name, ABSENT)
+def upstream_problem(cause: str) -> TaskProblem:
+    message = f"{cause} failed, so this task was not run."
+    return TaskProblem(UPSTREAM, "UpstreamFailed", message, cause=cause)
 
-    def output(self, task: str, key: str) -> Any:
-        return self._run.output_parameter(task, key)
 
-    def run_name(self, name: str) -> str:
-        row = self._run.row
-        names = {
-            "pipeline_job_name": f"{row.pipeline}-{row.id}",
-            "pipeline_job_uuid": row.id,
-            "pipeline_job_resource_name": row.id,
-            "pipeline_job_create_time_utc": row.created_at,
-            "pipeline_task_name": self._task.name.rpartition("/")[2],
-            "pipeline_task_uuid": f"{row.id}/{self._task.name}",
-        }
-        return names[name]
+def inside_problem(cause: str) -> TaskProblem:
+    return TaskProblem(UPSTREAM, "FailedInside", f"{cause} failed.", cause=cause)
+
+
+def _cause_of(path: str, problem: TaskProblem | None) -> str:
+    if problem is None:
+        return ""
+    return problem.cause or path
+
+
+def _shown_item(item: Any) -> str:
+    shown = item.uri if isinstance(item, Artifact) else presentable(item)
+    return json.dumps(shown)

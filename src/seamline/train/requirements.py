@@ -1,19 +1,21 @@
-"""What a task of a run declares that its Python environment holds."""
+"""What a task's Python environment is made from."""
 
 from __future__ import annotations
 
-from seamline.domain.errors import InvalidInput, not_found
+from seamline.domain.errors import InvalidInput
 from seamline.store.stores import Stores
 from seamline.train.ir import ContainerExecutor
-from seamline.train.live import load_plan
+from seamline.train.plan import PlannedTask, find_node
+from seamline.train.plans import load_plan
+
+#: The kfp package alone is enough at run time, without the thirty that it depends on.
+KFP_RUNTIME = ("kfp>=2.14,<3",)
 
 
 def task_requirements(stores: Stores, pipeline_digest: str, task: str) -> tuple[str, ...]:
     """The `packages_to_install` of a lightweight component, as written."""
-    plan = load_plan(stores, pipeline_digest)
-    if task not in plan.tasks:
-        raise not_found("task", task, plan.tasks)
-    executor = plan.tasks[task].executor
-    if not isinstance(executor, ContainerExecutor):
-        raise InvalidInput(f"Task {task!r} imports something; it has no requirements.")
+    _, node = find_node(load_plan(stores, pipeline_digest), task)
+    executor = node.executor if isinstance(node, PlannedTask) else None
+    if not isinstance(executor, ContainerExecutor) or executor.function is None:
+        raise InvalidInput(f"Task {task!r} is no Python component; it has no requirements.")
     return tuple(executor.function.requirements)

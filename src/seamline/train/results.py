@@ -24,6 +24,9 @@ class TaskProblem:
     #: For `upstream`: the task whose failure reached this one.
     cause: str = ""
 
+    def to_json(self) -> dict[str, str]:
+        return {**self.__dict__}
+
     @property
     def sentence(self) -> str:
         """One line for people."""

@@ -10,47 +10,35 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from seamline.domain.clock import iso, new_id
-from seamline.domain.errors import Conflict, Refused, SeamlineError, not_found
+from seamline.domain.errors import Conflict, Refused, not_found
 from seamline.domain.facts import RunRequested
 from seamline.domain.states import Fidelity, RunState, TaskState, is_terminal
-from seamline.runtime.requirements import RequirementSet
 from seamline.store.stores import Stores
+from seamline.train.admission import check_pipeline
 from seamline.train.arguments import check_arguments
 from seamline.train.artifacts import Artifact
-from seamline.train.attempt import KFP_RUNTIME
-from seamline.train.ir import ContainerExecutor
-from seamline.train.live import LiveRun, load_plan, plan_of
+from seamline.train.node_rows import node_row
 from seamline.train.options import (
     DEFAULT_OPTIONS,
     UNLABELED,
+    Isolation,
     RunLabel,
     RunOptions,
     options_json,
 )
 from seamline.train.plan import Plan
-from seamline.train.record import artifact_of, load_tasks, read_run
+from seamline.train.plans import load_plan
+from seamline.train.record import (
+    RUNNABLE,
+    artifact_of,
+    load_artifacts,
+    load_attempts,
+    load_tasks,
+)
 from seamline.train.rows import ARTIFACTS, RUNS, TASKS
-from seamline.train.sources import ABSENT
-from seamline.train.views import edges, explain_run, show_outputs, show_run_row, show_tasks
+from seamline.train.views import show_run_row, show_whole_run
 
 MAX_LOG_BYTES = 1 << 20
-
-
-def check_pipeline(ir: bytes) -> Plan:
-    """The plan, if this IR can run here: everything that can be checked without running it.
-
-    Raises InvalidInput, or Refused for a feature that is not supported.
-    """
-    plan = plan_of(ir)
-    for task in plan.tasks.values():
-        if isinstance(task.executor, ContainerExecutor):
-            try:
-                RequirementSet.of(task.executor.function.requirements, bare=KFP_RUNTIME)
-            except SeamlineError as error:
-                raise type(error)(
-                    f"Task {task.name!r}: {error.message}", next_step=error.next_step
-                ) from error
-    return plan
 
 
 def request_run(
@@ -64,13 +52,15 @@ def request_run(
     run_id: str | None = None,
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
+    reuses_run: str | None = None,
 ) -> str:
     """Checks everything, then records the run and its tasks; the engine takes it from there.
 
     A given `run_id` makes the request idempotent: the same request again is the same run.
+    `reuses_run`: a run whose results stand in wherever nothing has changed.
     """
-    plan = check_pipeline(ir)
-    checked = check_arguments(plan.pipeline.root.parameters, arguments)
+    plan, notes = check_pipeline(ir, options)
+    checked = check_arguments(plan.parameters, arguments)
     digest = str(stores.blobs.put(ir))
     chosen = run_id or new_id(stores.clock)
     with stores.db.transaction() as tx:
@@ -93,7 +83,8 @@ def request_run(
             "caused_by": caused_by,
             "request_fact": fact,
             "created_at": iso(stores.clock.now()),
-            "notes": json.dumps(plan.pipeline.notes),
+            "notes": json.dumps(notes),
+            "reuses_run": reuses_run,
             **dataclasses.asdict(label),
         }
         tx.execute(insert(RUNS).values(_run_row_of(values, options)))
@@ -107,9 +98,19 @@ def _run_row_of(values: dict[str, Any], options: RunOptions) -> dict[str, Any]:
         "display_name": values["display_name"] or values["id"],
         "state": RunState.PENDING,
         "options": options_json(options),
-        "fidelity": Fidelity.FORKED,
+        "fidelity": _first_fidelity(options),
         "storage": "available",
     }
+
+
+def _first_fidelity(options: RunOptions) -> Fidelity:
+    """How its tasks are meant to run; a weaker one that a task falls back to is written down."""
+    return {
+        Isolation.FORKED: Fidelity.FORKED,
+        Isolation.REUSE: Fidelity.REUSED,
+        Isolation.IN_PROCESS: Fidelity.IN_PROCESS,
+        Isolation.CONTAINER: Fidelity.CONTAINER,
+    }[options.isolation]
 
 
 def _check_same(
@@ -125,27 +126,17 @@ def _check_same(
 
 
 def _task_rows(run_id: str, plan: Plan) -> list[dict[str, Any]]:
+    """Those of the outermost scope: iterations get theirs when they open."""
     return [
-        {
-            "run_id": run_id,
-            "name": name,
-            "parent": task.gate.group,
-            "component": task.component.name,
-            "display_name": name.rpartition("/")[2],
-            "position": position,
-            "kind": "python" if isinstance(task.executor, ContainerExecutor) else "importer",
-            "state": TaskState.PENDING,
-            "attempt": 0,
-            "failures": 0,
-        }
-        for position, (name, task) in enumerate(plan.tasks.items())
+        {"run_id": run_id, **node_row("", position, node)}
+        for position, node in enumerate(plan.nodes.values())
     ]
 
 
 def cancel_run(stores: Stores, run_id: str, *, by: str) -> None:
     """Asks the engine to end the run's tasks; wake it after. Refused when the run has ended."""
     with stores.db.transaction() as tx:
-        row = _run_row(tx, run_id)
+        row = find_run_row(tx, run_id)
         if is_terminal(RunState(row.state)):
             raise Refused(f"Run {run_id} has ended already: {row.state}.")
         if row.cancel_requested_by is None:
@@ -178,7 +169,7 @@ def list_runs(
 def _count_tasks(connection: Connection, run_ids: list[str]) -> dict[str, dict[str, int]]:
     query = (
         select(TASKS.c.run_id, TASKS.c.state, func.count().label("tasks"))
-        .where(TASKS.c.run_id.in_(run_ids))
+        .where(TASKS.c.run_id.in_(run_ids), TASKS.c.kind.in_(RUNNABLE))
         .group_by(TASKS.c.run_id, TASKS.c.state)
     )
     counts: dict[str, dict[str, int]] = {}
@@ -190,50 +181,43 @@ def _count_tasks(connection: Connection, run_ids: list[str]) -> dict[str, dict[s
 def run_state(stores: Stores, run_id: str) -> RunState:
     """For those who wait: one row, where `show_run` reads everything."""
     with stores.db.read() as connection:
-        return RunState(_run_row(connection, run_id).state)
+        return RunState(find_run_row(connection, run_id).state)
 
 
-def show_run(stores: Stores, run_id: str) -> dict[str, Any]:
-    """All there is to know of a run: tasks with inputs, outputs and errors; edges; outputs."""
+def show_run(stores: Stores, run_id: str, within: str | None = None) -> dict[str, Any]:
+    """All there is to know of a run: tasks with inputs, outputs and errors; edges; outputs.
+
+    `within`: only what is inside of that group, loop or iteration ("for-loop-1[3]").
+    """
     with stores.db.read() as connection:
-        row = _run_row(connection, run_id)
-        tasks = {task.name: task for task in load_tasks(connection, run_id)}
-        run = _load(stores, connection, row)
-    return {
-        **show_run_row(row),
-        "sentence": explain_run(run) or row.error or "",
-        "notes": list(run.plan.pipeline.notes),
-        "tasks": show_tasks(run, tasks),
-        "groups": [
-            {"name": group.name, "group": group.gate.group, "after": list(group.gate.after)}
-            for group in run.plan.groups.values()
-        ],
-        "edges": [{"from": source, "to": target} for source, target in edges(run.plan)],
-        "outputs": show_outputs(run),
-    }
+        row = find_run_row(connection, run_id)
+        rows = load_tasks(connection, run_id)
+        artifacts = load_artifacts(connection, run_id)
+        earlier = load_attempts(connection, run_id)
+    return show_whole_run(
+        load_plan(stores, row.pipeline_digest), row, rows, artifacts, earlier, within
+    )
 
 
 def run_output(stores: Stores, run_id: str, name: str) -> Any:
-    """A value, or an `Artifact`, that the pipeline as a whole returns.
+    """A value, an `Artifact` or a list of them, that the pipeline as a whole has returned.
 
     Raises NotFound for an unknown name, Refused when what makes it has not succeeded.
     """
     with stores.db.read() as connection:
-        row = _run_row(connection, run_id)
-        run = _load(stores, connection, row)
-    plan = run.plan
-    if name in plan.output_parameters:
-        value = run.evaluate_output(name)
-        if value is not ABSENT:
-            return value
-    elif name in plan.output_artifacts:
-        source = plan.output_artifacts[name]
-        found = run.artifact(source.task, source.key) if source else None
-        if found is not None:
-            return found
-    else:
-        known = [*plan.output_parameters, *plan.output_artifacts]
+        row = find_run_row(connection, run_id)
+        made = load_artifacts(connection, run_id)
+    plan = load_plan(stores, row.pipeline_digest)
+    known = [*plan.output_parameters, *plan.output_artifacts]
+    if name not in known:
         raise not_found(f"output of run {run_id}", name, known)
+    outputs = json.loads(row.outputs) if row.outputs else {"parameters": {}, "artifacts": {}}
+    if outputs["parameters"].get(name) is not None:
+        return outputs["parameters"][name]
+    ids = outputs["artifacts"].get(name)
+    if ids is not None:
+        by_id = {artifact.id: artifact for artifact in made.values()}
+        return by_id[ids] if isinstance(ids, str) else [by_id[one] for one in ids]
     raise Refused(
         f"Run {run_id} ({row.state}) has no output {name!r}: what makes it has not succeeded.",
         next_step=f"Look at the run: seamline run show {run_id}",
@@ -243,7 +227,7 @@ def run_output(stores: Stores, run_id: str, name: str) -> Any:
 def find_artifact(stores: Stores, run_id: str, task: str, output: str) -> Artifact:
     """NotFound names the nearest task or output."""
     with stores.db.read() as connection:
-        _task_row(connection, run_id, task)
+        find_task_row(connection, run_id, task)
         query = select(ARTIFACTS).where(ARTIFACTS.c.run_id == run_id, ARTIFACTS.c.task == task)
         made = {row.output: row for row in connection.execute(query)}
     if output not in made:
@@ -269,7 +253,7 @@ def read_log(
     `is_complete`: the task has ended and there is nothing behind this piece.
     """
     with stores.db.read() as connection:
-        row = _task_row(connection, run_id, task)
+        row = find_task_row(connection, run_id, task)
     size, data = 0, b""
     if row.log_path is not None and (stores.root / row.log_path).exists():
         with (stores.root / row.log_path).open("rb") as file:
@@ -307,13 +291,7 @@ def _whole_characters(data: bytes) -> bytes:
     return data
 
 
-def _load(stores: Stores, connection: Connection, row: Row[Any]) -> LiveRun:
-    run = LiveRun(read_run(row), load_plan(stores, row.pipeline_digest))
-    run.load(connection)
-    return run
-
-
-def _run_row(connection: Connection, run_id: str) -> Row[Any]:
+def find_run_row(connection: Connection, run_id: str) -> Row[Any]:
     row = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).one_or_none()
     if row is None:
         newest = select(RUNS.c.id).order_by(RUNS.c.created_at.desc()).limit(50)
@@ -321,8 +299,8 @@ def _run_row(connection: Connection, run_id: str) -> Row[Any]:
     return row
 
 
-def _task_row(connection: Connection, run_id: str, task: str) -> Row[Any]:
-    _run_row(connection, run_id)
+def find_task_row(connection: Connection, run_id: str, task: str) -> Row[Any]:
+    find_run_row(connection, run_id)
     query = select(TASKS).where(TASKS.c.run_id == run_id)
     row = connection.execute(query.where(TASKS.c.name == task)).one_or_none()
     if row is None:

@@ -20,6 +20,8 @@ _WANTED = {
     ParameterType.BOOLEAN: "true or false",
     ParameterType.LIST: "a list",
     ParameterType.STRUCT: "an object",
+    ParameterType.TASK_FINAL_STATUS: "how a task has ended",
+    ParameterType.ANY: "a value",
 }
 #: Beyond it a double, and so the compiled IR, cannot tell neighbours apart.
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -51,7 +53,9 @@ def check_value(value: Any, wanted: ParameterType, what: str) -> Any:
             return float(value)
         case ParameterType.LIST if isinstance(value, list):
             return whole_numbers(value)
-        case ParameterType.STRUCT if isinstance(value, dict):
+        case ParameterType.STRUCT | ParameterType.TASK_FINAL_STATUS if isinstance(value, dict):
+            return whole_numbers(value)
+        case ParameterType.ANY:
             return whole_numbers(value)
     shown = value if isinstance(value, str) else as_text(value)
     shown = shown if len(shown) <= 80 else shown[:77] + "…"

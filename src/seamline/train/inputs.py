@@ -1,0 +1,61 @@
+"""What a task was called with, as its row keeps it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from seamline.domain.errors import SeamlineError
+from seamline.train.artifacts import Artifact, show_artifact
+from seamline.train.plan import PlannedTask
+from seamline.train.scope import OpenScope
+from seamline.train.sources import ArtifactSource, ArtifactValue, describe
+from seamline.train.values import presentable
+
+#: Longer texts and structures are cut: the value itself stands with who made it.
+MAX_SHOWN = 2_000
+
+
+def inputs_json(scope: OpenScope, task: PlannedTask) -> str:
+    try:
+        values = scope.parameters_of(task.parameters, task.name)
+    except SeamlineError:  # One that has the wrong type: the task's error says which.
+        values = {}
+    artifacts = scope.artifacts_of(task.artifacts)
+    return json.dumps(
+        {
+            "parameters": {
+                key: {"value": _brief(presentable(values.get(key))), "from": describe(source)}
+                for key, source in task.parameters.items()
+            },
+            "artifacts": {
+                key: _show_input(source, artifacts.get(key))
+                for key, source in task.artifacts.items()
+            },
+        }
+    )
+
+
+def planned_inputs(task: PlannedTask) -> dict[str, Any]:
+    """Of a task that has not been called yet."""
+    return {
+        "parameters": {
+            key: {"value": None, "from": describe(source)}
+            for key, source in task.parameters.items()
+        },
+        "artifacts": {key: _show_input(source, None) for key, source in task.artifacts.items()},
+    }
+
+
+def _show_input(source: ArtifactSource, value: ArtifactValue | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {"artifact": None, "from": describe(source)}
+    if isinstance(value, Artifact):
+        shown["artifact"] = show_artifact(value)
+    elif value is not None:
+        shown["artifacts"] = [show_artifact(one) for one in value]
+    return shown
+
+
+def _brief(value: Any) -> Any:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return value if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
