@@ -14,8 +14,8 @@ import sys
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -120,11 +120,11 @@ PROGRAMS = ("sh", "cat", "cp", "echo", "env", "grep", "head", "id", "ls", "mkdir
 
 
 @contextmanager
-def imported(engine: ContainerEngine, tar: Path) -> Iterator[str]:
+def imported(engine: ContainerEngine, tar: Path, *options: str) -> Iterator[str]:
     """The tree as an image with a name of its own, which goes when it is not needed any more."""
     name = f"localhost/seamline-test:{uuid.uuid4().hex[:12]}"
     quiet = {"env": engine.environ, "capture_output": True}
-    subprocess.run([engine.program, "import", tar, name], check=True, **quiet)
+    subprocess.run([engine.program, "import", *options, tar, name], check=True, **quiet)
     try:
         yield name
     finally:
@@ -172,6 +172,12 @@ def add_python(tar: tarfile.TarFile) -> None:
         base,
         *library.glob("lib-dynload/*.so"),
     )
+
+
+@pytest.fixture(scope="session")
+def import_image() -> Callable[..., AbstractContextManager[str]]:
+    """import_image(engine, tar, *options) → the image's name, inside a `with`."""
+    return imported
 
 
 @pytest.fixture(scope="session")

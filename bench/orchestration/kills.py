@@ -60,6 +60,7 @@ def kill_scenarios(bench: Bench) -> Iterator[Row]:
     assert len(list(registry.glob("*.pkl"))) == n
     tasks = [task for task in shown["tasks"] if task["pid"] is not None]
     starts = [epoch_of(task["started_at"]) for task in tasks]
+    ends = [epoch_of(task["ended_at"]) for task in tasks]
     yield {
         "subject": SUBJECT,
         "mode": "scenarios",
@@ -67,6 +68,7 @@ def kill_scenarios(bench: Bench) -> Iterator[Row]:
         "n": n,
         "ready_s": ready_s,
         "inner_s": min(start for start in starts if start > at) - at,
+        "first_end_s": min(end for end in ends if end > at) - at,
         "ran_again": sorted(task["name"] for task in tasks if task["attempt"] > 1),
     }
 

@@ -70,9 +70,9 @@ class Bench:
         yield row(mode, "chain", n, n, done)
 
     def fan_out(self, mode: str, options: Mapping[str, Any], n: int) -> Iterator[Row]:
-        arguments = {"salt": next(self._salts)}
-        done = self.server.run(self.ir(pipelines.fan_out(n)), arguments, options)
-        assert done.output == sum(range(n)), done.output
+        salt = next(self._salts)
+        done = self.server.run(self.ir(pipelines.fan_out(n)), {"salt": salt}, options)
+        assert done.output == sum(range(n)) + n * salt, done.output
         yield row(mode, "fan_out", n, n + 1, done)
 
     def scenarios(self, mode: str, options: Mapping[str, Any], n: int) -> Iterator[Row]:

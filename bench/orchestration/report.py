@@ -129,9 +129,12 @@ def scenario_lines(rows: Rows) -> Iterator[Line]:
     n = sizes[-1]
     floor = rows.median("inner_s", subject=FLOOR, mode="fork", workload="scenarios", n=n)
     seconds = rows.median("inner_s", n=n, **which)
+    processes = min(row["processes"] for row in rows.find(n=n, **which))
     named = f"{n:,} scenarios × 4 steps"
     told = f" ({seconds:.1f} s; floor {floor:.1f} s)" if seconds and floor else ""
     yield at_most(f"{named}, isolated{told}", ratio(seconds, floor), 1.5, "× the floor", 2)
+    counted = f"{processes:,} processes for {4 * n:,} tasks"
+    yield Line("the same: each task in a process of its own", "", counted, processes == 4 * n)
     pool = rows.median(ms_per_task, subject=FLOOR, mode="pool", workload="scenarios", n=n)
     reuse = rows.ours("scenarios", "reuse", n)
     over = reuse - pool if reuse is not None and pool is not None else None
@@ -149,7 +152,7 @@ def moment_lines(rows: Rows, workers: int) -> Iterator[Line]:
         found = rows.find(workload="resume", mode=mode)
         resumed = rows.median("inner_s", workload="resume", mode=mode)
         ready = rows.median("ready_s", workload="resume", mode=mode)
-        told = f" (server ready: {ready:.2f} s)" if ready else ""
+        told = f" (server answers: {ready:.2f} s)" if ready else ""
         work = f"resume after kill -9, {mode}: start of the server → first task{told}"
         yield at_most(work, resumed, 1, "s", 2)
         most = max((len(row["ran_again"]) for row in found), default=None)

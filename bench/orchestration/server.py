@@ -138,13 +138,16 @@ class Server:
     def run(
         self, ir: str, arguments: dict[str, Any], options: Mapping[str, Any] | None = None
     ) -> Finished:
-        """Raises unless it succeeded."""
+        """Raises unless it succeeded, and in the way that was asked for."""
         at, began = time.time(), time.perf_counter()
         run_id = self.submit(ir, arguments, options or {})
         shown = self.wait(run_id)
         inner_s = time.perf_counter() - began
         if shown["state"] != "succeeded":
             raise RuntimeError(f"run {run_id} {shown['state']}: {shown['sentence']}")
+        kept = shown["options"]
+        if (json.loads(kept) if isinstance(kept, str) else kept) != dict(options or {}):
+            raise RuntimeError(f"run {run_id} was to run with {options}, and ran with {kept}")
         return Finished(run_id, shown, inner_s, epoch_of(shown["ended_at"]) - at)
 
 

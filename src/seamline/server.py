@@ -175,6 +175,15 @@ class _Server(uvicorn.Server):
     process before the data plane is stopped and the workspace let go.
     """
 
+    def __init__(self, config: uvicorn.Config, let_go: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._let_go = let_go
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Requests that are held until something happens are answered first."""
+        self._let_go()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -205,7 +214,8 @@ def _server(app: FastAPI) -> _Server:
             timeout_graceful_shutdown=3,
             # Whatever FORWARDED_ALLOW_IPS says: a stranger's header must not make them loopback.
             forwarded_allow_ips=LOOPBACK,
-        )
+        ),
+        let_go=app.state.run_ends.close,
     )
 
 

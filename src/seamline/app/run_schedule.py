@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
@@ -13,9 +15,9 @@ from seamline.domain.digests import digest_of, parse_digest
 from seamline.domain.errors import Refused
 from seamline.promote.environments import TRAINING, check_runs_here, live_release
 from seamline.register.pipelines import find_pipeline, list_versions
-from seamline.train.arguments import check_arguments
-from seamline.train.options import RunLabel
-from seamline.train.runs import check_pipeline
+from seamline.train.admission import check_pipeline
+from seamline.train.arguments import check_arguments, parse_arguments
+from seamline.train.options import DEFAULT_OPTIONS, RunLabel
 from seamline.train.schedule.expression import split_zone
 from seamline.train.schedule.schedules import (
     NewSchedule,
@@ -45,14 +47,25 @@ def add_schedule(platform: Platform, new: NewSchedule, *, by: str) -> Schedule:
     """Refused, or invalid, where its run would be if it were due now."""
     digest = resolve_pipeline(platform, new.pipeline, new.environment)
     ir = platform.stores.blobs.get(digest, f"pipeline {new.pipeline}")
-    plan = check_pipeline(ir)
-    arguments = check_arguments(plan.pipeline.root.parameters, new.arguments)
+    plan, _ = check_pipeline(ir, new.options)
+    arguments = check_arguments(plan.parameters, new.arguments)
     given = {name: arguments[name] for name in new.arguments if name in arguments}
     with platform.stores.db.read() as connection:
         check_runs_here(connection, new.environment, "This pipeline", [digest_of(ir)])
     made = create_schedule(platform.stores, replace(new, arguments=given), by=by)
     platform.scheduler.wake()
     return made
+
+
+def parse_texts(
+    platform: Platform, choice: PipelineChoice, environment: str, texts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Arguments written by hand, read by the types that the pipeline declares."""
+    if not texts:
+        return {}
+    digest = resolve_pipeline(platform, choice, environment)
+    plan, _ = check_pipeline(platform.stores.blobs.get(digest), DEFAULT_OPTIONS)
+    return parse_arguments(plan.parameters, texts)
 
 
 def request_scheduled(

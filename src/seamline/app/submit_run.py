@@ -55,6 +55,7 @@ def submit_ir(
     run_id: str | None = None,
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
+    reuses_run: str | None = None,
 ) -> str:
     """Everything is checked before anything is recorded."""
     with platform.stores.db.read() as connection:
@@ -69,6 +70,8 @@ def submit_ir(
         run_id=run_id,
         label=label,
         options=options,
+        reuses_run=reuses_run,
+        machine=platform.engine.machine,
     )
     platform.engine.wake()
     return run

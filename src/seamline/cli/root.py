@@ -27,6 +27,7 @@ COMMANDS = {
     "data": ("data", "Datasets and their versions."),
     "pipeline": ("pipeline", "Pipelines and their tags."),
     "run": ("run", "Runs of pipelines."),
+    "schedule": ("schedule", "Runs that come back: by a cron expression, or every so often."),
     "model": ("model", "Models and their versions."),
     "evaluate": ("evaluate", "Prove a model version on held-out data."),
     "release": ("release", "Releases: immutable sets of digests."),

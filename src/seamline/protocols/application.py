@@ -13,7 +13,7 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import Forbidden
 from seamline.protocols import kfp_registry, prometheus, pypi
 from seamline.protocols.errors import STATUS, error_body, install_error_handler
-from seamline.protocols.kfp_api import add_kfp_api
+from seamline.protocols.kfp_api.routes import add_kfp_api
 from seamline.protocols.native import make_router
 from seamline.protocols.upstream import UpstreamIndex
 from seamline.trust.requests import LOOPBACK_NAMES, check_request_site

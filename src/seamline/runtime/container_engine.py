@@ -96,7 +96,7 @@ class ContainerEngine:
     def settle(self, run: ContainerRun, outcome: TaskOutcome, spec: TaskSpec) -> TaskOutcome:
         """The outcome in the container's terms, when nothing of the container is left."""
         code = outcome.exit_code
-        if code is None or code == 125:
+        if code is None or code == 125 or self.kind is EngineKind.DOCKER:
             self.end_container(run.name)
         if code is None or outcome.end is not TaskEnd.FAILED or read_error(spec.work_dir):
             return outcome

@@ -150,7 +150,7 @@ def run_words(run: ContainerRun, traits: EngineTraits, env_file: Path) -> Iterat
     >>> traits = EngineTraits(EngineKind.PODMAN, user="0:0", cores=2)
     >>> run = ContainerRun("c", "busybox", ("echo", "a"), ("b",), {"K": "secret"})
     >>> " ".join(run_words(run, traits, Path("/w/env")))
-    'run --rm --name=c --network=host --log-driver=none --stop-timeout=0 --user=0:0 \
+    'run --name=c --network=host --rm --log-driver=none --stop-timeout=0 --user=0:0 \
 --env-file=/w/env --entrypoint=echo busybox a b'
     """
     if not _IMAGE.fullmatch(run.image):
@@ -158,7 +158,11 @@ def run_words(run: ContainerRun, traits: EngineTraits, env_file: Path) -> Iterat
             f"{run.image!r} is not the name of an image.",
             next_step="Name it like python:3.11 or registry.example/team/image:tag.",
         )
-    yield from ("run", "--rm", f"--name={run.name}", f"--network={run.network}")
+    yield from ("run", f"--name={run.name}", f"--network={run.network}")
+    if traits.kind is EngineKind.PODMAN:
+        # Docker's client learns the exit code from a container that is still there; in front of
+        # podman's service it would say 0 for one that removes itself, whatever happened.
+        yield "--rm"
     # What it writes reaches us through a pipe, which is bounded; the engine's own copy is not.
     yield "--log-driver=none"
     # Else ending it by force waits ten seconds for a process that hears no signal.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from seamline.domain.errors import SeamlineError
+from seamline.domain.errors import Refused, SeamlineError
 from seamline.runtime.requirements import RequirementSet
 from seamline.train.ir import ContainerExecutor
-from seamline.train.options import RunOptions
+from seamline.train.machine import Machine
+from seamline.train.options import DEFAULT_OPTIONS, RunOptions
 from seamline.train.plan import Plan, all_tasks, find_node
 from seamline.train.plans import plan_of
 from seamline.train.requirements import KFP_RUNTIME
 
 
-def check_pipeline(ir: bytes, options: RunOptions) -> tuple[Plan, list[str]]:
-    """The plan, and notes of what this machine does not do.
+def check_pipeline(
+    ir: bytes, options: RunOptions = DEFAULT_OPTIONS, machine: Machine | None = None
+) -> tuple[Plan, list[str]]:
+    """The plan, and notes of what it asks for and does not get.
 
     Raises InvalidInput, or Refused for a feature that is not supported.
     """
@@ -28,4 +31,19 @@ def check_pipeline(ir: bytes, options: RunOptions) -> tuple[Plan, list[str]]:
                 ) from error
     if options.from_task is not None:
         find_node(plan, options.from_task)
-    return plan, list(plan.pipeline.notes)
+    lacking = _check_machine(plan, options, machine) if machine is not None else []
+    return plan, [*plan.pipeline.notes, *lacking]
+
+
+def _check_machine(plan: Plan, options: RunOptions, machine: Machine) -> list[str]:
+    lacking: list[str] = []
+    for path, task in all_tasks(plan):
+        machine.fidelity_of(task, options)
+        if isinstance(task.executor, ContainerExecutor):
+            lacking += machine.lacks(path, task.executor)
+    if lacking and options.demand_resources:
+        raise Refused(
+            f"This machine lacks what the pipeline asks for: {' '.join(lacking)}",
+            next_step="Run it on a larger machine, or without demand_resources.",
+        )
+    return lacking

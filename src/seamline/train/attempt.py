@@ -12,33 +12,32 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from seamline.domain.clock import new_id
 from seamline.domain.digests import digest_of
-from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
+from seamline.domain.errors import Unavailable
 from seamline.domain.states import Fidelity, TaskState
+from seamline.runtime.commands import Command, command_task, resolve_host_command
+from seamline.runtime.containers import ContainerRun, Mount, container_name
 from seamline.runtime.environments import EnvironmentCache, PythonEnvironment
+from seamline.runtime.image_components import ComponentImage, component_run
 from seamline.runtime.outcomes import TaskEnd, TaskOutcome
 from seamline.runtime.requirements import RequirementSet
-from seamline.runtime.tasks import Limits, OnStarted, TaskKind, TaskRunner, TaskSpec
+from seamline.runtime.specs import OnStarted, TaskIsolation, TaskKind, TaskSpec
+from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
-from seamline.train.artifacts import Artifact, materialise, store_path
-from seamline.train.context import ResolvedArtifact, ResolveUri, RunContext
+from seamline.train.calls import Call, make_call
+from seamline.train.context import ResolveUri
+from seamline.train.importing import import_artifact
 from seamline.train.ir import ContainerExecutor, ImporterExecutor
-from seamline.train.options import Isolation, RunOptions
-from seamline.train.outputs import (
-    EXECUTOR_OUTPUT,
-    artifact_path,
-    collect_outputs,
-    parameter_file,
-)
-from seamline.train.plan import NodeKind, PlannedTask
+from seamline.train.lightweight import PythonFunction
+from seamline.train.machine import Machine
+from seamline.train.order import LOG, WorkOrder, attempt_id
+from seamline.train.outputs import collect_outputs
 from seamline.train.requirements import KFP_RUNTIME
 from seamline.train.results import (
     ERRORED,
@@ -48,60 +47,20 @@ from seamline.train.results import (
     failed_with,
     problem_of,
 )
-from seamline.train.run_names import RunNames
-from seamline.train.sources import ArtifactValue
 
-LOG = "log.txt"
 _log = logging.getLogger(__name__)
+_SOURCE = "ephemeral_component.py"
+_INPUT = "executor_input.json"
+Settle = Callable[[TaskOutcome], TaskOutcome]
 
 
 @dataclass(frozen=True)
-class WorkOrder:
-    """Everything that an attempt needs to know; evaluated by the engine."""
+class _Prepared:
+    """What the runner is to run, and what is to be done when that has ended."""
 
-    context: RunContext
-    #: The task's name in the run ("for-loop-1[3]/train").
-    path: str
-    task: PlannedTask
-    attempt: int
-    parameters: Mapping[str, Any]
-    artifacts: Mapping[str, ArtifactValue]
-    uri: str
-    metadata: Mapping[str, Any]
-    names: RunNames
-    isolation: Isolation
-    #: How it will run; None for what runs nothing.
-    fidelity: Fidelity | None
-    has_workspace: bool
-    started_at: str
-    #: Set before the task is killed, so that one that is just about to start is killed too.
-    is_canceled: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def task_id(self) -> str:
-        return f"{self.key}#{self.attempt}"
-
-    @property
-    def key(self) -> str:
-        return f"{self.context.run_id}/{self.path}"
-
-    @property
-    def folder(self) -> str:
-        """Relative to the workspace."""
-        return f"runs/{self.context.run_id}/{self.path}/{self.attempt}"
-
-    @property
-    def log_path(self) -> str | None:
-        """Relative to the workspace."""
-        has_log = isinstance(self.task.executor, ContainerExecutor)
-        return f"{self.folder}/{LOG}" if has_log else None
-
-
-def fidelity_of(task: PlannedTask, options: RunOptions) -> Fidelity | None:
-    """How a task will run."""
-    if task.kind is NodeKind.IMPORTER:
-        return None
-    return Fidelity.FORKED
+    spec: TaskSpec
+    packages_digest: str | None = None
+    settle: Settle = lambda outcome: outcome
 
 
 @dataclass(frozen=True)
@@ -112,13 +71,14 @@ class Workshop:
     runner: TaskRunner
     environments: EnvironmentCache
     resolve_uri: ResolveUri
+    machine: Machine
 
     def perform(self, order: WorkOrder, on_started: OnStarted) -> TaskResult:
         """Never raises: what goes wrong is the task's result."""
         try:
             match order.task.executor:
                 case ImporterExecutor() as importer:
-                    return self._import(order, importer)
+                    return import_artifact(self.stores, self.resolve_uri, order, importer)
                 case ContainerExecutor() as executor:
                     return self._run(order, executor, on_started)
         except Exception as error:
@@ -127,68 +87,19 @@ class Workshop:
                 _log.exception("Task %s", order.task_id)
             return failed_with(problem)
 
-    def end_leftovers(self, run_id: str, path: str, attempt: int) -> None:
+    def end_leftovers(
+        self, run_id: str, path: str, attempt: int, fidelity: Fidelity | None
+    ) -> None:
         """What an attempt may have left behind that does not die with its process group."""
+        if fidelity is not Fidelity.CONTAINER:
+            return
+        try:
+            name = container_name(attempt_id(run_id, path, attempt))
+            self.machine.container_engine().end_container(name)
+        except Unavailable as error:
+            _log.warning("A container of %s may be left: %s", path, error)
 
-    # -- importers -------------------------------------------------------------------------
-
-    def _import(self, order: WorkOrder, importer: ImporterExecutor) -> TaskResult:
-        (output,) = order.task.component.output_artifacts
-        if "://" in order.uri and not order.uri.startswith("file://"):
-            found = self.resolve_uri(order.uri, order.context)
-            artifact = self._resolved_artifact(output, importer, found, order.metadata)
-        else:
-            artifact = self._local_artifact(output, importer, order)
-        return TaskResult(TaskState.SUCCEEDED, artifacts={output: artifact})
-
-    def _resolved_artifact(
-        self,
-        output: str,
-        importer: ImporterExecutor,
-        found: ResolvedArtifact,
-        metadata: Mapping[str, Any],
-    ) -> Artifact:
-        size = found.path.stat().st_size if found.path.is_file() else 0
-        return Artifact(
-            id=new_id(self.stores.clock),
-            name=output,
-            schema_type=importer.schema_title,
-            digest=found.digest,
-            size_bytes=size,
-            is_directory=found.path.is_dir(),
-            is_blob=False,
-            uri=found.uri,
-            metadata={**metadata, **found.metadata},
-        )
-
-    def _local_artifact(
-        self, output: str, importer: ImporterExecutor, order: WorkOrder
-    ) -> Artifact:
-        path = Path(order.uri.removeprefix("file://"))
-        if not path.is_absolute() or not path.exists():
-            raise InvalidInput(
-                f"{order.uri!r} cannot be imported: there is no such file.",
-                next_step="Give an absolute path, datasets://NAME@VERSION or models://NAME.",
-            )
-        if path.resolve().is_relative_to(self.stores.root.resolve()):
-            raise Refused(
-                f"{order.uri!r} lies in the workspace's own folder, which is not imported from.",
-                next_step="Read what other runs made through datasets:// and models://.",
-            )
-        stored = store_path(self.stores.blobs, path)
-        return Artifact(
-            id=new_id(self.stores.clock),
-            name=output,
-            schema_type=importer.schema_title,
-            digest=stored.digest,
-            size_bytes=stored.size_bytes,
-            is_directory=stored.is_directory,
-            is_blob=True,
-            uri=order.uri,
-            metadata=order.metadata,
-        )
-
-    # -- Python components -----------------------------------------------------------------
+    # -- one attempt -----------------------------------------------------------------------
 
     def _run(
         self, order: WorkOrder, executor: ContainerExecutor, on_started: OnStarted
@@ -196,121 +107,145 @@ class Workshop:
         work_dir = self.stores.root.absolute() / order.folder
         shutil.rmtree(work_dir, ignore_errors=True)
         (work_dir / "tmp").mkdir(parents=True)
-        environment = self._environment(executor, work_dir / LOG)
-        packages = "\n".join(environment.lock).encode()
-        packages_digest = self.stores.blobs.put(packages)
-        spec = self._specify(order, executor, environment, work_dir)
+        call = make_call(self.stores, self.resolve_uri, order, executor, work_dir)
+        prepared = self._prepare(order, executor, call, work_dir)
         if order.is_canceled.is_set():
             return TaskResult(TaskState.CANCELED)
-        started = self.runner.start(spec, on_started)
+        started = self.runner.start(prepared.spec, on_started)
         if order.is_canceled.is_set():
             self.runner.kill(order.task_id)
-        outcome = started.result()
+        outcome = prepared.settle(started.result())
         try:
-            return self._result(order, outcome, work_dir, packages_digest)
+            return self._result(order, outcome, work_dir, prepared.packages_digest)
         finally:
             for used_up in ("inputs", "tmp"):
                 shutil.rmtree(work_dir / used_up, ignore_errors=True)
 
-    def _environment(self, executor: ContainerExecutor, log: Path) -> PythonEnvironment:
-        function = executor.function
+    def _prepare(
+        self, order: WorkOrder, executor: ContainerExecutor, call: Call, work_dir: Path
+    ) -> _Prepared:
+        if executor.function is None:
+            if order.fidelity is Fidelity.HOST_PROCESS:
+                return self._on_host(order, call, work_dir)
+            return self._in_container(order, call, work_dir)
+        if order.fidelity is Fidelity.CONTAINER:
+            return self._in_its_image(order, executor.function, call, work_dir)
+        return self._forked(order, executor.function, call, work_dir)
 
-        def tell(line: str) -> None:
-            with log.open("a", encoding="utf-8") as file:
-                file.write(f"[environment] {line}\n")
+    # -- Python components -----------------------------------------------------------------
 
-        return self.environments.ensure(
+    def _forked(
+        self, order: WorkOrder, function: PythonFunction, call: Call, work_dir: Path
+    ) -> _Prepared:
+        environment = self.environments.ensure(
             RequirementSet.of(function.requirements, bare=KFP_RUNTIME),
             index_url=next(iter(function.index_urls), None),
-            on_progress=tell,
+            on_progress=_tell(work_dir / LOG),
         )
+        packages = self.stores.blobs.put("\n".join(environment.lock).encode())
+        return _Prepared(self._specify(order, function, call, work_dir, environment), packages)
 
     def _specify(
         self,
         order: WorkOrder,
-        executor: ContainerExecutor,
-        environment: PythonEnvironment,
+        function: PythonFunction,
+        call: Call,
         work_dir: Path,
+        environment: PythonEnvironment,
     ) -> TaskSpec:
-        source = executor.function.source.encode()
-        source_path = work_dir / "ephemeral_component.py"
-        source_path.write_bytes(source)
-        input_path = work_dir / "executor_input.json"
-        input_path.write_text(json.dumps(self._executor_input(order, work_dir)), "utf-8")
+        source = function.source.encode()
+        (work_dir / _SOURCE).write_bytes(source)
+        (work_dir / _INPUT).write_text(json.dumps(call.executor_input), "utf-8")
+        is_reused = order.fidelity is Fidelity.REUSED
         return TaskSpec(
             task_id=order.task_id,
             kind=TaskKind.KFP,
-            source=source_path,
+            source=work_dir / _SOURCE,
             source_digest=digest_of(source),
-            function=executor.function.function,
-            input_path=input_path,
+            function=function.function,
+            input_path=work_dir / _INPUT,
             work_dir=work_dir,
             log_path=work_dir / LOG,
             environment=environment,
-            env={**executor.env, "TMPDIR": str(work_dir / "tmp")},
-            limits=Limits(timeout_s=executor.timeout_s),
+            env=call.env,
+            limits=call.limits,
+            isolation=TaskIsolation.REUSED if is_reused else TaskIsolation.FORKED,
+            share=order.context.run_id if is_reused else "",
         )
 
-    def _executor_input(self, order: WorkOrder, work_dir: Path) -> dict[str, Any]:
-        component = order.task.component
-        (work_dir / "parameters").mkdir()
-        (work_dir / "outputs").mkdir()
-        return {
-            "inputs": {
-                "parameterValues": dict(order.parameters),
-                "artifacts": {
-                    name: {"artifacts": self._input_artifacts(order, name, value, work_dir)}
-                    for name, value in order.artifacts.items()
-                },
-            },
-            "outputs": {
-                "parameters": {
-                    name: {"outputFile": str(parameter_file(work_dir, name))}
-                    for name in component.output_parameters
-                },
-                "artifacts": {
-                    name: {
-                        "artifacts": [
-                            _runtime_artifact(
-                                name, spec.schema_title, artifact_path(work_dir, name), {}
-                            )
-                        ]
-                    }
-                    for name, spec in component.output_artifacts.items()
-                },
-                "outputFile": str(work_dir / EXECUTOR_OUTPUT),
-            },
-        }
+    def _in_its_image(
+        self, order: WorkOrder, function: PythonFunction, call: Call, work_dir: Path
+    ) -> _Prepared:
+        image = ComponentImage(
+            image=self._pinned_image(call, work_dir),
+            requirements=function.requirements,
+            index_urls=function.index_urls,
+            trusted_hosts=function.trusted_hosts or None,
+            inputs=call.outside,
+        )
+        spec = self._specify(order, function, call, work_dir, self._host())
+        kfp_dir = self.environments.ensure_folder(KFP_RUNTIME)
+        return self._contained(order, component_run(spec, image, kfp_dir), call, work_dir)
 
-    def _input_artifacts(
-        self, order: WorkOrder, name: str, value: ArtifactValue, work_dir: Path
-    ) -> list[dict[str, Any]]:
-        folder = work_dir / "inputs"
-        if isinstance(value, Artifact):
-            return [self._input_artifact(order, value, folder / name)]
-        return [
-            self._input_artifact(order, artifact, folder / name / str(index))
-            for index, artifact in enumerate(value)
-        ]
+    # -- commands --------------------------------------------------------------------------
 
-    def _input_artifact(self, order: WorkOrder, artifact: Artifact, path: Path) -> dict[str, Any]:
-        if artifact.is_blob:
-            materialise(self.stores.blobs, artifact, path)
-        else:
-            found = self.resolve_uri(artifact.uri, order.context)
-            if found.digest != artifact.digest:
-                raise DigestMismatch(
-                    f"artifact {artifact.uri}", expected=artifact.digest, actual=found.digest
-                )
-            # The task sees the logical URI, and the folder or file as its `.path`.
-            resolved = _runtime_artifact(
-                artifact.name, artifact.schema_type, found.path, artifact.metadata
-            )
-            return {**resolved, "uri": artifact.uri, "custom_path": str(found.path)}
-        return _runtime_artifact(artifact.name, artifact.schema_type, path, artifact.metadata)
+    def _in_container(self, order: WorkOrder, call: Call, work_dir: Path) -> _Prepared:
+        run = ContainerRun(
+            name=container_name(order.task_id),
+            image=self._pinned_image(call, work_dir),
+            command=call.command,
+            args=call.args,
+            env=call.env,
+            mounts=(
+                Mount.same(work_dir),
+                *(Mount.same(path, is_read_only=True) for path in call.outside),
+            ),
+            memory_bytes=call.limits.memory_bytes,
+            cpus=call.limits.cpu_cores,
+        )
+        return self._contained(order, run, call, work_dir)
+
+    def _contained(
+        self, order: WorkOrder, run: ContainerRun, call: Call, work_dir: Path
+    ) -> _Prepared:
+        engine = self.machine.container_engine()
+        spec = engine.container_task(
+            order.task_id,
+            run,
+            work_dir=work_dir,
+            log_path=work_dir / LOG,
+            host=self._host(),
+            timeout_s=call.limits.timeout_s,
+        )
+        return _Prepared(spec, settle=lambda outcome: engine.settle(run, outcome, spec))
+
+    def _on_host(self, order: WorkOrder, call: Call, work_dir: Path) -> _Prepared:
+        words = (*call.command, *call.args)
+        path = self.machine.environ.get("PATH", os.defpath)
+        allowed = self.machine.host_containers
+        program = resolve_host_command(call.command, path, allowed=allowed)
+        spec = command_task(
+            order.task_id,
+            Command(program, words, call.env),
+            work_dir=work_dir,
+            log_path=work_dir / LOG,
+            host=self._host(),
+            limits=call.limits,
+        )
+        return _Prepared(spec)
+
+    def _pinned_image(self, call: Call, work_dir: Path) -> str:
+        """By digest: the bytes that are looked at are those that run."""
+        engine = self.machine.container_engine()
+        return str(engine.ensure_image(call.image, _tell(work_dir / LOG)))
+
+    def _host(self) -> PythonEnvironment:
+        return self.environments.ensure(RequirementSet.of(()))
+
+    # -- how it ended ----------------------------------------------------------------------
 
     def _result(
-        self, order: WorkOrder, outcome: TaskOutcome, work_dir: Path, packages_digest: str
+        self, order: WorkOrder, outcome: TaskOutcome, work_dir: Path, packages_digest: str | None
     ) -> TaskResult:
         if order.is_canceled.is_set() and not outcome.succeeded:
             return TaskResult(TaskState.CANCELED, outcome=outcome)
@@ -330,10 +265,7 @@ class Workshop:
         except Exception as error:
             problem = problem_of(error)
             return TaskResult(
-                TaskState.FAILED,
-                problem=problem,
-                outcome=outcome,
-                packages_digest=packages_digest,
+                TaskState.FAILED, problem=problem, outcome=outcome, packages_digest=packages_digest
             )
         shutil.rmtree(work_dir / "outputs", ignore_errors=True)
         return TaskResult(
@@ -341,15 +273,12 @@ class Workshop:
         )
 
 
-def _runtime_artifact(
-    name: str, schema_title: str, path: Path, metadata: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "type": {"schemaTitle": schema_title},
-        "uri": str(path),
-        "metadata": dict(metadata),
-    }
+def _tell(log: Path) -> Callable[[str], None]:
+    def tell(line: str) -> None:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"[environment] {line}\n")
+
+    return tell
 
 
 def _problem(outcome: TaskOutcome) -> TaskProblem:
@@ -357,4 +286,4 @@ def _problem(outcome: TaskOutcome) -> TaskProblem:
     kind = ERRORED if outcome.is_machinery else FAILED
     if error is None:
         return TaskProblem(kind, outcome.end.value, "The task did not succeed.")
-    return TaskProblem(kind, error.type, error.message, error.traceback)
+    return TaskProblem(kind, error.type, error.message, error.traceback, log_tail=error.log_tail)

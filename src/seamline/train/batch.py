@@ -18,7 +18,7 @@ from seamline.domain.states import TaskState
 from seamline.runtime.processes import ProcessIdentity
 from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact
-from seamline.train.attempt import WorkOrder
+from seamline.train.order import WorkOrder
 from seamline.train.record import RunRow
 from seamline.train.results import TaskProblem, TaskResult
 from seamline.train.rows import ARTIFACTS, ATTEMPTS, RUNS, TASKS

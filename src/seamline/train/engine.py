@@ -19,17 +19,19 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from seamline.domain.states import RunState
+from seamline.domain.states import Fidelity, RunState
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.processes import ProcessIdentity, boot_id, end_process_group
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
 from seamline.train import record
-from seamline.train.attempt import WorkOrder, Workshop
+from seamline.train.attempt import Workshop
 from seamline.train.batch import Batch, process_columns
 from seamline.train.context import ResolvedArtifact, ResolveUri, RunContext
 from seamline.train.counts import EngineCounts
 from seamline.train.live import LiveRun
+from seamline.train.machine import Machine
+from seamline.train.order import WorkOrder
 from seamline.train.plans import load_plan
 from seamline.train.results import TaskResult, problem_of
 from seamline.train.steering import Steering
@@ -92,10 +94,12 @@ class Engine:
         resolve_uri: ResolveUri,
         slots: int | None = None,
         team_slots: Callable[[str], int | None] = lambda _team: None,
+        machine: Machine | None = None,
     ) -> None:
         self._stores = stores
         self._runner = runner
-        self._workshop = Workshop(stores, runner, environments, resolve_uri)
+        self._machine = machine or Machine(task_environ(os.environ))
+        self._workshop = Workshop(stores, runner, environments, resolve_uri, self._machine)
         self._slots = slots or os.cpu_count() or 1
         self._team_slots = team_slots
         self._pool = ThreadPoolExecutor(self._slots, "seamline-attempt")
@@ -127,6 +131,11 @@ class Engine:
             self._thread.join()
         self._end_attempts()
 
+    @property
+    def machine(self) -> Machine:
+        """What tasks run on."""
+        return self._machine
+
     def counts(self) -> EngineCounts:
         return self._memory.steering.turns.counts()
 
@@ -139,7 +148,8 @@ class Engine:
         for row in lost:
             if row.pid is not None and row.boot_id == boot_id():
                 end_process_group(ProcessIdentity(row.pid, row.pid_start_time, row.boot_id), 0)
-            self._workshop.end_leftovers(row.run_id, row.name, row.attempt)
+            fidelity = Fidelity(row.fidelity) if row.fidelity else None
+            self._workshop.end_leftovers(row.run_id, row.name, row.attempt, fidelity)
 
     # -- the thread ------------------------------------------------------------------------
 
@@ -213,7 +223,8 @@ class Engine:
     def _kill(self, order: WorkOrder) -> None:
         order.is_canceled.set()
         self._runner.kill(order.task_id)
-        self._workshop.end_leftovers(order.context.run_id, order.path, order.attempt)
+        run_id = order.context.run_id
+        self._workshop.end_leftovers(run_id, order.path, order.attempt, order.fidelity)
 
     def _end_attempts(self) -> None:
         for order in self._memory.steering.running.values():
@@ -221,7 +232,7 @@ class Engine:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _fresh_memory(self) -> _Memory:
-        return _Memory(Steering(self._stores, self._slots, Turns(self._team_slots)))
+        return _Memory(Steering(self._stores, self._slots, Turns(self._team_slots), self._machine))
 
     def _start_over(self) -> None:
         self._end_attempts()

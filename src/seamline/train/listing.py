@@ -270,10 +270,20 @@ def ended_among(stores: Stores, run_ids: Collection[str]) -> set[str]:
 
 
 def list_task_records(stores: Stores, run_id: str) -> list[TaskRecord]:
-    """In the plan's order."""
-    query = select(TASKS).where(TASKS.c.run_id == run_id).order_by(TASKS.c.position, TASKS.c.name)
+    """In the plan's order; what is in a group follows it."""
     with stores.db.read() as connection:
-        return [_task(row) for row in connection.execute(query)]
+        rows = connection.execute(select(TASKS).where(TASKS.c.run_id == run_id)).all()
+    steps = {row.name: (row.parent, row.position) for row in rows}
+
+    def place(name: str) -> list[int]:
+        found: list[int] = []
+        at: str | None = name
+        while at in steps:
+            at, position = steps[at]
+            found.insert(0, position)
+        return found
+
+    return [_task(row) for row in sorted(rows, key=lambda row: place(row.name))]
 
 
 def list_made_artifacts(stores: Stores, run_id: str) -> list[MadeArtifact]:

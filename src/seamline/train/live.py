@@ -37,7 +37,7 @@ class LiveRun:
         #: Why it is being ended before its time, if it is.
         self.overdue = ""
         #: The weakest way in which a task of it has run.
-        self.fidelity = row.fidelity
+        self.fidelity: Fidelity | None = None
         #: Paths of tasks whose processes live.
         self.running: set[str] = set()
         #: Tasks that can start, for `take_ready`.
@@ -75,6 +75,7 @@ class LiveRun:
             path = scope.path_of(name)
             row = rows[path]
             self.attempts[path], self.failures[path] = row.attempt, row.failures
+            self.saw(Fidelity(row.fidelity) if row.fidelity else None)
             if row.state != TaskState.PENDING:
                 scope.started.add(name)
             if row.error and row.state != TaskState.PENDING:
@@ -122,7 +123,7 @@ class LiveRun:
     def saw(self, fidelity: Fidelity | None) -> None:
         """A task of it ran this way."""
         if fidelity is not None:
-            self.fidelity = weaker(self.fidelity, fidelity)
+            self.fidelity = weaker(self.fidelity or fidelity, fidelity)
 
     def take_ready(self) -> list[str]:
         """Paths of the tasks that became ready since the last call."""

@@ -29,6 +29,16 @@ class Isolation(StrEnum):
     #: Lightweight components run in their image, too.
     CONTAINER = "container"
 
+    @property
+    def fidelity(self) -> Fidelity:
+        """How lightweight components run then."""
+        return {
+            Isolation.FORKED: Fidelity.FORKED,
+            Isolation.REUSE: Fidelity.REUSED,
+            Isolation.IN_PROCESS: Fidelity.IN_PROCESS,
+            Isolation.CONTAINER: Fidelity.CONTAINER,
+        }[self]
+
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:

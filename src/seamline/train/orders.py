@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from seamline.domain.errors import InvalidInput
-from seamline.train.attempt import WorkOrder, fidelity_of
 from seamline.train.context import RunContext
 from seamline.train.ir import ImporterExecutor
 from seamline.train.live import LiveRun
+from seamline.train.machine import Machine
+from seamline.train.order import WorkOrder
 from seamline.train.plan import PlannedTask
 from seamline.train.scope import OpenScope
 from seamline.train.values import whole_numbers
 
 
-def make_order(run: LiveRun, path: str, now: str) -> WorkOrder:
-    """Raises InvalidInput when an input cannot be had."""
+def make_order(run: LiveRun, path: str, now: str, machine: Machine) -> WorkOrder:
+    """Raises InvalidInput when an input cannot be had, Refused when it cannot run here."""
     scope, name = run.locate(path)
     task = run.task(path)
     parameters = scope.parameters_of(task.parameters, name)
@@ -38,9 +39,7 @@ def make_order(run: LiveRun, path: str, now: str) -> WorkOrder:
         uri=uri,
         metadata=metadata,
         names=run.names,
-        isolation=row.options.isolation,
-        fidelity=fidelity_of(task, row.options),
-        has_workspace=run.plan.pipeline.has_workspace,
+        fidelity=machine.fidelity_of(task, row.options),
         started_at=now,
     )
 

@@ -23,6 +23,8 @@ class TaskProblem:
     traceback: str = ""
     #: For `upstream`: the task whose failure reached this one.
     cause: str = ""
+    #: The last lines that it printed.
+    log_tail: str = ""
 
     def to_json(self) -> dict[str, str]:
         return {**self.__dict__}

@@ -12,16 +12,16 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from seamline.domain.clock import iso, new_id
 from seamline.domain.errors import Conflict, Refused, not_found
 from seamline.domain.facts import RunRequested
-from seamline.domain.states import Fidelity, RunState, TaskState, is_terminal
+from seamline.domain.states import RunState, TaskState, is_terminal
 from seamline.store.stores import Stores
 from seamline.train.admission import check_pipeline
 from seamline.train.arguments import check_arguments
 from seamline.train.artifacts import Artifact
+from seamline.train.machine import Machine
 from seamline.train.node_rows import node_row
 from seamline.train.options import (
     DEFAULT_OPTIONS,
     UNLABELED,
-    Isolation,
     RunLabel,
     RunOptions,
     options_json,
@@ -53,13 +53,15 @@ def request_run(
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
     reuses_run: str | None = None,
+    machine: Machine | None = None,
 ) -> str:
     """Checks everything, then records the run and its tasks; the engine takes it from there.
 
     A given `run_id` makes the request idempotent: the same request again is the same run.
-    `reuses_run`: a run whose results stand in wherever nothing has changed.
+    `reuses_run`: a run whose results stand in wherever nothing has changed. `machine`: what the
+    tasks will run on, if that is to be checked now.
     """
-    plan, notes = check_pipeline(ir, options)
+    plan, notes = check_pipeline(ir, options, machine)
     checked = check_arguments(plan.parameters, arguments)
     digest = str(stores.blobs.put(ir))
     chosen = run_id or new_id(stores.clock)
@@ -98,19 +100,9 @@ def _run_row_of(values: dict[str, Any], options: RunOptions) -> dict[str, Any]:
         "display_name": values["display_name"] or values["id"],
         "state": RunState.PENDING,
         "options": options_json(options),
-        "fidelity": _first_fidelity(options),
+        "fidelity": options.isolation.fidelity,
         "storage": "available",
     }
-
-
-def _first_fidelity(options: RunOptions) -> Fidelity:
-    """How its tasks are meant to run; a weaker one that a task falls back to is written down."""
-    return {
-        Isolation.FORKED: Fidelity.FORKED,
-        Isolation.REUSE: Fidelity.REUSED,
-        Isolation.IN_PROCESS: Fidelity.IN_PROCESS,
-        Isolation.CONTAINER: Fidelity.CONTAINER,
-    }[options.isolation]
 
 
 def _check_same(

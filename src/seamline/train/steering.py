@@ -17,11 +17,12 @@ from seamline.domain.facts import RunEnded, RunStarted
 from seamline.domain.states import RunState, TaskState
 from seamline.store.stores import Stores
 from seamline.train import record
-from seamline.train.attempt import WorkOrder
 from seamline.train.batch import Batch, problem_json
 from seamline.train.cache import Hit
 from seamline.train.live import LiveRun
+from seamline.train.machine import Machine
 from seamline.train.options import FailurePolicy
+from seamline.train.order import WorkOrder
 from seamline.train.orders import make_order
 from seamline.train.outcome import decide_run_state, explain_run, failed_tasks, outputs_json
 from seamline.train.results import FAILED, TaskProblem, TaskResult, failed_with, problem_of
@@ -35,9 +36,10 @@ _MAX_LOSSES = 3
 class Steering:
     """The runs in memory, and whose turn it is."""
 
-    def __init__(self, stores: Stores, slots: int, turns: Turns) -> None:
+    def __init__(self, stores: Stores, slots: int, turns: Turns, machine: Machine) -> None:
         self._stores = stores
         self._slots = slots
+        self._machine = machine
         self.turns = turns
         #: `WorkOrder.key` → what runs.
         self.running: dict[str, WorkOrder] = {}
@@ -126,7 +128,7 @@ class Steering:
         state = decide_run_state(run)
         values = {"state": state, "ended_at": batch.now, "outputs": outputs_json(run)}
         sentence = run.overdue or explain_run(run) or None
-        batch.update_run(row.id, **values, error=sentence, fidelity=run.fidelity)
+        batch.update_run(row.id, **values, error=sentence, fidelity=run.fidelity or row.fidelity)
         failed = tuple(failed_tasks(run))
         batch.add_fact(row, RunEnded(row.id, row.environment, row.pipeline, state, failed))
         if state is RunState.CANCELED:
@@ -224,7 +226,7 @@ class Steering:
     def _start_task(self, batch: Batch, run: LiveRun, path: str) -> WorkOrder | None:
         run.attempts[path] += 1
         try:
-            order = make_order(run, path, batch.now)
+            order = make_order(run, path, batch.now, self._machine)
         except SeamlineError as error:
             self._end_without_start(batch, run, path, failed_with(problem_of(error)))
             return None

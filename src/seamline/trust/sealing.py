@@ -75,8 +75,11 @@ def load_sealing_key(folder: Path, *, may_create: bool) -> SealingKey:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all, durable once returned, and for its owner only (0600)."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Whole or not at all, durable once returned, and for its owner only (0600).
+
+    One writer at a time; what a killed one left unfinished is replaced.
+    """
+    partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with os.fdopen(os.open(partial, flags, 0o600), "wb") as file:

@@ -18,8 +18,8 @@ from kfp.dsl import (
 
 IMAGE = "python:3.11"
 feature = pytest.mark.feature
-#: `sh -c 'for each argument: one line into the last one'`.
-WRITE_LINES = 'out="$0"; mkdir -p "$(dirname "$out")"; : > "$out"; for a in "$@"; do printf "%s\\n" "$a" >> "$out"; done'
+#: Each argument as a line of the file that is named first.
+WRITE_LINES = 'mkdir -p "$(dirname "$0")"; printf "%s\\n" "$@" > "$0"'
 
 
 @dsl.component(base_image=IMAGE)
@@ -110,7 +110,7 @@ def test_kfp_artifacts_of_containers(bench):
                 data.path,
                 model.path,
                 facts,
-                data.name,
+                "{{$.inputs.artifacts['data'].name}}",
                 data.metadata["rows"],
                 data.metadata["word"],
                 data.metadata["share"],

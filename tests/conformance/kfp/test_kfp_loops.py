@@ -316,6 +316,31 @@ def test_kfp_conditions_on_parts_of_items(bench):
     assert ran.not_triggered == {"for-loop-1[1]/condition-2/see"}
 
 
+@feature("Loops", "Parts of items in If, Elif and texts, at any depth")
+@pytest.mark.parametrize("given", [True, False])
+def test_kfp_parts_of_items_everywhere(bench, given):
+    """The compiler asks for parts in groups that were not given the item."""
+    constant = [{"kind": "a", "name": "x"}, {"kind": "b", "name": "y"}, {"kind": "c", "name": "z"}]
+
+    @dsl.pipeline
+    def branching(rows: List[Dict[str, str]]):  # noqa: UP006
+        with dsl.ExitHandler(end()):
+            with dsl.ParallelFor(rows if given else constant) as row:
+                with dsl.If(row.kind == "a"):
+                    see(value=f"a {row.name}")
+                with dsl.Elif(row.kind == "b"):
+                    with dsl.If(row.name == "y"):
+                        see(value=f"b {row.name}")
+                        see(value=row.kind)
+                with dsl.Else():
+                    see(value=f"{row.kind} {row.name}")
+
+    ran = bench.run(branching, {"rows": constant})
+    assert ran.state == "succeeded" and len(ran.executed) == 5
+    said = {ran.output(name) for name in ran.executed if name != "end"}
+    assert said == {"'a x'", "'b y'", "'b'", "'c z'"}
+
+
 @feature("Loops", "Loops in conditions")
 @pytest.mark.parametrize(("flag", "expected"), [("go", 3), ("stop", 0)])
 def test_kfp_loops_in_conditions(bench, flag, expected):

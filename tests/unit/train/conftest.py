@@ -17,6 +17,7 @@ from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
 from seamline.train.context import ResolvedArtifact, RunContext
 from seamline.train.engine import Engine, task_environ
+from seamline.train.options import DEFAULT_OPTIONS, RunOptions
 from seamline.train.runs import request_run, run_state, show_run
 
 
@@ -59,8 +60,10 @@ class House:
         with self._changed:
             self._changed.notify_all()
 
-    def request(self, ir: bytes, **arguments: Any) -> str:
-        run_id = request_run(self.stores, ir, arguments=arguments, environment="dataops", by="ana")
+    def request(self, ir: bytes, options: RunOptions = DEFAULT_OPTIONS, **arguments: Any) -> str:
+        run_id = request_run(
+            self.stores, ir, arguments=arguments, environment="dataops", by="ana", options=options
+        )
         self.engine.wake()
         return run_id
 
@@ -72,8 +75,10 @@ class House:
         self.wait_for(lambda: is_terminal(run_state(self.stores, run_id)))
         return show_run(self.stores, run_id)
 
-    def run(self, ir: bytes, **arguments: Any) -> dict[str, Any]:
-        return self.finish(self.request(ir, **arguments))
+    def run(
+        self, ir: bytes, options: RunOptions = DEFAULT_OPTIONS, **arguments: Any
+    ) -> dict[str, Any]:
+        return self.finish(self.request(ir, options, **arguments))
 
 
 @pytest.fixture

@@ -179,13 +179,11 @@ def _show_task(
 
 
 def _ids_read(task: TaskRecord) -> dict[str, list[str]]:
-    """Input → the artifacts that it was called with."""
-    found: dict[str, list[str]] = {}
-    for name, one in dict(task.inputs.get("artifacts") or {}).items():
-        given = one.get("artifact") if isinstance(one, dict) and "artifact" in one else one
-        several = given if isinstance(given, list) else [given]
-        ids = [str(each["id"]) for each in several if isinstance(each, dict) and "id" in each]
-        if ids:
+    """Input → the artifacts that it was called with: one, or a list."""
+    found = {}
+    for name, given in task.inputs.get("artifacts", {}).items():
+        several = given.get("artifacts") or [given.get("artifact")]
+        if ids := [one["id"] for one in several if one]:
             found[name] = ids
     return found
 

@@ -25,6 +25,7 @@ from seamline.protocols.kfp_api.shapes import MAX_BODY_BYTES, NewRun
 from seamline.protocols.kfp_api.status import UNKNOWN, api_route, status_of
 from seamline.protocols.kfp_api.submission import read_ir, read_source
 from seamline.protocols.native.access import PlatformOf, Reader, Runner
+from seamline.train.again import retry_run
 from seamline.train.experiments import find_experiment
 from seamline.train.filing import file_run
 from seamline.train.listing import Comparison, Condition, Storage, find_run, page_runs
@@ -131,6 +132,13 @@ def _add_changes(router: APIRouter) -> None:
     def terminate(platform: PlatformOf, who: Runner, run_id: str) -> dict[str, Any]:
         find_run(platform.stores, run_id)
         cancel_run(platform.stores, run_id, by=who.name)
+        platform.engine.wake()
+        return {}
+
+    @router.post("/runs/{run_id}:retry")
+    def retry(platform: PlatformOf, who: Runner, run_id: str) -> dict[str, Any]:
+        find_run(platform.stores, run_id)
+        retry_run(platform.stores, run_id, by=who.name)
         platform.engine.wake()
         return {}
 

@@ -13,11 +13,22 @@ from seamline.protocols.native import (
     pipelines,
     projects,
     runs,
+    schedules,
 )
 
 
 def make_router() -> APIRouter:
     router = APIRouter()
-    for module in (projects, data, pipelines, runs, models, governance, monitoring, people):
+    for module in (
+        projects,
+        data,
+        pipelines,
+        runs,
+        schedules,
+        models,
+        governance,
+        monitoring,
+        people,
+    ):
         router.include_router(module.ROUTER)
     return router

@@ -1,0 +1,94 @@
+"""What this machine can run, and what a pipeline asks of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from seamline.domain.errors import Refused, Unavailable
+from seamline.domain.states import Fidelity, weaker
+from seamline.runtime.container_engine import ContainerEngine, find_engine
+from seamline.train.ir import ContainerExecutor, Resources
+from seamline.train.options import Isolation, RunOptions
+from seamline.train.plan import NodeKind, PlannedTask
+from seamline.train.quantities import parse_bytes, parse_cores
+
+
+@dataclass
+class Machine:
+    """Asks for a container engine once, when something first needs one."""
+
+    environ: Mapping[str, str]
+    #: Container components may run outside their images, where there is no container engine.
+    host_containers: bool = False
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    memory_bytes: int = field(
+        default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _engine: ContainerEngine | None = None
+
+    def container_engine(self) -> ContainerEngine:
+        """Raises Unavailable, with what podman and docker said; asked again the next time."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = find_engine(self.environ)
+            return self._engine
+
+    def fidelity_of(self, task: PlannedTask, options: RunOptions) -> Fidelity | None:
+        """How a task will run here; None for an importer, which runs nothing.
+
+        Raises Refused where it cannot run, or only in a weaker way than the run demands.
+        """
+        if task.kind is NodeKind.IMPORTER:
+            return None
+        if task.kind is NodeKind.PYTHON and options.isolation is not Isolation.CONTAINER:
+            chosen = options.isolation.fidelity
+        else:
+            chosen = self._container_fidelity(task)
+        demanded = options.demand_fidelity
+        if demanded is not None and weaker(chosen, demanded) is not demanded:
+            raise Refused(
+                f"Task {task.name!r} would run as {chosen}; this run demands {demanded}.",
+                next_step="Demand less, or run it where containers are.",
+            )
+        return chosen
+
+    def _container_fidelity(self, task: PlannedTask) -> Fidelity:
+        try:
+            self.container_engine()
+        except Unavailable as error:
+            if self.host_containers and task.kind is NodeKind.CONTAINER:
+                return Fidelity.HOST_PROCESS
+            raise Refused(
+                f"Task {task.name!r} needs a container: {error.message}",
+                next_step="Install podman, start docker, or start the server with "
+                "SEAMLINE_HOST_CONTAINERS=1 to run such commands as processes of this machine, "
+                "outside their images.",
+            ) from error
+        return Fidelity.CONTAINER
+
+    def lacks(self, path: str, executor: ContainerExecutor) -> Iterator[str]:
+        """What the task asks for and this machine does not have, as sentences."""
+        asked = executor.resources
+        if asked.accelerator_type:
+            count = asked.accelerator_count or "1"
+            yield f"{path} asks for {count} × {asked.accelerator_type}, which this machine lacks."
+        memory = _largest(asked, "memory")
+        if memory is not None and memory > self.memory_bytes:
+            yield (
+                f"{path} asks for {memory} bytes of memory; this machine has {self.memory_bytes}."
+            )
+        cores = _largest(asked, "cpu")
+        if cores is not None and cores > self.cores:
+            yield f"{path} asks for {cores:g} cores; this machine has {self.cores}."
+
+
+def _largest(asked: Resources, what: str) -> float | None:
+    """Of the request and the limit; one that holds a placeholder is known at the start only."""
+    parse = parse_bytes if what == "memory" else parse_cores
+    texts = (getattr(asked, f"{what}_request"), getattr(asked, f"{what}_limit"))
+    known = [text for text in texts if text and "{{$" not in text]
+    return max((parse(text) for text in known), default=None)

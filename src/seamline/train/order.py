@@ -1,0 +1,65 @@
+"""A work order: everything that an attempt needs to know, evaluated by the engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from seamline.domain.states import Fidelity
+from seamline.train.context import RunContext
+from seamline.train.ir import ContainerExecutor
+from seamline.train.plan import PlannedTask
+from seamline.train.run_names import RunNames
+from seamline.train.sources import ArtifactValue
+
+LOG = "log.txt"
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    context: RunContext
+    #: The task's name in the run ("for-loop-1[3]/train").
+    path: str
+    task: PlannedTask
+    attempt: int
+    parameters: Mapping[str, Any]
+    artifacts: Mapping[str, ArtifactValue]
+    #: Of importers.
+    uri: str
+    metadata: Mapping[str, Any]
+    names: RunNames
+    #: How it is to run; None for what runs nothing.
+    fidelity: Fidelity | None
+    started_at: str
+    #: Set before the task is killed, so that one that is just about to start is killed too.
+    is_canceled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def key(self) -> str:
+        return f"{self.context.run_id}/{self.path}"
+
+    @property
+    def task_id(self) -> str:
+        return attempt_id(self.context.run_id, self.path, self.attempt)
+
+    @property
+    def folder(self) -> str:
+        """Relative to the workspace."""
+        return f"runs/{self.context.run_id}/{self.path}/{self.attempt}"
+
+    @property
+    def log_path(self) -> str | None:
+        """Relative to the workspace."""
+        has_log = isinstance(self.task.executor, ContainerExecutor)
+        return f"{self.folder}/{LOG}" if has_log else None
+
+
+def attempt_id(run_id: str, path: str, attempt: int) -> str:
+    """What the runtime calls an attempt.
+
+    >>> attempt_id("r1", "loop-1[2]/train", 1)
+    'r1/loop-1[2]/train#1'
+    """
+    return f"{run_id}/{path}#{attempt}"
