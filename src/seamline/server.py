@@ -22,6 +22,7 @@ from seamline import __version__
 from seamline.app.data_plane import find_data_plane, start_or_adopt, stop_data_plane
 from seamline.app.declarations import Declarations
 from seamline.app.loop import Loop
+from seamline.app.package_index import index_for
 from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
 from seamline.app.resolve_uri import resolve_uri
@@ -43,6 +44,7 @@ from seamline.runtime.server_file import ServerFile
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
 from seamline.train.engine import Engine, task_environ
+from seamline.train.machine import Machine
 from seamline.train.schedule.scheduler import Scheduler
 from seamline.trust.keys import load_or_create_key
 from seamline.trust.principals import ensure_owner
@@ -59,9 +61,12 @@ class ControlPlane:
 
 
 def build_control_plane(
-    settings: Settings, clock: Clock, pages: Sequence[APIRouter] = ()
+    settings: Settings, clock: Clock, pages: Sequence[APIRouter] = (), url: str = ""
 ) -> ControlPlane:
-    """`pages`: what is served beside the protocols (the console sits above this module)."""
+    """`pages`: what is served beside the protocols (the console sits above this module).
+
+    `url`: where this server answers; its tasks' packages come from there.
+    """
     root = settings.workspace.resolve()
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
     owner = getpass.getuser()
@@ -81,6 +86,11 @@ def build_control_plane(
         environments,
         lambda uri, context: resolve_uri(stores, uri, context),
         slots=settings.slots or os.cpu_count() or 1,
+        team_slots=team_slots,
+        machine=Machine(task_environ(os.environ), host_containers=settings.host_containers),
+        find_index=lambda environment, requirements: index_for(
+            stores, url, environment, requirements
+        ),
     )
     platform = Platform(
         stores=stores,
@@ -95,16 +105,21 @@ def build_control_plane(
         # `platform` exists by the time that anything is due.
         scheduler=Scheduler(stores, lambda *due: request_scheduled(platform, *due)),
         data_plane_url=_data_plane_url_of(root),
+        counts=engine.counts,
     )
     return ControlPlane(platform, make_application(platform, settings.host, pages), Loop(platform))
 
 
 @contextmanager
 def running(
-    settings: Settings, pages: Sequence[APIRouter] = (), *, with_schedules: bool = True
+    settings: Settings,
+    pages: Sequence[APIRouter] = (),
+    *,
+    url: str = "",
+    with_schedules: bool = True,
 ) -> Iterator[ControlPlane]:
     """The control plane with its engine, loop and scheduler, stopped in order at the end."""
-    plane = build_control_plane(settings, SystemClock(), pages)
+    plane = build_control_plane(settings, SystemClock(), pages, url)
     platform = plane.platform
     with ExitStack() as stack:
         stack.callback(platform.stores.db.close)
@@ -129,12 +144,12 @@ def serve(
     sys.meta_path.insert(0, WithoutPandas())
     with hold_workspace(workspace):
         listener = _listen(settings.host, settings.port)
-        with running(settings, pages) as plane, listener:
+        url = f"http://{settings.host}:{listener.getsockname()[1]}"
+        with running(settings, pages, url=url) as plane, listener:
             server = _server(plane.app)
             # Before there is a data plane: it would outlive a Ctrl-C that comes while it starts.
             server.stop_on_signals()
             data_plane, adopted = start_or_adopt(workspace, LOOPBACK, settings.serve_port)
-            url = f"http://{settings.host}:{listener.getsockname()[1]}"
             server_file = ServerFile(current_identity(), url, data_plane.url, __version__)
 
             def started() -> None:
@@ -154,7 +169,8 @@ def serve_in_process(settings: Settings) -> Iterator[str]:
     """
     with hold_workspace(settings.workspace.resolve()):
         listener = _listen(LOOPBACK, 0)
-        with running(settings, with_schedules=False) as plane, listener:
+        url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+        with running(settings, url=url, with_schedules=False) as plane, listener:
             server = _server(plane.app)
             ready = threading.Event()
             thread = threading.Thread(
@@ -162,7 +178,7 @@ def serve_in_process(settings: Settings) -> Iterator[str]:
             )
             thread.start()
             ready.wait()
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield url
             plane.platform.changes.wait_until(plane.loop.is_idle, timeout_s=3600)
             server.should_exit = True
             thread.join()

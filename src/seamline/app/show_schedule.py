@@ -36,9 +36,10 @@ def show_schedule(platform: Platform, schedule: Schedule) -> dict[str, Any]:
 
 
 def _next_times(schedule: Schedule) -> list[str]:
-    """None while it is paused; what is due already comes first."""
+    """Empty while it is paused; what is due already comes first."""
     timing = schedule.timing
-    at, times = timing.next_at, []
+    at = timing.next_at
+    times: list[str] = []
     while at is not None and len(times) < NEXT_TIMES and not schedule.is_paused:
         times.append(iso(at))
         at = timing.next_after(at)

@@ -49,8 +49,8 @@ class Client:
         payload = json.dumps(body if body is not None else {}).encode()
         return self._send("POST", path, query, payload, "application/json")
 
-    def delete(self, path: str) -> Any:
-        return self._send("DELETE", path, {})
+    def delete(self, path: str, **query: Any) -> Any:
+        return self._send("DELETE", path, query)
 
     def upload(self, path: str, file: IO[bytes], size: int, **query: Any) -> Any:
         headers = {"Content-Length": str(size)}
@@ -73,7 +73,10 @@ class Client:
             headers["Authorization"] = f"Bearer {_checked_token(self.token)}"
         given = {name: value for name, value in query.items() if value is not None}
         target = (
-            address.path.rstrip("/") + API + quote(path) + ("?" + urlencode(given) if given else "")
+            address.path.rstrip("/")
+            + API
+            + quote(path)
+            + ("?" + urlencode(given, doseq=True) if given else "")
         )
         secure = address.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection

@@ -36,6 +36,7 @@ COMMANDS = {
     "board": ("status", "Environments, what is live, what waits for whom."),
     "monitor": ("monitor", "Measure what is served; see measurements."),
     "retraining": ("monitor", "Retrainings that triggers asked for."),
+    "secret": ("secret", "Secrets and config maps of an environment."),
     "principal": ("principal", "People and their tokens."),
     "why": ("audit", "The chain behind one prediction."),
     "audit": ("audit", "The ledger of facts: verify and read it."),

@@ -28,6 +28,12 @@ _PORT = click.IntRange(0, 65535)
 @click.option(
     "--slots", type=click.IntRange(0), help="Tasks that run at the same time; 0 = one per core."
 )
+@click.option(
+    "--host-containers",
+    is_flag=True,
+    default=None,
+    help="Without podman or docker, run container components on this machine, outside their images.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once it is ready.")
 def up(as_json: bool, **given: Any) -> None:
     """Start the workspace's server and data plane; Ctrl-C stops both."""

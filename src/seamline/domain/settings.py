@@ -29,6 +29,8 @@ class Settings:
     database_url: str = ""
     #: Tasks that run at the same time; 0 = one per core.
     slots: int = 0
+    #: Whether container components may run outside their images, as processes of this machine.
+    host_containers: bool = False
 
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
@@ -52,4 +54,8 @@ def _convert(name: str, kind: str, text: str) -> object:
         if not text.isdigit():
             raise InvalidInput(f"{name}={text!r} has to be a whole number.")
         return int(text)
+    if kind == "bool":
+        if text not in ("0", "1"):
+            raise InvalidInput(f"{name}={text!r} has to be 0 or 1.")
+        return text == "1"
     return Path(text) if kind == "Path" else text

@@ -7,10 +7,12 @@ from typing import Any
 
 import yaml
 
-from seamline.domain.errors import InvalidInput
+from seamline.domain.errors import InvalidInput, Refused
 
 #: The KFP compiler nests a few levels per sub-pipeline; the C parser recurses per level.
 MAX_DEPTH = 200
+#: Whatever the host: this server, or that of another environment.
+_OUR_INDEX = re.compile(rb"https?://[^\s'\"/]+/pypi/[A-Za-z0-9_-]+/simple")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?")
 #: `/packages` is a path of the registry protocol.
 _RESERVED = {"packages"}
@@ -46,6 +48,21 @@ def package_of_ir(data: bytes) -> str:
     if not isinstance(name, str):
         raise _not_ir("its pipelineInfo has no name")
     return check_package(name)
+
+
+def check_no_index_of_ours(data: bytes) -> None:
+    """Refused where the IR says which environment its packages come from.
+
+    >>> check_no_index_of_ours(b"python -m pip install 'numpy'")
+    """
+    found = _OUR_INDEX.search(data)
+    if found is not None:
+        raise Refused(
+            f"The pipeline names the package index {found.group().decode()}, which is that of one "
+            "environment: promoted, it would go on reading there.",
+            next_step="Leave pip_index_urls out: each task gets the index of the environment that "
+            "it runs in.",
+        )
 
 
 def check_package(name: str) -> str:

@@ -17,7 +17,12 @@ from seamline.domain.clock import iso
 from seamline.domain.digests import parse_digest, short
 from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
 from seamline.domain.facts import PipelinePublished, PipelineTagMoved, PipelineVersionDeleted
-from seamline.register.pipeline_file import check_package, normalised_package, package_of_ir
+from seamline.register.pipeline_file import (
+    check_no_index_of_ours,
+    check_package,
+    normalised_package,
+    package_of_ir,
+)
 from seamline.register.rows import PIPELINE_TAGS, PIPELINE_VERSIONS
 from seamline.register.titles import drop_title
 from seamline.store.facts import read_facts
@@ -100,6 +105,7 @@ def publish_pipeline(
             next_step="Use project/repository in lower-case letters, digits and . _ -",
         )
     package = package_of_ir(data)
+    check_no_index_of_ours(data)
     if name is not None:
         package = check_package(name)
     if commit is not None and not _COMMIT.fullmatch(commit):

@@ -40,6 +40,7 @@ _ASK = {
 }
 _ANSWER_S = 60.0
 _KEPT_LINES = 20
+_MOST_ATTEMPTS = 3
 _CAP_SYS_RESOURCE = 24
 _ABSENT = ("no such image", "image not known", "no such object")
 _GONE = ("no such container", "already in progress")
@@ -106,12 +107,16 @@ class ContainerEngine:
     def end_container(self, name: str) -> None:
         """Kills and removes it; nothing happens when there is no such container."""
         ignore = ("--ignore",) if self.kind is EngineKind.PODMAN else ()
-        ended = self._ask("rm", "--force", *ignore, name)
-        if ended.returncode != 0 and not _says(ended.stderr, _GONE):
-            raise MachineryError(
-                f"The container {name} cannot be ended: {ended.stderr.strip()[-500:]}",
-                next_step=f"Look at it with {self.kind} ps --all, and end it by hand.",
-            )
+        # Podman watches a container through a process that is killed with its client: it has to
+        # find out first that the container has ended, which is an error, and then removes it.
+        for _ in range(_MOST_ATTEMPTS):
+            ended = self._ask("rm", "--force", *ignore, name)
+            if ended.returncode == 0 or _says(ended.stderr, _GONE):
+                return
+        raise MachineryError(
+            f"The container {name} cannot be ended: {ended.stderr.strip()[-500:]}",
+            next_step=f"Look at it with {self.kind} ps --all, and end it by hand.",
+        )
 
     # -- images ----------------------------------------------------------------------------
 

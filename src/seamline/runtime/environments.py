@@ -28,6 +28,7 @@ from threading import Lock
 
 import uv
 
+from seamline.domain.digests import Digest, digest_of
 from seamline.domain.errors import InvalidInput, MachineryError, SeamlineError, Unavailable
 from seamline.runtime.indexes import hide_addresses, is_network_trouble, read_index_settings
 from seamline.runtime.requirements import (
@@ -69,19 +70,24 @@ class EnvironmentCache:
         reqs: RequirementSet,
         *,
         index_url: str | None = None,
+        scope: str = "",
         on_progress: Progress | None = None,
     ) -> PythonEnvironment:
         """The environment for a requirement set, made now when there is none.
 
+        `scope`: where indexes say different things of a name, for whom this one is made.
         No installer runs when the interpreter that runs Seamline already satisfies the set.
         Raises InvalidInput when the requirements cannot be installed, Unavailable when the
         package index cannot be reached.
         """
-        known = self._known.get(reqs.digest)
+        digest = digest_of(f"{reqs.digest} {scope}".encode()) if scope else reqs.digest
+        known = self._known.get(digest)
         if known is not None and known.python.exists():
             return known
-        environment = self._host_environment(reqs) or self._made(reqs, index_url, on_progress)
-        self._known[reqs.digest] = environment
+        environment = self._host_environment(reqs)
+        if environment is None:
+            environment = self._made(reqs, digest, index_url, on_progress)
+        self._known[digest] = environment
         return environment
 
     def ensure_folder(
@@ -126,9 +132,13 @@ class EnvironmentCache:
         return PythonEnvironment(self._host_python, reqs.digest, host.lock, is_host=True)
 
     def _made(
-        self, reqs: RequirementSet, index_url: str | None, on_progress: Progress | None
+        self,
+        reqs: RequirementSet,
+        digest: Digest,
+        index_url: str | None,
+        on_progress: Progress | None,
     ) -> PythonEnvironment:
-        name = reqs.digest.removeprefix("sha256:")
+        name = digest.removeprefix("sha256:")
         folder = self._root / name
         self._root.mkdir(parents=True, exist_ok=True)
         with _held(self._root / f"{name}.lock"):
@@ -138,7 +148,7 @@ class EnvironmentCache:
                 with self._in_the_making(name) as making:
                     lock = _make(making, reqs, self._base_python(reqs), index_url, on_progress)
                     making.rename(folder)
-        return PythonEnvironment(folder / "bin" / "python", reqs.digest, lock, is_host=False)
+        return PythonEnvironment(folder / "bin" / "python", digest, lock, is_host=False)
 
     @contextmanager
     def _in_the_making(self, name: str) -> Iterator[Path]:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Self
@@ -219,11 +220,12 @@ class TaskRunner:
         flight = warm.flights.get(report["task_id"])
         if flight is None:
             return
-        if report["event"] == "started":
-            self._on_started(flight, report)
-        elif report["event"] == "refused":
+        if report["event"] == "refused":
             self._abandon(flight, TaskEnd.NOT_STARTED, report["message"], warm)
-        else:
+            return
+        if flight.identity is None:
+            self._on_started(flight, report)
+        if report["event"] == "ended":
             outcome = outcome_of(flight, report, self._clock.now())
             self._finish(flight, outcome, warm)
             self._zygotes.learn(warm.key, outcome.imported)
@@ -249,7 +251,7 @@ class TaskRunner:
             self._loop.stop()
 
     def _on_started(self, flight: Flight, report: Mapping[str, Any]) -> None:
-        flight.started_at = self._clock.now()
+        flight.started_at = self._clock.now() - timedelta(seconds=report["wall_s"])
         flight.identity = ProcessIdentity(report["pid"], report["start_time"], self._boot_id)
         if flight.on_started is not None:
             try:

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -29,6 +29,8 @@ from .task_main import TaskProcess
 
 _CHUNK_BYTES = 65536
 _IDLE_WORKER_S = 60.0
+#: Most tasks are over sooner; then one report says it all.
+_TOLD_AFTER_S = 0.005
 
 
 class Running:
@@ -37,6 +39,7 @@ class Running:
     def __init__(self, request: dict[str, Any]) -> None:
         self.id: str = request["task_id"]
         self.started = time.monotonic()
+        self.is_told = False
         timeout_s = request.get("timeout_s")
         self.deadline = None if timeout_s is None else self.started + timeout_s
         #: Why we killed it: "" | "timeout" | "asked" | "memory".
@@ -102,14 +105,14 @@ class ZygoteServer:
         self.selector.register(self.control, selectors.EVENT_READ, self._on_request)
         self.selector.register(self.wake_read, selectors.EVENT_READ, self._on_signal)
         while not self.stopping:
-            ready = self.selector.select(0)
+            ready = self.selector.select(0) if self.spare is None else []
             if not ready:
-                # Only now that nobody waits for us: it takes a while.
+                # Only now that nobody waits for us: a fork takes a while.
                 self._prepare_spare()
                 ready = self.selector.select(self._patience_s())
             for key, _ in ready:
                 key.data()
-            self._end_overdue()
+            self._do_what_is_due()
         self._end_everything()
 
     def report(self, event: str, **values: Any) -> None:
@@ -239,7 +242,8 @@ class ZygoteServer:
 
     def _give(self, child: Child, request: dict[str, Any], line: bytes) -> None:
         try:
-            os.makedirs(request["work_dir"], exist_ok=True)  # noqa: PTH103
+            if not os.path.isdir(request["work_dir"]):  # noqa: PTH112
+                os.makedirs(request["work_dir"])  # noqa: PTH103
             child.log.open(request["log_path"], request["log_limit_bytes"])
             child.running = Running(request)
             self.limits.begin(child.pid, request)
@@ -253,8 +257,16 @@ class ZygoteServer:
             child.control.sendall(line + b"\n")
         if child.share is None:
             child.control.close()
-        start_time = child.start_time
-        self.report("started", task_id=child.running.id, pid=child.pid, start_time=start_time)
+
+    def _report_start(self, child: Child, running: Running) -> None:
+        running.is_told = True
+        self.report(
+            "started",
+            task_id=running.id,
+            pid=child.pid,
+            start_time=child.start_time,
+            wall_s=time.monotonic() - running.started,
+        )
 
     def _on_output(self, child: Child) -> None:
         if child.pid in self.children and child.log.pump() == "closed":
@@ -309,6 +321,8 @@ class ZygoteServer:
         self.report(
             "ended",
             task_id=running.id,
+            pid=child.pid,
+            start_time=child.start_time,
             exit_code=exit_code,
             signal=signal,
             ended_by="memory" if memory else running.ended_by,
@@ -368,21 +382,24 @@ class ZygoteServer:
                 os.waitpid(pid, os.WNOHANG)
 
     def _patience_s(self) -> float | None:
-        due = [
-            child.running.deadline
-            for child in self.children.values()
-            if child.running is not None and child.running.deadline is not None
-        ]
-        due += [
-            child.idle_since + _IDLE_WORKER_S
-            for child in self.children.values()
-            if child.share is not None and child.running is None
-        ]
+        due = [when for child in self.children.values() for when in self._moments_of(child)]
         if self.limits.next_look is not None:
             due.append(self.limits.next_look)
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def _end_overdue(self) -> None:
+    def _moments_of(self, child: Child) -> Iterator[float]:
+        """When there will be something to do for it, if nothing happens before."""
+        running = child.running
+        if running is None:
+            if child.share is not None:
+                yield child.idle_since + _IDLE_WORKER_S
+            return
+        if not running.is_told:
+            yield running.started + _TOLD_AFTER_S
+        if running.deadline is not None:
+            yield running.deadline
+
+    def _do_what_is_due(self) -> None:
         now = time.monotonic()
         too_big = self.limits.look(now)
         for child in list(self.children.values()):
@@ -390,7 +407,10 @@ class ZygoteServer:
             if running is None:
                 if child.share is not None and child.idle_since + _IDLE_WORKER_S <= now:
                     self._dismiss(child)
-            elif child.pid in too_big:
+                continue
+            if not running.is_told and running.started + _TOLD_AFTER_S <= now:
+                self._report_start(child, running)
+            if child.pid in too_big:
                 child.kill()
             elif running.deadline is not None and running.deadline <= now:
                 running.deadline = None

@@ -31,7 +31,7 @@ from seamline.runtime.specs import OnStarted, TaskIsolation, TaskKind, TaskSpec
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
 from seamline.train.calls import Call, make_call
-from seamline.train.context import ResolveUri
+from seamline.train.context import FindIndex, PackageIndex, ResolveUri
 from seamline.train.importing import import_artifact
 from seamline.train.ir import ContainerExecutor, ImporterExecutor
 from seamline.train.lightweight import PythonFunction
@@ -72,6 +72,7 @@ class Workshop:
     environments: EnvironmentCache
     resolve_uri: ResolveUri
     machine: Machine
+    find_index: FindIndex
 
     def perform(self, order: WorkOrder, on_started: OnStarted) -> TaskResult:
         """Never raises: what goes wrong is the task's result."""
@@ -137,13 +138,21 @@ class Workshop:
     def _forked(
         self, order: WorkOrder, function: PythonFunction, call: Call, work_dir: Path
     ) -> _Prepared:
+        index = self._index(order, function)
         environment = self.environments.ensure(
             RequirementSet.of(function.requirements, bare=KFP_RUNTIME),
-            index_url=next(iter(function.index_urls), None),
+            index_url=index.url if index else None,
+            scope=index.scope if index else "",
             on_progress=_tell(work_dir / LOG),
         )
         packages = self.stores.blobs.put("\n".join(environment.lock).encode())
         return _Prepared(self._specify(order, function, call, work_dir, environment), packages)
+
+    def _index(self, order: WorkOrder, function: PythonFunction) -> PackageIndex | None:
+        """The one that the component names; else that of the run's environment."""
+        if function.index_urls:
+            return PackageIndex(function.index_urls[0])
+        return self.find_index(order.context.environment, function.requirements)
 
     def _specify(
         self,
@@ -176,10 +185,11 @@ class Workshop:
     def _in_its_image(
         self, order: WorkOrder, function: PythonFunction, call: Call, work_dir: Path
     ) -> _Prepared:
+        index = self._index(order, function)
         image = ComponentImage(
             image=self._pinned_image(call, work_dir),
             requirements=function.requirements,
-            index_urls=function.index_urls,
+            index_urls=(index.url,) if index else (),
             trusted_hosts=function.trusted_hosts or None,
             inputs=call.outside,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,4 +28,15 @@ class ResolvedArtifact:
     uri: str
 
 
+@dataclass(frozen=True)
+class PackageIndex:
+    """Where the packages of a task come from."""
+
+    url: str
+    #: Python environments are shared by those that have the same here.
+    scope: str = ""
+
+
+#: (name of the environment, requirements as written) → index; None: what this machine's pip uses.
+FindIndex = Callable[[str, Sequence[str]], PackageIndex | None]
 ResolveUri = Callable[[str, RunContext], ResolvedArtifact]

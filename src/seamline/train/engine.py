@@ -27,7 +27,7 @@ from seamline.store.stores import Stores
 from seamline.train import record
 from seamline.train.attempt import Workshop
 from seamline.train.batch import Batch, process_columns
-from seamline.train.context import ResolvedArtifact, ResolveUri, RunContext
+from seamline.train.context import FindIndex, ResolvedArtifact, ResolveUri, RunContext
 from seamline.train.counts import EngineCounts
 from seamline.train.live import LiveRun
 from seamline.train.machine import Machine
@@ -95,11 +95,14 @@ class Engine:
         slots: int | None = None,
         team_slots: Callable[[str], int | None] = lambda _team: None,
         machine: Machine | None = None,
+        find_index: FindIndex = lambda _environment, _requirements: None,
     ) -> None:
         self._stores = stores
         self._runner = runner
         self._machine = machine or Machine(task_environ(os.environ))
-        self._workshop = Workshop(stores, runner, environments, resolve_uri, self._machine)
+        self._workshop = Workshop(
+            stores, runner, environments, resolve_uri, self._machine, find_index
+        )
         self._slots = slots or os.cpu_count() or 1
         self._team_slots = team_slots
         self._pool = ThreadPoolExecutor(self._slots, "seamline-attempt")
@@ -191,6 +194,7 @@ class Engine:
             for event in ended:
                 steering.on_ended(batch, event.order, event.result)
             if len(ended) < len(events):
+                steering.turns.refresh()
                 self._adopt(batch, tx)
             steering.on_time(batch)
             starts = steering.choose(batch, tx)

@@ -46,8 +46,12 @@ class WorkOrder:
 
     @property
     def folder(self) -> str:
-        """Relative to the workspace."""
-        return f"runs/{self.context.run_id}/{self.path}/{self.attempt}"
+        """Relative to the workspace.
+
+        `loop@3` for `loop[3]`: many a reader (polars, glob, DuckDB) takes brackets for a pattern.
+        """
+        path = self.path.replace("[", "@").replace("]", "")
+        return f"runs/{self.context.run_id}/{path}/{self.attempt}"
 
     @property
     def log_path(self) -> str | None:

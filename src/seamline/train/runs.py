@@ -176,6 +176,12 @@ def run_state(stores: Stores, run_id: str) -> RunState:
         return RunState(find_run_row(connection, run_id).state)
 
 
+def show_request(stores: Stores, run_id: str) -> dict[str, Any]:
+    """What was requested, and how far it is: one row, where `show_run` reads everything."""
+    with stores.db.read() as connection:
+        return show_run_row(find_run_row(connection, run_id))
+
+
 def show_run(stores: Stores, run_id: str, within: str | None = None) -> dict[str, Any]:
     """All there is to know of a run: tasks with inputs, outputs and errors; edges; outputs.
 

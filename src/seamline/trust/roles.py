@@ -18,15 +18,26 @@ class Verb(StrEnum):
     RELEASE = "release"
     REQUEST_PROMOTION = "request_promotion"
     APPROVE = "approve"
+    #: In dataops, where things are tried; and in every environment.
+    SET_TRAINING_SECRETS = "set_training_secrets"
+    SET_SECRETS = "set_secrets"
     APPLY_PROJECT = "apply_project"
     ADMINISTER = "administer"
 
 
-_DEVELOPER = {Verb.READ, Verb.INGEST, Verb.PUBLISH, Verb.RUN, Verb.EVALUATE}
+_DEVELOPER = {
+    Verb.READ,
+    Verb.INGEST,
+    Verb.PUBLISH,
+    Verb.RUN,
+    Verb.EVALUATE,
+    Verb.SET_TRAINING_SECRETS,
+}
+_RELEASER = _DEVELOPER | {Verb.RELEASE, Verb.REQUEST_PROMOTION, Verb.SET_SECRETS}
 _ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.VIEWER: frozenset({Verb.READ}),
     Role.DEVELOPER: frozenset(_DEVELOPER),
-    Role.RELEASER: frozenset(_DEVELOPER | {Verb.RELEASE, Verb.REQUEST_PROMOTION}),
+    Role.RELEASER: frozenset(_RELEASER),
     Role.APPROVER: frozenset({Verb.READ, Verb.APPROVE}),
     Role.ADMIN: frozenset(Verb),
 }

@@ -126,7 +126,10 @@ def test_bad_input_the_api_answers_nothing_with_a_5xx(kiosk: Any, send: Callable
         assert answer.status < 500, (request, answer.body[:500])
         seen[answer.status] += 1
         if answer.status >= 400:
-            assert answer.json["error"]["message"], (request, answer.body[:500])
+            said = answer.json["error"]
+            # Kubeflow's clients expect a text there.
+            is_foreign = path.startswith("/apis/")
+            assert said if is_foreign else said["message"], (request, answer.body[:500])
 
     ask()
     assert {200, 400, 404} <= set(seen), "the requests reach what they are to reach"

@@ -58,6 +58,7 @@ class Ground:
     runner: TaskRunner
     host: PythonEnvironment
     root: Path
+    is_podmans_service: bool
 
     def prepare(
         self, task_id: str, *command: str, timeout_s: float | None = None, **fields: Any
@@ -139,19 +140,23 @@ def wait_for_engine(environ: Mapping[str, str]) -> ContainerEngine:
 
 @pytest.fixture(params=["container_engine", "docker_engine"])
 def ground(
-    request: pytest.FixtureRequest, tmp_path: Path, host: PythonEnvironment
+    request: pytest.FixtureRequest,
+    container_engine: ContainerEngine,
+    tmp_path: Path,
+    host: PythonEnvironment,
 ) -> Iterator[Ground]:
     """With the engine that would be found, and with docker's client."""
     engine = request.getfixturevalue(request.param)
     of_docker = request.param == "docker_engine"
     image = request.getfixturevalue("docker_image" if of_docker else "plain_image")
     with TaskRunner(SystemClock(), tmp_path / "run", environ=engine.environ) as runner:
-        yield Ground(engine, image, runner, host, tmp_path)
+        is_service = of_docker and engine.version == container_engine.version
+        yield Ground(engine, image, runner, host, tmp_path, is_service)
 
 
 def test_a_container_runs_its_command_in_its_image(ground: Ground) -> None:
     outcome, spec = ground.run(
-        "t", "sh", "-c", 'echo $0 "$1" ${#2}; pwd; ls /; echo kept > kept; id >&2',
+        "t", "sh", "-c", 'echo $0 "$1" ${#2}; pwd; ls /; echo kept > kept; id',
         args=("a", "two  words", "--privileged"),
     )  # fmt: skip
     assert outcome.succeeded, spec.log_path.read_text()
@@ -259,8 +264,8 @@ def test_limits(ground: Ground) -> None:
     ],
 )
 def test_exit_codes(ground: Ground, command: tuple[str, ...], code: int, said: str) -> None:
-    if code in (126, 127) and ground.engine.environ.get("DOCKER_HOST"):
-        pytest.skip("podman's service does not tell these codes")
+    if code in (126, 127) and ground.is_podmans_service:
+        pytest.skip("podman's service does not tell these codes to docker's client")
     outcome, spec = ground.run("t", *command)
     assert (outcome.end, outcome.exit_code) == (TaskEnd.FAILED, code)
     assert outcome.error is not None
@@ -329,6 +334,12 @@ def test_an_image_that_is_not_there(ground: Ground) -> None:
     assert image in caught.value.message
     assert "connection refused" in caught.value.message
     assert lines[-1] in caught.value.message
+
+
+def test_a_run_pulls_by_itself_and_shows_why_it_could_not(ground: Ground) -> None:
+    if ground.engine.kind is EngineKind.DOCKER:
+        pytest.skip("one engine is enough for something that takes seconds")
+    image = "127.0.0.1:9/nobody/nothing:1"
     outcome, spec = ground.run("t", "sh", "-c", "true", image=image)
     assert (outcome.end, outcome.exit_code) == (TaskEnd.FAILED, 125)
     assert outcome.error is not None

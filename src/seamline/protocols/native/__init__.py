@@ -14,6 +14,7 @@ from seamline.protocols.native import (
     projects,
     runs,
     schedules,
+    secrets,
 )
 
 
@@ -29,6 +30,7 @@ def make_router() -> APIRouter:
         governance,
         monitoring,
         people,
+        secrets,
     ):
         router.include_router(module.ROUTER)
     return router

@@ -42,6 +42,7 @@ Evaluator = Annotated[Principal, who_may(Verb.EVALUATE)]
 Releaser = Annotated[Principal, who_may(Verb.RELEASE)]
 Requester = Annotated[Principal, who_may(Verb.REQUEST_PROMOTION)]
 Approver = Annotated[Principal, who_may(Verb.APPROVE)]
+SecretKeeper = Annotated[Principal, who_may(Verb.SET_TRAINING_SECRETS)]
 ProjectOwner = Annotated[Principal, who_may(Verb.APPLY_PROJECT)]
 Admin = Annotated[Principal, who_may(Verb.ADMINISTER)]
 

@@ -109,7 +109,7 @@ def _read_field(text: str, wanted: _Field, word: str) -> set[int]:
     for part in word.split(","):
         span, slash, step_text = part.partition("/")
         low, high = _read_span(text, wanted, span, is_open=bool(slash))
-        if slash and (not step_text.isdecimal() or int(step_text) == 0):
+        if slash and (_number(step_text) or 0) < 1:
             raise _wrong(text, f"the step of its {wanted.name} is {step_text!r}")
         found.update(range(low, high + 1, int(step_text) if slash else 1))
     # Sunday has two numbers.
@@ -135,12 +135,17 @@ def _read_number(text: str, wanted: _Field, word: str) -> int:
     named = wanted.names.get(word.upper())
     if named is not None:
         return named
-    value = int(word) if word.isdecimal() and len(word) < 4 else -1
-    if not wanted.low <= value <= wanted.high:
+    value = _number(word)
+    if value is None or not wanted.low <= value <= wanted.high:
         raise _wrong(
             text, f"its {wanted.name} is {word!r}; it goes from {wanted.low} to {wanted.high}"
         )
     return value
+
+
+def _number(word: str) -> int | None:
+    """Only of the digits 0 to 9, and of few of them."""
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 4 else None
 
 
 def _wrong(text: str, why: str) -> InvalidInput:
