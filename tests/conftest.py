@@ -150,7 +150,7 @@ def add_python(tar: tarfile.TarFile) -> None:
     ask = "import sysconfig, site; print(sysconfig.get_path('stdlib'), site.getsitepackages()[0])"
     answer = subprocess.run([base, "-I", "-c", ask], capture_output=True, text=True, check=True)
     library, packages = map(Path, answer.stdout.split())
-    left_out = {"__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip", "lib2to3"}
+    left_out = {"test", "tests", "idlelib", "tkinter", "ensurepip", "lib2to3"}
     left_out |= {"site-packages", "dist-packages"}
 
     def keep(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -114,7 +114,8 @@ def about() -> str:
     changed = subprocess.run(
         ["git", "-C", str(ROOT), "status", "--porcelain", "src"], capture_output=True, text=True
     )
-    commit = found.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
+    commit = found.stdout.strip() or "no commit known"
+    commit += " with changes" if changed.stdout.strip() else ""
     peers = [text for venv in VENVS for text in venv.requirements]
     return (
         f"{os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, "

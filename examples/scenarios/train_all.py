@@ -4,10 +4,10 @@ import sys
 
 from kfp import compiler, dsl
 from kfp.dsl import Dataset, Input, Output
-from steps import POLARS, evaluate, prepare, register, train
+from steps import ARROW, evaluate, prepare, register, train
 
 
-@dsl.component(base_image="python:3.11", packages_to_install=POLARS)
+@dsl.component(base_image="python:3.11", packages_to_install=ARROW)
 def split(
     flights: Input[Dataset], scenarios: list[dict[str, str]], table: Output[Dataset]
 ) -> list[dict[str, str]]:
@@ -15,18 +15,20 @@ def split(
 
     Hands on the given scenarios, or every origin, carrier and destination of the data.
     """
-    import polars as pl
+    import pyarrow as pa
+    import pyarrow.dataset as arrow
+    import pyarrow.parquet as pq
 
     keys = ["origin", "carrier", "dest"]
-    rows = pl.scan_parquet(f"{flights.path}/**/*.parquet", hive_schema={"ds": pl.Date})
-    narrow = (
-        rows.select("ds", *keys, pl.col("hour").cast(pl.Int8), pl.col("air_time").cast(pl.Int16))
-        .sort(*keys, "ds", "hour", "air_time")
-        .collect()
-    )
+    by_day = arrow.partitioning(pa.schema([("ds", pa.string())]), flavor="hive")
+    source = arrow.dataset(flights.path, format="parquet", partitioning=by_day)
+    narrow = {"hour": pa.int8(), "air_time": pa.int16()}
+    columns = {name: arrow.field(name) for name in ("ds", *keys)}
+    columns |= {name: arrow.field(name).cast(kind) for name, kind in narrow.items()}
+    rows = source.to_table(columns).sort_by([(name, "ascending") for name in (*keys, "ds")])
     # Row groups tell which scenarios are in them, so that a step reads a fortieth of the file.
-    narrow.write_parquet(table.path, row_group_size=8192)
-    found = narrow.select(keys).unique(maintain_order=True).to_dicts()
+    pq.write_table(rows, table.path, row_group_size=8192)
+    found = rows.group_by(keys, use_threads=False).aggregate([]).to_pylist()
     unknown = [one for one in scenarios if one not in found]
     if unknown:
         raise ValueError(f"no flight belongs to {unknown[0]}; the data has {len(found)} scenarios")

@@ -32,7 +32,7 @@ _PORT = click.IntRange(0, 65535)
     "--host-containers",
     is_flag=True,
     default=None,
-    help="Without podman or docker, run container components on this machine, outside their images.",
+    help="Without podman or docker, run container components here, outside their images.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON once it is ready.")
 def up(as_json: bool, **given: Any) -> None:

@@ -73,9 +73,12 @@ class ContainerEngine:
     ) -> TaskSpec:
         """The task that is this container's client. `settle` its outcome.
 
-        The values of the container's environment lie in `work_dir/tmp` until the caller removes
-        that folder; the file is ours to read only.
+        `work_dir` is mounted into the container. The values of the container's environment lie in
+        its folder `tmp`, in a file for us only, until the caller removes that.
         """
+        if not self.traits.user.startswith("0:"):
+            # The image's files do not know this user: it has no other folder to write to.
+            run = replace(run, env={"HOME": str(work_dir / "tmp"), **run.env})
         return command_task(
             task_id,
             self.container_command(run, work_dir / "tmp"),
@@ -113,7 +116,7 @@ class ContainerEngine:
             ended = self._ask("rm", "--force", *ignore, name)
             if ended.returncode == 0 or _says(ended.stderr, _GONE):
                 return
-        raise MachineryError(
+        raise Unavailable(
             f"The container {name} cannot be ended: {ended.stderr.strip()[-500:]}",
             next_step=f"Look at it with {self.kind} ps --all, and end it by hand.",
         )

@@ -74,6 +74,8 @@ class ContainerRun:
     network: str = "host"
     #: Default: the user whose files belong to us outside (`EngineTraits.user`).
     user: str | None = None
+    #: How messages call the image, when `image` is a digest.
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ def explain_exit(code: int, run: ContainerRun, log_tail: str = "") -> TaskError:
     >>> explain_exit(137, ContainerRun("c", "busybox", memory_bytes=64 << 20)).type
     'OutOfMemory'
     """
-    what = f"The container of {run.image}"
+    what = f"The container of {run.reference or run.image}"
     last = log_tail.strip().rpartition("\n")[2]
     because = f": {last}" if last else "."
     if code in _NOT_STARTED:

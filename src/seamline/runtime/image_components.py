@@ -34,6 +34,8 @@ class ComponentImage:
 
     #: A reference or, to run the very bytes that were looked at, a digest.
     image: str
+    #: How messages call it.
+    reference: str = ""
     #: `packages_to_install`: the image's pip installs what the image does not have.
     requirements: tuple[str, ...] = ()
     #: The first stands in for the index that the image's pip is set up with.
@@ -81,4 +83,5 @@ def component_run(spec: TaskSpec, image: ComponentImage, kfp_dir: Path) -> Conta
         work_dir=spec.work_dir,
         memory_bytes=spec.limits.memory_bytes,
         cpus=spec.limits.cpu_cores,
+        reference=image.reference,
     )

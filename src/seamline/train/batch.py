@@ -29,13 +29,16 @@ class Batch:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self.now = iso(stores.clock.now())
         self._new_tasks: dict[tuple[str, str], dict[str, Any]] = {}
         self._tasks: dict[tuple[str, str], dict[str, Any]] = {}
         self._runs: dict[str, dict[str, Any]] = {}
         self._artifacts: list[dict[str, Any]] = []
         self._attempts: list[dict[str, Any]] = []
         self._facts: list[tuple[Fact, str, str]] = []
+
+    @property
+    def now(self) -> str:
+        return iso(self._stores.clock.now())
 
     # -- tasks -----------------------------------------------------------------------------
 

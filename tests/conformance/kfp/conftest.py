@@ -6,8 +6,10 @@ features from these marks, and a test without one is an error.
 
 import json
 import os
+import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from seamline.store.stores import Stores, open_stores
 from seamline.train.artifacts import Artifact
 from seamline.train.context import ResolvedArtifact, RunContext
 from seamline.train.engine import Engine, task_environ
+from seamline.train.machine import Machine
 from seamline.train.options import RunOptions
 from seamline.train.runs import read_log, request_run, run_output, run_state, show_run
 
@@ -49,7 +52,9 @@ AREAS = (
 )
 STATUSES = ("supported", "noted", "refused", "needs podman or docker")
 LEAVES = ("python", "importer", "container")
-TIMEOUT_S = 60.0
+#: What commands of containers find on this machine; no container engine is among it.
+PROGRAMS = ("sh", "cat", "dirname", "env", "mkdir", "sleep", "true", "wc")
+TIMEOUT_S = 12.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -219,6 +224,7 @@ class Bench:
             environment="dataops",
             by="me",
             options=RunOptions(enable_cache=cache, **options),
+            machine=self.engine.machine,
         )
         self.engine.wake()
         return run_id
@@ -226,6 +232,13 @@ class Bench:
     def wait_for(self, holds: Callable[[], bool]) -> None:
         with self._changed:
             assert self._changed.wait_for(holds, TIMEOUT_S), "it did not come to that"
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """For what no commit tells of: looks again and again."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come to that"
+            time.sleep(0.01)
 
     def finish(self, run_id: str) -> Ran:
         self.wait_for(lambda: is_terminal(run_state(self.stores, run_id)))
@@ -250,6 +263,15 @@ def resolved() -> dict[str, ResolvedArtifact]:
     return {}
 
 
+def make_programs(folder: Path) -> Path:
+    folder.mkdir()
+    for name in PROGRAMS:
+        found = shutil.which(name)
+        assert found is not None, f"{name} is not installed"
+        (folder / name).symlink_to(found)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def make_bench(
     tmp_path_factory: pytest.TempPathFactory, resolved: dict[str, ResolvedArtifact]
@@ -262,12 +284,14 @@ def make_bench(
     def resolve(uri: str, context: RunContext) -> ResolvedArtifact:
         return resolved[uri]
 
+    environ = {**task_environ(os.environ), "PATH": str(make_programs(root / "bin"))}
     with TaskRunner(SystemClock(), root / "run", environ=task_environ(os.environ)) as runner:
 
         def make(slots: int) -> Bench:
             folder = root / f"workspace-{len(opened)}"
             stores = open_stores(folder, SystemClock())
-            engine = Engine(stores, runner, environments, resolve, slots=slots)
+            machine = Machine(environ, host_containers=True)
+            engine = Engine(stores, runner, environments, resolve, slots, machine=machine)
             engine.start()
             opened.append(Bench(stores, engine, folder))
             return opened[-1]

@@ -1,19 +1,21 @@
 """A whole control plane on a loopback port, and the unmodified `kfp.Client` pointed at it."""
 
-from __future__ import annotations
-
+# No postponed annotations here: the KFP SDK reads those of its components.
 import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kfp
 import pytest
 import uvicorn
-from kfp import compiler
+from fastapi import FastAPI
+from kfp import compiler, dsl
+from kfp.dsl import Dataset, Input, Output
 
 from seamline.app.platform import Platform
 from seamline.domain.settings import Settings
@@ -24,6 +26,66 @@ from seamline.train.runs import run_state
 PATIENCE_S = 60.0
 
 
+@dsl.component(base_image="python:3.11")
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+@dsl.component(base_image="python:3.11")
+def write(rows: int, table: Output[Dataset]):
+    from pathlib import Path
+
+    Path(table.path).write_text("row\n" * rows)
+
+
+@dsl.component(base_image="python:3.11")
+def count(table: Input[Dataset]) -> int:
+    from pathlib import Path
+
+    return len(Path(table.path).read_text().splitlines())
+
+
+@dsl.component(base_image="python:3.11")
+def fail_until(flag: str) -> str:
+    from pathlib import Path
+
+    if not Path(flag).exists():
+        raise LookupError("the flag is not there")
+    return "there"
+
+
+@dsl.component(base_image="python:3.11")
+def hold_until(flag: str):
+    import time
+    from pathlib import Path
+
+    deadline = time.monotonic() + 60
+    while not Path(flag).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@dsl.pipeline(name="sums")
+def sums(n: int = 1):
+    add(a=add(a=n).output, b=2)
+
+
+@dsl.pipeline(name="tables")
+def tables(rows: int = 3):
+    made = write(rows=rows)
+    with dsl.ParallelFor([1, 2]) as item:
+        add(a=count(table=made.outputs["table"]).output, b=item)
+
+
+@dsl.pipeline(name="flaky")
+def flaky(flag: str):
+    hold_until(flag="/").after(fail_until(flag=flag))
+
+
+@dsl.pipeline(name="holding")
+def holding(flag: str):
+    hold_until(flag=flag)
+
+
 @dataclass(frozen=True)
 class Kitchen:
     """The server's address and what is behind it."""
@@ -31,6 +93,7 @@ class Kitchen:
     url: str
     platform: Platform
     folder: Path
+    app: FastAPI
 
     def client(self, **options: Any) -> kfp.Client:
         with warnings.catch_warnings():
@@ -53,20 +116,26 @@ class Kitchen:
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kitchen]:
     folder = tmp_path_factory.mktemp("kitchen")
-    with running(Settings(workspace=folder / "workspace", slots=2)) as plane:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen()
-            config = uvicorn.Config(plane.app, log_level="warning", timeout_graceful_shutdown=2)
-            server = uvicorn.Server(config)
-            thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-            thread.start()
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield Kitchen(url, plane.platform, folder)
-            server.should_exit = True
-            thread.join()
+    settings = Settings(workspace=folder / "workspace", slots=2)
+    with running(settings) as plane, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        config = uvicorn.Config(plane.app, log_level="warning", timeout_graceful_shutdown=2)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield Kitchen(url, plane.platform, folder, plane.app)
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture
-def client(kitchen: Kitchen, capsys: pytest.CaptureFixture[str]) -> kfp.Client:
+def client(kitchen: Kitchen) -> kfp.Client:
     return kitchen.client()
+
+
+@pytest.fixture
+def menu() -> SimpleNamespace:
+    """The pipelines above."""
+    return SimpleNamespace(sums=sums, tables=tables, flaky=flaky, holding=holding)

@@ -220,6 +220,21 @@ def test_mounts(ground: Ground) -> None:
     assert [(folder / "new").exists() for folder in folders] == [True, False, False, True]
 
 
+def test_files_belong_to_us_when_the_engine_is_not(ground: Ground) -> None:
+    """Docker's daemon is root whoever asks it: there the container gets our own number."""
+    other = replace(ground.engine, traits=replace(ground.engine.traits, user="4321:4321"))
+    ground.root.chmod(0o755)
+    run, spec = replace(ground, engine=other).prepare(
+        "t", "sh", "-c", 'id -u; echo $HOME; touch "$HOME/made"'
+    )
+    for folder in (spec.work_dir, spec.work_dir / "tmp"):
+        os.chown(folder, 4321, 4321)
+    outcome = other.settle(run, ground.runner.start(spec).result(), spec)
+    assert outcome.succeeded, spec.log_path.read_text()
+    assert spec.log_path.read_text() == f"4321\n{spec.work_dir}/tmp\n"
+    assert (spec.work_dir / "tmp" / "made").stat().st_uid == 4321
+
+
 def test_an_image_has_an_entry_point_and_a_folder_of_its_own(
     ground: Ground, plain_tar: Path, import_image: ImportImage
 ) -> None:

@@ -35,7 +35,7 @@ def branches():
 
 def test_ends_are_counted_once_however_often_one_looks(house: Any, compile_ir: Any) -> None:
     ir = compile_ir(branches)
-    house.run(ir)
+    house.run(ir, RunOptions(enable_cache=False))
     times = TaskTimes(house.stores)
     assert sum(times.ended().tasks.values()) == 0  # What was before does not count.
     house.run(ir, RunOptions(enable_cache=False))
@@ -52,7 +52,7 @@ def test_ends_are_counted_once_however_often_one_looks(house: Any, compile_ir: A
         assert sum(ended.durations[TaskState.FAILED].buckets) == 1
     ended.tasks[TaskState.FAILED] = 99  # What was handed out is not what is kept.
     assert times.ended().tasks[TaskState.FAILED] == 1
-    house.run(ir)
+    house.run(ir, RunOptions(enable_cache=False))
     assert times.ended().tasks[TaskState.SUCCEEDED] == 4
 
 
