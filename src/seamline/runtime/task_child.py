@@ -1,8 +1,9 @@
 """The life of a process that a zygote forked: it waits for its task, and then either runs that one
 and ends, or serves one task after another.
 
-Standard library only. On its control socket comes one request a line; a process that serves again
-answers each with one line: how the task ended, and whether the process ends too (`retire`).
+Standard library only. On its control socket comes one request a line. A process that serves again
+answers each with a line that says how the task ended; with a last line (`retire`) it ends itself,
+and a request that it has not answered by then it has not touched.
 """
 
 from __future__ import annotations
@@ -133,39 +134,40 @@ class Worker:
 
     def serve(self, request: dict[str, Any] | None, requests: Requests) -> NoReturn:
         while request is not None:
-            report = self._run(request)
+            report, has_imported = self._run(request)
             try:
-                self._control.sendall(json.dumps(report).encode() + b"\n")
-            except OSError:  # A task has closed what it did not open.
+                self._say(report)
+                # After the report: whoever waits for the task does not wait for this.
+                self._clean(request, has_imported)
+                if self._must_retire:
+                    self._say({"retire": True})
+                    break
+            except BaseException:  # What we need is gone; our exit code stands for the task's.
                 os._exit(report["exit_code"])
-            if report["retire"]:
-                break
             request = requests.next()
         os._exit(0)
 
-    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
-        before = _read_usage()
+    def _say(self, message: dict[str, Any]) -> None:
+        self._control.sendall(json.dumps(message).encode() + b"\n")
+
+    def _run(self, request: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The report; whether the task imported something new."""
+        before, modules = _read_usage(), len(sys.modules)
         if self._peak_fd is not None:
             os.write(self._peak_fd, b"5")  # The peak is counted from here.
-        modules = len(sys.modules)
         context = contextvars.copy_context()
         code = context.run(self._process.perform, request, self._finish)
         flush_streams()
         if os.getpid() != self._pid:
             os._exit(code)  # A fork that the task made has come back from it.
         after, peak = _read_usage(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        del context
-        try:
-            self._clean(request, len(sys.modules) != modules)
-        except BaseException:  # What we need is gone; the zygote takes our exit code for its.
-            os._exit(code)
-        return {
+        report = {
             "exit_code": code,
             "user_s": after[0] - before[0],
             "sys_s": after[1] - before[1],
             "peak_rss_bytes": peak * (1 if sys.platform == "darwin" else 1024),
-            "retire": self._must_retire,
         }
+        return report, len(sys.modules) != modules
 
     def _finish(self) -> None:
         """As `finish_process`, as far as there is something to finish."""

@@ -223,7 +223,7 @@ class TaskRunner:
         if report["event"] == "refused":
             self._abandon(flight, TaskEnd.NOT_STARTED, report["message"], warm)
             return
-        if flight.identity is None:
+        if flight.identity is None or flight.identity.pid != report["pid"]:
             self._on_started(flight, report)
         if report["event"] == "ended":
             outcome = outcome_of(flight, report, self._clock.now())

@@ -29,6 +29,8 @@ from .task_main import TaskProcess
 
 _CHUNK_BYTES = 65536
 _IDLE_WORKER_S = 60.0
+#: After forks the zygote has to copy each page that it writes to: once for all of them.
+_SPARES = 2
 #: Most tasks are over sooner; then one report says it all.
 _TOLD_AFTER_S = 0.005
 
@@ -36,8 +38,10 @@ _TOLD_AFTER_S = 0.005
 class Running:
     """A task in a child."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any], line: bytes) -> None:
         self.id: str = request["task_id"]
+        #: As it came.
+        self.request, self.line = request, line
         self.started = time.monotonic()
         self.is_told = False
         timeout_s = request.get("timeout_s")
@@ -47,7 +51,7 @@ class Running:
 
 
 class Child:
-    """A process of ours: the spare one, one with a task, or a worker between two."""
+    """A process of ours: a spare one, one with a task, or a worker between two."""
 
     def __init__(self, control: socket.socket, pipe_fd: int) -> None:
         self.pid = 0
@@ -86,7 +90,8 @@ class ZygoteServer:
         self.pid = os.getpid()
         self.pending = b""
         self.children: dict[int, Child] = {}
-        self.spare: Child | None = None
+        #: Forked ahead of their tasks.
+        self.spares: list[Child] = []
         #: Tasks for workers that are all busy.
         self.waiting: deque[tuple[dict[str, Any], bytes]] = deque()
         self.limits = LimitWatch()
@@ -105,10 +110,10 @@ class ZygoteServer:
         self.selector.register(self.control, selectors.EVENT_READ, self._on_request)
         self.selector.register(self.wake_read, selectors.EVENT_READ, self._on_signal)
         while not self.stopping:
-            ready = self.selector.select(0) if self.spare is None else []
+            ready = self.selector.select(0) if not self.spares else []
             if not ready:
                 # Only now that nobody waits for us: a fork takes a while.
-                self._prepare_spare()
+                self._prepare_spares()
                 ready = self.selector.select(self._patience_s())
             for key, _ in ready:
                 key.data()
@@ -167,15 +172,14 @@ class ZygoteServer:
 
     # -- children --------------------------------------------------------------------------
 
-    def _prepare_spare(self) -> None:
-        if self.spare is None:
+    def _prepare_spares(self) -> None:
+        if not self.spares:
             # Should there be no room for one now, its task will say so.
             with contextlib.suppress(OSError):
-                self.spare = self._fork()
+                self.spares += [self._fork() for _ in range(_SPARES)]
 
     def _take_child(self) -> Child:
-        child, self.spare = self.spare, None
-        return child or self._fork()
+        return self.spares.pop() if self.spares else self._fork()
 
     def _find_worker(self, share: str) -> Child | None:
         """One that is free, or a new one in its place; None when all are busy."""
@@ -233,7 +237,8 @@ class ZygoteServer:
             os.close(self.wake_read)
             os.close(self.wake_write)
             begin_life(self.pid, output_fd, self.prctl)
-            self.process.rehearse(self.kind)
+            with contextlib.suppress(Exception):  # The task itself will say what is wrong.
+                self.process.rehearse(self.kind)
             wait_and_run(control, output_fd, self.process)
         finally:
             os._exit(1)
@@ -245,13 +250,13 @@ class ZygoteServer:
             if not os.path.isdir(request["work_dir"]):  # noqa: PTH112
                 os.makedirs(request["work_dir"])  # noqa: PTH103
             child.log.open(request["log_path"], request["log_limit_bytes"])
-            child.running = Running(request)
+            child.running = Running(request, line)
             self.limits.begin(child.pid, request)
         except OSError:
             child.running = None
             child.idle_since = time.monotonic()
-            if child.share is None and self.spare is None:
-                self.spare = child
+            if child.share is None:
+                self.spares.append(child)
             raise
         with contextlib.suppress(OSError):  # It has died: the signal that says so is on its way.
             child.control.sendall(line + b"\n")
@@ -287,17 +292,25 @@ class ZygoteServer:
         if not chunk:
             self._unregister(child.control)
             return
-        child.unread += chunk
-        if not child.unread.endswith(b"\n"):
-            return
-        said, child.unread = json.loads(child.unread), b""
-        child.spent_s = (child.spent_s[0] + said["user_s"], child.spent_s[1] + said["sys_s"])
-        child.idle_since = time.monotonic()
-        retires = said.pop("retire")
-        self._report_end(child, **said)
-        if retires:
-            self._dismiss(child)
+        *lines, child.unread = (child.unread + chunk).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if "retire" in said:
+                self._retire(child)
+                continue
+            spent_s = (child.spent_s[0] + said["user_s"], child.spent_s[1] + said["sys_s"])
+            child.spent_s, child.idle_since = spent_s, time.monotonic()
+            self._report_end(child, **said)
         self._serve_waiting()
+
+    def _retire(self, child: Child) -> None:
+        """A worker that ends itself; what it was given in the meantime it has not touched."""
+        running, child.running = child.running, None
+        self._dismiss(child)
+        if running is not None:
+            self.limits.end(child.pid)
+            child.log.finish()
+            self.waiting.appendleft((running.request, running.line))
 
     def _serve_waiting(self) -> None:
         for _ in range(len(self.waiting)):
@@ -359,8 +372,8 @@ class ZygoteServer:
             sys_s=max(0.0, usage.ru_stime - child.spent_s[1]),
             peak_rss_bytes=usage.ru_maxrss * unit,
         )
-        if self.spare is child:
-            self.spare = None
+        if child in self.spares:
+            self.spares.remove(child)
         self._unregister(child.control)
         self._unregister(child.log.pipe_fd)
         child.control.close()

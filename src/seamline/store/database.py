@@ -32,11 +32,19 @@ class Database:
         self._listeners.append(listener)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """All or nothing; do not nest."""
+    def transaction(self, *, is_relaxed: bool = False) -> Iterator[Connection]:
+        """All or nothing; do not nest.
+
+        `is_relaxed`: survives the end of any process, as all do, but not for certain a power cut
+        in the moments before the next write that is not relaxed, or the next `sync`. For what can
+        be done again.
+        """
         with self._write_lock, self.engine.connect() as connection:
             if self.is_sqlite:
+                _set_synchronous(connection, "NORMAL" if is_relaxed else "FULL")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            elif is_relaxed:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             try:
                 yield connection
             except BaseException:
@@ -45,6 +53,15 @@ class Database:
             connection.commit()
         for listener in self._listeners:
             listener()
+
+    def sync(self) -> None:
+        """What relaxed transactions have written now survives a power cut, too."""
+        with self._write_lock, self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+            else:  # a commit that waits makes all before it durable
+                connection.exec_driver_sql("SELECT pg_current_xact_id()")
+                connection.commit()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -58,6 +75,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _set_synchronous(connection: Connection, level: str) -> None:
+    if connection.info.get("synchronous", "FULL") != level:
+        connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+        connection.info["synchronous"] = level
 
 
 def sqlite_url(path: Path) -> str:

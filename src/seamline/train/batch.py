@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, Update, bindparam, insert, update
 
 from seamline.domain.clock import iso
-from seamline.domain.facts import Fact, TaskEnded
+from seamline.domain.facts import Fact, RunEnded, TaskEnded
 from seamline.domain.states import TaskState
 from seamline.runtime.processes import ProcessIdentity
 from seamline.store.stores import Stores
@@ -114,6 +115,11 @@ class Batch:
     def add_fact(self, run: RunRow, fact: Fact) -> None:
         self._facts.append((fact, run.cancel_requested_by or run.requested_by, run.request_fact))
 
+    @property
+    def is_final(self) -> bool:
+        """A run has ended: that is to survive a power cut."""
+        return any(isinstance(fact, RunEnded) for fact, _, _ in self._facts)
+
     # -- writing ---------------------------------------------------------------------------
 
     def flush(self, tx: Connection) -> None:
@@ -140,12 +146,17 @@ def _update_tasks(tx: Connection, changes: Mapping[tuple[str, str], Mapping[str,
         row = {"at_run": run_id, "at_name": name, **values}
         groups.setdefault(tuple(sorted(values)), []).append(row)
     for columns, rows in groups.items():
-        statement = (
-            update(TASKS)
-            .where(TASKS.c.run_id == bindparam("at_run"), TASKS.c.name == bindparam("at_name"))
-            .values({column: bindparam(column) for column in columns})
-        )
-        tx.execute(statement, rows)
+        tx.execute(_update_of(columns), rows)
+
+
+@lru_cache(maxsize=64)
+def _update_of(columns: tuple[str, ...]) -> Update:
+    """Building a statement costs more than executing it."""
+    return (
+        update(TASKS)
+        .where(TASKS.c.run_id == bindparam("at_run"), TASKS.c.name == bindparam("at_name"))
+        .values({column: bindparam(column) for column in columns})
+    )
 
 
 def process_columns(process: ProcessIdentity) -> dict[str, Any]:

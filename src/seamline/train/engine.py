@@ -188,8 +188,8 @@ class Engine:
 
     def _take_turn(self, events: list[_Event]) -> None:
         steering = self._memory.steering
-        with self._stores.db.transaction() as tx:
-            batch = Batch(self._stores)
+        batch = Batch(self._stores)
+        with self._stores.db.transaction(is_relaxed=True) as tx:
             ended = [event for event in events if isinstance(event, _Ended)]
             for event in ended:
                 steering.on_ended(batch, event.order, event.result)
@@ -201,6 +201,8 @@ class Engine:
             self._note_processes(batch)
             batch.flush(tx)
             steering.close_rows(tx)
+        if batch.is_final:
+            self._stores.db.sync()
         for order in steering.take_kills():
             self._kill(order)
         for order in starts:

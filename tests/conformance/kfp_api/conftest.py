@@ -139,3 +139,19 @@ def client(kitchen: Kitchen) -> kfp.Client:
 def menu() -> SimpleNamespace:
     """The pipelines above."""
     return SimpleNamespace(sums=sums, tables=tables, flaky=flaky, holding=holding)
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Callable[..., Path]:
+    """compiled("name", 3) → a file; another number gives another file of that name."""
+
+    def make(name: str, number: int = 1) -> Path:
+        @dsl.pipeline(name=name)
+        def chosen(n: int = number):
+            add(a=n)
+
+        path = tmp_path / f"{name}-{number}.yaml"
+        compiler.Compiler().compile(chosen, str(path))
+        return path
+
+    return make

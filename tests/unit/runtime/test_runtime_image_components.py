@@ -189,7 +189,8 @@ def test_it_is_the_images_python_that_runs(bench: Bench) -> None:
 def test_an_image_that_has_kfp_keeps_its_own(bench: Bench) -> None:
     own = bench.root / "own"
     shutil.copytree(bench.kfp_dir, own)
-    (own / "kfp" / "dsl" / "executor.py").open("a").write("\nOF_THE_IMAGE = True\n")
+    with (own / "kfp" / "dsl" / "executor.py").open("a") as file:
+        file.write("\nOF_THE_IMAGE = True\n")
     source = """
     def look() -> list:
         import kfp.dsl.executor
