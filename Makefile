@@ -26,7 +26,7 @@ lock:  ## after a change of dependencies
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --extra postgres --extra demo --extra dev pyproject.toml -o requirements.lock
 
-# Debian packages that tests drive: a browser and PostgreSQL. Where they cannot be
+# Debian packages that tests drive: a browser, PostgreSQL and podman. Where they cannot be
 # installed, the tests that need them are skipped and say so.
 system:
 	@sh tests/install_system.sh

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from seamline.app.platform import Platform
-from seamline.app.submit_run import find_pipeline_by_reference, submit_ir
+from seamline.app.submit_run import submit_ir
 from seamline.data.select import select_rows
 from seamline.data.versions import find_version
 from seamline.domain.errors import InvalidInput
@@ -21,7 +20,7 @@ _SCHEME, _NEWEST = "datasets://", "@latest"
 
 def submit_scenarios(
     platform: Platform,
-    pipeline: bytes | str,
+    ir: bytes,
     scenarios: Mapping[str, Any] | str,
     *,
     arguments: Mapping[str, Any],
@@ -32,7 +31,7 @@ def submit_scenarios(
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
 ) -> str:
-    """`pipeline`: compiled IR, or NAME@TAG; `scenarios`: the file's text, or what it says.
+    """`scenarios`: a scenarios file's text, or what it says.
 
     `arguments` are those of the whole run. What runs is the pipeline in a loop, so it has a digest
     of its own: outside dataops it runs only where a release holds that (law 4).
@@ -44,8 +43,6 @@ def submit_scenarios(
             f"{', '.join(twice)} would be set twice: by the scenarios and as an argument.",
             next_step="Leave it out of one of the two.",
         )
-    ir = pipeline if isinstance(pipeline, bytes) else _ir_of(platform, pipeline)
-    reference = None if isinstance(pipeline, bytes) else pipeline
     return submit_ir(
         platform,
         with_scenarios(ir, items, source=source),
@@ -54,7 +51,7 @@ def submit_scenarios(
         by=by,
         caused_by=caused_by,
         run_id=run_id,
-        label=replace(label, reference=label.reference or reference),
+        label=label,
         options=options,
     )
 
@@ -72,8 +69,3 @@ def find_scenarios(
     reference = found.dataset.removeprefix(_SCHEME).removesuffix(_NEWEST)
     version = find_version(platform.stores, reference)
     return select_rows(platform.stores, version, found.select, most=MAX_SCENARIOS), version.uri
-
-
-def _ir_of(platform: Platform, reference: str) -> bytes:
-    found = find_pipeline_by_reference(platform, reference)
-    return platform.stores.blobs.get(found.digest, f"pipeline {reference}")

@@ -216,7 +216,7 @@ def write_mount(mount: Mount) -> str:
 
 def explain_exit(code: int, run: ContainerRun, log_tail: str = "") -> TaskError:
     """What an exit code means: 125 to 127 are the engine's own, or a shell's in the container;
-    then the last line says which.
+    then a line of its says why.
 
     >>> explain_exit(3, ContainerRun("c", "busybox")).message
     'The container of busybox exited with code 3.'
@@ -226,8 +226,10 @@ def explain_exit(code: int, run: ContainerRun, log_tail: str = "") -> TaskError:
     'OutOfMemory'
     """
     what = f"The container of {run.reference or run.image}"
-    last = log_tail.strip().rpartition("\n")[2]
-    because = f": {last}" if last else "."
+    lines = log_tail.strip().splitlines()
+    # Docker's client ends with an invitation to read its help.
+    said = next((line for line in reversed(lines) if "error" in line.lower()), "".join(lines[-1:]))
+    because = f": {said}" if said else "."
     if code in _NOT_STARTED:
         return TaskError("ContainerNotStarted", f"{what}{_NOT_STARTED[code]} ({code}){because}")
     if code == 128 + signal.SIGKILL and run.memory_bytes is not None:

@@ -57,7 +57,7 @@ _KEPT_FLAGS = {0x2: 0x2, 0x4: 0x4, 0x8: 0x8, 0x400: 0x400, 0x800: 0x800, 0x1000:
 _CAPABILITY_VERSION_3 = 0x20080522
 _KERNEL = ("/proc", "/sys", "/dev")
 #: Without these no program runs.
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")
+_SYSTEM = ("/bin", "/sbin", "/lib", "/lib64", "/etc", "/usr/bin", "/usr/lib", "/usr/lib64")
 _MOST_ENTRIES = 4096
 _HELP = "Run the server as root, allow user namespaces, or run the task in a container."
 
@@ -125,6 +125,7 @@ def _check_path(target: str) -> None:
 def _check_hides_nothing(target: str, needed: Collection[str]) -> None:
     if target in ("/", "/dev") or any(_is_within(target, place) for place in ("/proc", "/sys")):
         raise MountRefused(f"No volume can be mounted at {target}. Choose a folder of your own.")
+    # Sorted, so that the same one is named each time.
     for path in (*_SYSTEM, *sorted(needed)):
         if _is_within(path, target):
             raise MountRefused(
@@ -288,9 +289,11 @@ class _Grafts:
         if anchor == "/":
             stage = tempfile.mkdtemp(prefix=".root-", dir=self._work_dir)
             self._kernel.mount_memory(stage, was.st_mode)
+            self._kernel.leave_out_of_binds(stage)
             self._fill("/", names, stage)
             self._kernel.change_root(stage)
-            Path(stage).rmdir()
+            with contextlib.suppress(OSError):
+                Path(stage).rmdir()
             return
         behind = os.open(anchor, os.O_PATH | os.O_DIRECTORY)
         self._kernel.mount_memory(anchor, was.st_mode)
@@ -335,10 +338,11 @@ class _Kernel:
         self._mount("none", "/", None, _MS_REC | _MS_PRIVATE)
 
     def mount_memory(self, target: str, mode: int) -> None:
-        """A folder in memory, which later binds of what is around it leave out."""
         self._mount("seamline", target, "tmpfs", 0, f"mode={stat.S_IMODE(mode):o}")
-        if target.startswith("/") and Path(target).name.startswith(".root-"):
-            self._mount("none", target, None, _MS_UNBINDABLE)
+
+    def leave_out_of_binds(self, target: str) -> None:
+        """Else binding what is around it would bind it into itself."""
+        self._mount("none", target, None, _MS_UNBINDABLE)
 
     def bind(self, source: str, target: str) -> None:
         """With the mounts in it: a user namespace may not uncover what they cover."""

@@ -137,13 +137,16 @@ class Worker:
             report, has_imported = self._run(request)
             try:
                 self._say(report)
-                # After the report: whoever waits for the task does not wait for this.
-                self._clean(request, has_imported)
-                if self._must_retire:
-                    self._say({"retire": True})
-                    break
-            except BaseException:  # What we need is gone; our exit code stands for the task's.
+            except BaseException:  # A task has closed what it did not open.
                 os._exit(report["exit_code"])
+            # After the report: whoever waits for the task does not wait for this.
+            try:
+                self._clean(request, has_imported)
+            except BaseException:  # What it takes to go on is gone.
+                self._must_retire = True
+            if self._must_retire:
+                self._say({"retire": True})
+                break
             request = requests.next()
         os._exit(0)
 

@@ -49,6 +49,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _IDLE_CHECK_S = 30.0
+_WORKER_IDLE_S = 60.0
 _CLOSE_S = 10.0
 
 
@@ -86,7 +87,10 @@ class TaskRunner:
             run_dir,
             os.environ if environ is None else environ,
             preload or {},
-            most_workers or os.cpu_count() or 1,
+            {
+                "workers": most_workers or os.cpu_count() or 1,
+                "idle_s": min(idle_s, _WORKER_IDLE_S),
+            },
             self,
         )
         self._loop.call_later(_IDLE_CHECK_S, self._check_idle)

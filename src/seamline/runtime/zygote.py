@@ -34,7 +34,7 @@ class Zygote:
         log_path: Path,
         environ: Mapping[str, str],
     ) -> None:
-        """`config` is what zygote_main.py reads: kind, preload, left_out, workers."""
+        """`config` is what zygote_main.py reads: kind, preload, left_out, workers, idle_s."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self.log_path = log_path
         self.socket, theirs = socket.socketpair()

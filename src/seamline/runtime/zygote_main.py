@@ -124,9 +124,7 @@ def main(arguments: list[str]) -> None:
     failed.append(rehearse(process, config["kind"]))
     control = socket.socket(fileno=control_fd)
     control.set_inheritable(False)
-    server = load_ours("zygote_server").ZygoteServer(
-        control, process, config["kind"], config["workers"], prctl
-    )
+    server = load_ours("zygote_server").ZygoteServer(control, process, config, prctl)
     gc.collect()
     gc.freeze()
     server.report("ready", pid=os.getpid(), left_out=left_out, failed=[f for f in failed if f])

@@ -28,7 +28,6 @@ from .task_log import TaskLog
 from .task_main import TaskProcess
 
 _CHUNK_BYTES = 65536
-_IDLE_WORKER_S = 60.0
 #: After forks the zygote has to copy each page that it writes to: once for all of them.
 _SPARES = 2
 #: Most tasks are over sooner; then one report says it all.
@@ -78,14 +77,15 @@ class ZygoteServer:
         self,
         control: socket.socket,
         process: TaskProcess,
-        kind: str,
-        most_workers: int,
+        config: dict[str, Any],
         prctl: Callable[[int, int], object],
     ) -> None:
         self.control = control
         self.process = process
-        self.kind = kind
-        self.most_workers = most_workers
+        self.kind: str = config["kind"]
+        self.most_workers: int = config["workers"]
+        #: An idle worker ends after so long.
+        self.idle_s: float = config["idle_s"]
         self.prctl = prctl
         self.pid = os.getpid()
         self.pending = b""
@@ -173,10 +173,11 @@ class ZygoteServer:
     # -- children --------------------------------------------------------------------------
 
     def _prepare_spares(self) -> None:
-        if not self.spares:
-            # Should there be no room for one now, its task will say so.
-            with contextlib.suppress(OSError):
-                self.spares += [self._fork() for _ in range(_SPARES)]
+        if self.spares:
+            return
+        with contextlib.suppress(OSError):  # No room for one now: its task will say so.
+            for _ in range(_SPARES):
+                self.spares.append(self._fork())
 
     def _take_child(self) -> Child:
         return self.spares.pop() if self.spares else self._fork()
@@ -405,7 +406,7 @@ class ZygoteServer:
         running = child.running
         if running is None:
             if child.share is not None:
-                yield child.idle_since + _IDLE_WORKER_S
+                yield child.idle_since + self.idle_s
             return
         if not running.is_told:
             yield running.started + _TOLD_AFTER_S
@@ -418,7 +419,7 @@ class ZygoteServer:
         for child in list(self.children.values()):
             running = child.running
             if running is None:
-                if child.share is not None and child.idle_since + _IDLE_WORKER_S <= now:
+                if child.share is not None and child.idle_since + self.idle_s <= now:
                     self._dismiss(child)
                 continue
             if not running.is_told and running.started + _TOLD_AFTER_S <= now:

@@ -64,14 +64,14 @@ class Zygotes:
         run_dir: Path,
         environ: Mapping[str, str],
         preload: Mapping[str, Sequence[str]],
-        most_workers: int,
+        workers: Mapping[str, Any],
         listener: Listener,
     ) -> None:
         self._loop = loop
         self._clock = clock
         self._run_dir = run_dir
         self._environ = dict(environ)
-        self._most_workers = most_workers
+        self._workers = dict(workers)
         self._listener = listener
         self._lock = Lock()
         self._preload = {key: tuple(names) for key, names in preload.items()}
@@ -161,7 +161,7 @@ class Zygotes:
                 "kind": warm.kind,
                 "preload": warm.tried,
                 "left_out": self._left_out.get(warm.key, ()),
-                "workers": self._most_workers,
+                **self._workers,
             },
             self._run_dir / name,
             self._environ,

@@ -12,7 +12,6 @@ from seamline.app.scenarios import find_scenarios, submit_scenarios
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
 from seamline.domain.errors import InvalidInput, NotFound
-from seamline.register.pipelines import publish_pipeline
 from seamline.server import ControlPlane
 from seamline.train.runs import show_run
 
@@ -113,13 +112,3 @@ def test_arguments_are_those_of_the_whole_run(plane: ControlPlane, ir: bytes) ->
     with pytest.raises(InvalidInput, match="no parameter 'row'") as caught:
         submit_scenarios(plane.platform, ir, scenarios, arguments={"row": 1}, by="ana")
     assert caught.value.next_step == "Did you mean rows?"
-
-
-def test_a_published_pipeline_is_named_by_the_run(plane: ControlPlane, ir: bytes) -> None:
-    publish_pipeline(plane.platform.stores, ir, tags=("1.0.0",), by="ana")
-    run_id = submit_scenarios(
-        plane.platform, "fit-one@1.0.0", {"grid": {"origin": ["JFK"]}}, arguments={}, by="ana"
-    )
-    run = show_run(plane.platform.stores, run_id)
-    assert run["reference"] == "fit-one@1.0.0"
-    assert looped(plane, run_id)["components"]["comp-fit-one-2"]

@@ -33,8 +33,8 @@ class NewRun(BaseModel):
     team: str = ""
     #: failure_policy, isolation, enable_cache, cache_max_age_s, slots, demand_fidelity, …
     options: dict[str, Any] = {}
-    #: grid, list or query: one run over all of them.
-    scenarios: dict[str, Any] | None = None
+    #: grid, list or query: one run over all of them. The text of such a file will do, too.
+    scenarios: dict[str, Any] | str | None = None
 
 
 class Rerun(BaseModel):
