@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 
 from seamline.app.platform import Platform
 from seamline.console import sources
+from seamline.console.catalogue import add_catalogue_views
 from seamline.console.page import ASSETS, HEADERS, Pages, page_route
 from seamline.console.session import Sessions, local_path, sign_in, sign_out
 from seamline.domain.errors import SeamlineError, Unauthenticated, not_found
@@ -30,6 +31,7 @@ def make_router() -> APIRouter:
     pages = Pages(sessions)
     router = APIRouter(route_class=page_route(pages), include_in_schema=False)
     _add_views(router, pages)
+    add_catalogue_views(router, pages)
     _add_decisions(router, pages)
     _add_sessions(router, pages)
 

@@ -162,7 +162,15 @@ def shown_state() -> ColumnElement[str]:
 def _columns() -> dict[str, ColumnElement[str]]:
     """What runs can be filtered and sorted by; null sorts as empty text."""
     plain = ("id", "display_name", "pipeline", "environment", "storage", "experiment_id")
-    more = ("schedule_id", "requested_by", "created_at", "scheduled_for", "started_at", "ended_at")
+    more = (
+        "pipeline_digest",
+        "schedule_id",
+        "requested_by",
+        "created_at",
+        "scheduled_for",
+        "started_at",
+        "ended_at",
+    )
     found: dict[str, ColumnElement[str]] = {
         name: func.coalesce(RUNS.c[name], "") for name in (*plain, *more)
     }

@@ -1,4 +1,5 @@
-// Refreshes the page while something on it moves, and copies commands. Nothing needs it.
+// Refreshes the page while something on it moves, and copies commands. Nothing needs it, but the
+// links that Kubeflow's client prints: what follows their # never reaches a server.
 "use strict";
 (() => {
   const main = () => document.querySelector("main");
@@ -62,6 +63,25 @@
     }
   }
 
+  const KUBEFLOW = [
+    [/^#\/runs\/details\/([\w-]+)/, "/runs/"],
+    [/^#\/experiments\/details\/([\w-]+)/, "/experiments/"],
+    [/^#\/pipelines\/details\/([\w-]+)/, "/pipelines/"],
+    [/^#\/recurringrun\/details\/([\w-]+)/, "/schedules/"],
+  ];
+
+  // On the start page it leads on at once; where one has to sign in first, after that.
+  function followKubeflowLink() {
+    for (const [link, path] of KUBEFLOW) {
+      const found = link.exec(location.hash);
+      const next = document.querySelector('input[name="next"]');
+      if (found && next) next.value = path + found[1];
+      else if (found && location.pathname === "/") location.replace(path + found[1]);
+    }
+  }
+
+  followKubeflowLink();
+  addEventListener("hashchange", followKubeflowLink);
   addCopyButtons();
   const log = document.getElementById("log");
   if (log && location.hash !== "#top") log.scrollTop = log.scrollHeight;

@@ -1,0 +1,175 @@
+"""Pages of pipelines, schedules and experiments; the links of Kubeflow's client lead here, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from seamline.app.platform import Platform
+from seamline.app.show_schedule import show_schedule
+from seamline.console.page import Pages
+from seamline.domain.clock import iso
+from seamline.domain.errors import not_found
+from seamline.protocols.kfp_api.catalogue import Pipeline, list_pipelines, versions_of
+from seamline.train.experiments import find_experiment
+from seamline.train.listing import (
+    Comparison,
+    Condition,
+    Drawer,
+    Order,
+    RunRecord,
+    page_runs,
+)
+from seamline.train.schedule.schedules import find_schedule, list_schedules
+
+LISTED_RUNS = 100
+RECENT_RUNS = 10
+
+
+def add_catalogue_views(router: APIRouter, pages: Pages) -> None:
+    @router.get("/pipelines")
+    def pipelines(request: Request) -> Response:
+        _, who = pages.sessions.reader(request)
+        return pages.page(request, "pipelines.html", read_pipelines(_platform(request)), who)
+
+    @router.get("/pipelines/{name}")
+    def pipeline(request: Request, name: str) -> Response:
+        """By its name, or by the id that it has in Kubeflow's API."""
+        _, who = pages.sessions.reader(request)
+        return pages.page(request, "pipeline.html", read_pipeline(_platform(request), name), who)
+
+    @router.get("/schedules")
+    def schedules(request: Request) -> Response:
+        _, who = pages.sessions.reader(request)
+        return pages.page(request, "schedules.html", read_schedules(_platform(request)), who)
+
+    @router.get("/schedules/{schedule}")
+    def schedule(request: Request, schedule: str) -> Response:
+        _, who = pages.sessions.reader(request)
+        return pages.page(
+            request, "schedule.html", read_schedule(_platform(request), schedule), who
+        )
+
+    @router.get("/experiments/{experiment_id}")
+    def experiment(request: Request, experiment_id: str) -> Response:
+        _, who = pages.sessions.reader(request)
+        data = read_experiment(_platform(request), experiment_id)
+        return pages.page(request, "experiment.html", data, who)
+
+
+def _platform(request: Request) -> Platform:
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+def read_pipelines(platform: Platform) -> dict[str, Any]:
+    found = []
+    for pipeline in list_pipelines(platform.stores):
+        versions = versions_of(platform.stores, pipeline.package)
+        found.append(
+            {
+                "name": pipeline.package,
+                "display_name": pipeline.display_name,
+                "versions": len(versions),
+                "digest": versions[0].digest,
+                "tags": list(versions[0].tags),
+                "published_at": versions[0].created_at,
+            }
+        )
+    return {"pipelines": found, "now": iso(platform.stores.clock.now())}
+
+
+def read_pipeline(platform: Platform, name: str) -> dict[str, Any]:
+    pipeline = _find_pipeline(platform, name)
+    versions = versions_of(platform.stores, pipeline.package)
+    digests = [one.digest for one in versions]
+    return {
+        "pipeline": pipeline.to_json(),
+        "versions": [
+            {
+                "name": one.display_name,
+                "digest": one.digest,
+                "description": one.description,
+                "tags": list(one.tags),
+                "published_at": one.created_at,
+            }
+            for one in versions
+        ],
+        "schedules": [
+            one.to_json()
+            for one in list_schedules(platform.stores)
+            if one.pipeline.package == pipeline.package or one.pipeline.digest in digests
+        ],
+        "runs": _newest(platform, Condition("pipeline_digest", Comparison.IN, digests)),
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def _find_pipeline(platform: Platform, name: str) -> Pipeline:
+    known = list_pipelines(platform.stores)
+    for pipeline in known:
+        if name in (pipeline.package, pipeline.id):
+            return pipeline
+    raise not_found("pipeline", name, [one.package for one in known])
+
+
+def read_schedules(platform: Platform) -> dict[str, Any]:
+    found = [one.to_json() for one in list_schedules(platform.stores)]
+    return {"schedules": found, "now": iso(platform.stores.clock.now())}
+
+
+def read_schedule(platform: Platform, reference: str) -> dict[str, Any]:
+    found = find_schedule(platform.stores, reference)
+    return {
+        "schedule": show_schedule(platform, found),
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def read_experiment(platform: Platform, experiment_id: str) -> dict[str, Any]:
+    found = find_experiment(platform.stores, experiment_id)
+    return {
+        "experiment": {
+            "id": found.id,
+            "name": found.name,
+            "description": found.description,
+            "environment": found.environment,
+            "storage": found.storage,
+            "created_by": found.created_by,
+            "created_at": found.created_at,
+        },
+        "runs": _newest(platform, drawer=found.drawer, limit=LISTED_RUNS),
+        "limit": LISTED_RUNS,
+        "now": iso(platform.stores.clock.now()),
+    }
+
+
+def _newest(
+    platform: Platform,
+    *conditions: Condition,
+    drawer: Drawer | None = None,
+    limit: int = RECENT_RUNS,
+) -> list[dict[str, Any]]:
+    found = page_runs(
+        platform.stores,
+        conditions=conditions,
+        drawer=drawer,
+        order=Order("created_at", is_descending=True),
+        limit=limit,
+    )
+    return [_row(run) for run in found.runs]
+
+
+def _row(run: RunRecord) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "display_name": run.display_name,
+        "pipeline": run.pipeline,
+        "pipeline_digest": run.pipeline_digest,
+        "environment": run.environment,
+        "state": run.state,
+        "requested_by": run.requested_by,
+        "created_at": run.created_at,
+        "scheduled_for": run.scheduled_for,
+    }

@@ -1,0 +1,226 @@
+"""examples/scenarios on a server of its own: one scenario fails, a small one is skipped.
+
+Twelve scenarios of January; tests/unit/examples counts all 439 of the year.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import urllib.request
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import kfp
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "scenarios"
+STEPS = ("prepare", "train", "evaluate", "register")
+DONE = dict.fromkeys(STEPS, "succeeded")
+STOPPED = {"train": "failed", "evaluate": "upstream_failed", "register": "upstream_failed"}
+SKIPPED = dict.fromkeys(("train", "evaluate", "register"), "not_triggered")
+
+
+@dataclass(frozen=True)
+class House:
+    """The server with January's flights, the compiled pipelines, and twelve scenarios."""
+
+    server: Any
+    folder: Path
+    scenarios: list[dict[str, str]]
+
+    @property
+    def bad(self) -> str:
+        """One that will be asked to fail: a large one."""
+        return "-".join(self.scenarios[3].values())
+
+    def expected(self) -> list[dict[str, str]]:
+        ended = [DONE] * 12
+        ended[3], ended[11] = DONE | STOPPED, DONE | SKIPPED
+        return ended
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.server.url}/api/v1{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return json.loads(response.read())
+
+    def ended(self, run_id: str) -> Any:
+        for _ in range(60):  # each asking waits at the server
+            run = self.ask(f"/runs/{run_id}?wait_s=5")
+            if run["ended_at"]:
+                return run
+        raise AssertionError(f"{run_id} goes on and on")
+
+
+@pytest.fixture(scope="module")
+def house(
+    start_server: Callable[[], Any],
+    demo_module: ModuleType,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> House:
+    address, _ = start_server()
+    server, folder = demo_module.Server(address["url"]), tmp_path_factory.mktemp("scenarios")
+    for command in (
+        ["deliver.py", folder / "january.csv", "1"],
+        ["train.py", folder / "train.yaml"],
+        ["train_all.py", folder / "train_all.yaml"],
+    ):
+        subprocess.run([sys.executable, "-B", *command], cwd=EXAMPLE, check=True, timeout=60)
+    server.seamline("apply", EXAMPLE / "seamline.toml")
+    server.seamline("data", "ingest", "flights", folder / "january.csv")
+    with (folder / "january.csv").open() as file:
+        rows = Counter((row["origin"], row["carrier"], row["dest"]) for row in csv.DictReader(file))
+    by_size = sorted(rows, key=lambda key: (-rows[key], key))
+    small = next(key for key in by_size if rows[key] < 100)
+    chosen = [dict(zip(("origin", "carrier", "dest"), key, strict=True)) for key in by_size[:11]]
+    chosen.append(dict(zip(("origin", "carrier", "dest"), small, strict=True)))
+    assert rows[by_size[10]] >= 100
+    return House(server, folder, chosen)
+
+
+def by_scenario(run: Any) -> list[dict[str, str]]:
+    """Each scenario's steps and how they ended."""
+    found: dict[int, dict[str, str]] = {}
+    for task in run["tasks"]:
+        if task["kind"] == "python" and "[" in task["name"]:
+            index = int(task["name"].partition("[")[2].partition("]")[0])
+            found.setdefault(index, {})[task["name"].rpartition("/")[2]] = task["state"]
+    return [found[index] for index in sorted(found)]
+
+
+def cards(run: Any) -> dict[str, Any]:
+    """Scenario → what its registered model says of itself."""
+    models = [
+        task["outputs"]["artifacts"]["registered"]
+        for task in run["tasks"]
+        if task["name"].endswith("/register") and task["state"] in ("succeeded", "skipped")
+    ]
+    assert {model["type"] for model in models} == {"system.Model"}
+    assert len({model["digest"] for model in models}) == len(models)
+    return {model["metadata"]["scenario"]: model["metadata"] for model in models}
+
+
+@pytest.fixture(scope="module")
+def listed(house: House) -> Any:
+    """`train.yaml` over the list, with one that fails: the run as it ended."""
+    body = {
+        "ir": (house.folder / "train.yaml").read_text(),
+        "scenarios": json.dumps({"list": house.scenarios}),
+        "arguments": {"fail": house.bad},
+    }
+    return house.ended(house.ask("/runs", body)["id"])
+
+
+def test_a_failing_scenario_stops_only_itself_and_a_small_one_is_skipped(
+    house: House, listed: Any
+) -> None:
+    assert listed["state"] == "partially_failed"
+    assert by_scenario(listed) == house.expected()
+    assert listed["sentence"].startswith("scenarios[3]/train-scenario/condition-1/train failed")
+    assert f"{house.bad} was asked to fail" in listed["sentence"]
+    trained = {"-".join(one.values()) for one in house.scenarios[:11]} - {house.bad}
+    assert set(cards(listed)) == trained
+
+
+def test_every_scenario_is_shown_with_what_it_is(house: House, listed: Any) -> None:
+    rounds = [task for task in listed["tasks"] if task["kind"] == "iteration"]
+    items = {task["item_index"]: task["item"] for task in rounds}
+    assert items == dict(enumerate(house.scenarios))
+    states = {task["item_index"]: task["state"] for task in rounds}
+    assert states == {index: "failed" if index == 3 else "succeeded" for index in range(12)}
+
+
+def test_each_step_had_a_process_of_its_own(listed: Any) -> None:
+    ran = [task for task in listed["tasks"] if task["kind"] == "python" and task["pid"]]
+    assert len(ran) == 12 + 11 + 10 + 10
+    assert len({(task["pid"], task["started_at"]) for task in ran}) == len(ran)
+
+
+def test_a_retry_redoes_only_what_failed(house: House, listed: Any) -> None:
+    answer = house.ask(f"/runs/{listed['id']}/retry", {})
+    inside = "scenarios[3]/train-scenario/condition-1/"
+    assert sorted(answer["again"]) == [inside + step for step in ("evaluate", "register", "train")]
+    again = house.ended(listed["id"])
+    assert again["state"] == "partially_failed"
+    assert by_scenario(again) == house.expected()
+    before = {task["name"]: (task["pid"], task["ended_at"]) for task in listed["tasks"]}
+    for task in again["tasks"]:
+        if task["kind"] == "python" and not task["name"].startswith(inside):
+            assert (task["pid"], task["ended_at"]) == before[task["name"]]
+    train = next(task for task in again["tasks"] if task["name"] == f"{inside}train")
+    assert train["attempt"] == 2
+
+
+def test_the_kfp_client_runs_the_loop_of_the_other_pipeline_to_the_same_end(
+    house: House, listed: Any
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it needs a server of version 2
+        client = kfp.Client(host=house.server.url)
+    created = client.create_run_from_pipeline_package(
+        str(house.folder / "train_all.yaml"),
+        arguments={"fail": house.bad, "scenarios": house.scenarios},
+        enable_caching=False,
+    )
+    ended = created.wait_for_run_completion(timeout=300)
+    assert ended.state == "FAILED"
+    run = house.ask(f"/runs/{created.run_id}")
+    assert run["state"] == "partially_failed"
+    assert by_scenario(run) == house.expected()
+    assert cards(run) == cards(listed)
+    details = ended.run_details.task_details
+    assert Counter(task.state for task in details if task.display_name == "register") == {
+        "SUCCEEDED": 10,
+        "SKIPPED": 1,
+        "FAILED": 1,
+    }
+
+
+def test_what_one_pipeline_has_trained_the_other_takes_from_the_cache(
+    house: House, listed: Any
+) -> None:
+    """The same step on the same bytes, whatever pipeline it stands in."""
+    body = {
+        "ir": (house.folder / "train_all.yaml").read_text(),
+        "arguments": {"fail": house.bad, "scenarios": house.scenarios[:3]},
+    }
+    run = house.ended(house.ask("/runs", body)["id"])
+    steps = by_scenario(run)
+    assert [one["train"] for one in steps] == ["skipped"] * 3
+    assert cards(run).items() <= cards(listed).items()
+
+
+def test_a_query_over_the_dataset_makes_the_scenarios(house: House) -> None:
+    scenarios = """
+    query:
+      dataset: flights@latest
+      select: >
+        SELECT origin, carrier, dest FROM flights WHERE origin = 'JFK'
+        GROUP BY origin, carrier, dest ORDER BY count(*) DESC, carrier, dest LIMIT 2
+    """
+    run = house.ask(
+        "/runs",
+        {
+            "ir": (house.folder / "train.yaml").read_text(),
+            "scenarios": scenarios,
+            "arguments": {"min_rows": 1_000_000},
+            "options": {"enable_cache": False},
+        },
+    )
+    run = house.ended(run["id"])
+    assert run["state"] == "succeeded"
+    assert by_scenario(run) == [DONE | SKIPPED] * 2
+    items = [task["item"] for task in run["tasks"] if task["kind"] == "iteration"]
+    largest = [one for one in house.scenarios if one["origin"] == "JFK"][:2]
+    assert sorted(items, key=str) == sorted(largest, key=str)
