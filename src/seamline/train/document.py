@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ def load_documents(data: bytes) -> list[dict[str, Any]]:
     if len(data) > MAX_BYTES:
         raise InvalidInput(f"The pipeline has {len(data)} bytes; {MAX_BYTES} are allowed.")
     try:
-        _check_depth(data)
-        documents = list(yaml.load_all(data, Loader=yaml.CSafeLoader))
+        documents = _load_json(data)
+        if documents is None:
+            _check_depth(data)
+            documents = list(yaml.load_all(data, Loader=yaml.CSafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise InvalidInput(
@@ -41,6 +44,20 @@ def load_documents(data: bytes) -> list[dict[str, Any]]:
         )
     _check_plain(documents)
     return documents
+
+
+def _load_json(data: bytes) -> list[Any] | None:
+    """JSON is YAML, too, but is read many times faster as what it is; None for anything else."""
+    if not data.lstrip().startswith(b"{"):
+        return None
+    try:
+        return [json.loads(data, parse_constant=_no_number)]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
 
 
 def _check_depth(data: bytes) -> None:
