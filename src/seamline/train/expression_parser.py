@@ -95,7 +95,10 @@ def _parse_compiled(text: str) -> Tree | None:
         found = _COMPILED.match(text, at)
         if found is None:
             return None
-        left, right = _operand(found["left"]), _operand(found["right"])
+        try:
+            left, right = _operand(found["left"]), _operand(found["right"])
+        except InvalidInput:
+            return None
         comparison = Compare(left, found["operator"].strip(), right)
         operands.append(Not(comparison) if found["negated"] else comparison)
         at = found.end()
@@ -124,13 +127,19 @@ def _check_meaning(tree: Tree, text: str) -> None:
                 judged = operands
             case _:
                 continue
-        for one in judged:
-            is_flag = isinstance(one, Constant) and isinstance(one.value, bool)
-            if not is_flag and not any(isinstance(below, Input | Whole) for below in walk(one)):
-                raise InvalidInput(
-                    f"The expression {_shown(text)} compares constants with each other.",
-                    next_step="Compare an input: inputs.parameter_values['name'].",
-                )
+        if any(_is_constant(one) for one in judged):
+            raise InvalidInput(
+                f"The expression {_shown(text)} compares constants with each other.",
+                next_step="Compare an input: inputs.parameter_values['name'].",
+            )
+
+
+def _is_constant(tree: Tree) -> bool:
+    """Reads no input; `true` and `false` by themselves do not count."""
+    nodes = list(walk(tree))
+    return not any(isinstance(node, Input | Whole) for node in nodes) and any(
+        isinstance(node, Constant) and not isinstance(node.value, bool) for node in nodes
+    )
 
 
 def _shown(text: str) -> str:

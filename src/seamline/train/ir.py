@@ -159,7 +159,7 @@ class SecretVariable:
 
     variable: str
     kind: SecretKind
-    #: Constant, or from an input of the task's component (`FromInput`).
+    #: A constant text, or an input of the component (which the reader adds) that holds it.
     name: Constant | FromInput
     key: str
     is_optional: bool = False
@@ -177,6 +177,7 @@ class VolumeKind(StrEnum):
 @dataclass(frozen=True)
 class Mount:
     kind: VolumeKind
+    #: As for `SecretVariable`.
     name: Constant | FromInput
     #: Absolute path at which the task finds it.
     path: str
@@ -188,6 +189,7 @@ class Mount:
 class ContainerExecutor:
     """A command in an image. Lightweight Python components have a `function`, too."""
 
+    #: May hold placeholders.
     image: str
     #: None: any other container; it needs podman, docker, or leave to run on the host.
     function: PythonFunction | None

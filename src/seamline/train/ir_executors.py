@@ -9,6 +9,7 @@ from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.train.command import parse_word
 from seamline.train.document import Node
 from seamline.train.ir import ContainerExecutor, FromInput, ImporterExecutor, Resources
+from seamline.train.ir_claims import claim_function, claim_notes
 from seamline.train.ir_platform import ExecutorPlatform
 from seamline.train.lightweight import PythonFunction, recognise_function
 
@@ -87,12 +88,12 @@ def _read_function(
         raise Node(node.value, node.path).wrong(f"a readable Python component ({error})") from error
     if function is not None and len(function.index_urls) > 1:
         raise node.unsupported("more than one package index", label)
-    return function
+    return function or claim_function(str(node.object().get("image")))
 
 
 def _function_notes(function: PythonFunction | None, label: str) -> tuple[str, ...]:
     if function is None or not function.trusted_hosts:
-        return ()
+        return claim_notes(function, label)
     hosts = ", ".join(function.trusted_hosts)
     return (f"{label}: trusted hosts ({hosts}) have no effect: certificates are checked.",)
 

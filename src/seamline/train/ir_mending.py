@@ -1,110 +1,245 @@
-"""What the KFP compiler gets wrong about parts of loop items, put right.
+"""What flows into loops and branches, where the KFP compiler forgot to pass it on.
 
-With `for item in dsl.ParallelFor([{"a": 1}])`, `item.a` inside an f-string, or inside dsl.If and
-dsl.Elif, compiles into inputs that come from nowhere:
+A loop, a branch or an exit handler compiles into a component of its own, and all that its tasks
+read from outside has to be passed in as inputs, border by border. The compiler forgets some: a
+condition in a loop on a parameter of the pipeline, the list of an inner loop, `item.part` in an
+f-string or in a dsl.If. Then a task reads an input that its component does not have, or a component
+is given one from where there is none. The inputs are called after what they carry, so that they can
+be found and passed on:
 
-1. the loop's task is given an input `…-subvar-a` from outside of the loop, where there is no item:
-   inside the loop it is the part "a" of the item;
-2. a group around the loop is given the item or a part of it, too, and does not need it;
-3. a group in the loop is given the part, and its members ask for a part of the item, which the
-   group was not given: the part is meant.
+    pipelinechannel--rows                    the parameter "rows" of the (sub-)pipeline
+    pipelinechannel--train-model             the output "model" of the task "train"
+    pipelinechannel--…-loop-item…            the item of a loop around
+    pipelinechannel--…-loop-item…-subvar-a   its part "a"
 
-Only inputs whose source does not exist are touched, and only those named after loop items; whatever
-else has no source is refused later, with its name.
+Only inputs without a source are touched; what cannot be found is left, to be refused by its name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from seamline.train.expression_tree import Call, Part, Whole
 from seamline.train.expressions import Expression, parse_expression
 from seamline.train.ir import (
+    ArtifactSpec,
     Component,
     Dag,
     DagTask,
     FromInput,
     FromTask,
     InputSource,
+    ParameterSpec,
+    ParameterType,
 )
+from seamline.train.ir_tasks import tasks_read
 
-_SUBVAR = "-subvar-"
+CHANNEL = "pipelinechannel--"
+_PART = "-subvar-"
+_GROUP = re.compile(r"comp-(?:for-loop|condition|condition-branches|exit-handler)(?:-\d+)+")
 _ITEM = re.compile(r"loop-item(?:-param-\d+)?(?:-subvar-\w+)?$")
+_ANY = ParameterSpec(ParameterType.ANY)
 
 
-def mend_loop_items(
+class _Kind(StrEnum):
+    PARAMETERS = "parameters"
+    ARTIFACTS = "artifacts"
+
+
+@dataclass
+class _Draft:
+    """A DAG whose inputs, and what its tasks are given, may still change."""
+
+    component: Component
+    dag: Dag
+    inputs: Mapping[_Kind, dict[str, Any]]
+    #: By task: what it is given.
+    given: Mapping[str, Mapping[_Kind, dict[str, Any]]]
+    #: The DAG around and the name of the task in it that this one is; None for a pipeline.
+    around: tuple[_Draft, str] | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    source: FromInput | FromTask
+    spec: ParameterSpec | ArtifactSpec
+
+
+def mend_channels(
     root: Component, components: Mapping[str, Component]
 ) -> tuple[Component, dict[str, Component]]:
-    """Each component is mended once, from the outermost inwards."""
-    mender = _Mender(components)
-    root = mender.mend(root)
-    pending = _used_by(root)
-    seen: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name in seen or name not in mender.components:
-            continue
-        seen.add(name)
-        mended = mender.mend(mender.components[name])
-        mender.components[name] = mended
-        pending.extend(_used_by(mended))
-    return root, mender.components
+    """Each component once, from the outermost inwards."""
+    drafts = {name: _draft(one) for name, one in components.items() if isinstance(one.body, Dag)}
+    mender = _Mender(components, drafts)
+    top = _draft(root)
+    mender.mend_all(top)
+    mended = {name: _finish(drafts[name]) for name in drafts}
+    return _finish(top), {**components, **mended}
 
 
-def _used_by(component: Component) -> list[str]:
-    if not isinstance(component.body, Dag):
-        return []
-    return [task.component for task in component.body.tasks.values()]
+def _draft(component: Component) -> _Draft:
+    dag = component.body if isinstance(component.body, Dag) else Dag({}, {}, {})
+    return _Draft(
+        component,
+        dag,
+        {
+            _Kind.PARAMETERS: dict(component.parameters),
+            _Kind.ARTIFACTS: dict(component.artifacts),
+        },
+        {
+            name: {
+                _Kind.PARAMETERS: dict(task.parameters),
+                _Kind.ARTIFACTS: dict(task.artifacts),
+            }
+            for name, task in dag.tasks.items()
+        },
+    )
+
+
+def _finish(draft: _Draft) -> Component:
+    if not isinstance(draft.component.body, Dag):
+        return draft.component
+    tasks = {name: _finish_task(task, draft.given[name]) for name, task in draft.dag.tasks.items()}
+    inputs = draft.inputs
+    return dataclasses.replace(
+        draft.component,
+        parameters=inputs[_Kind.PARAMETERS],
+        artifacts=inputs[_Kind.ARTIFACTS],
+        body=dataclasses.replace(draft.dag, tasks=tasks),
+    )
+
+
+def _finish_task(task: DagTask, given: Mapping[_Kind, dict[str, Any]]) -> DagTask:
+    parameters, artifacts = given[_Kind.PARAMETERS], given[_Kind.ARTIFACTS]
+    if parameters == task.parameters and artifacts == task.artifacts:
+        return task
+    read = tasks_read((*parameters.values(), *artifacts.values()))
+    return dataclasses.replace(
+        task,
+        parameters=parameters,
+        artifacts=artifacts,
+        after=tuple(dict.fromkeys((*task.after, *read))),
+    )
 
 
 class _Mender:
-    def __init__(self, components: Mapping[str, Component]) -> None:
-        self.components = dict(components)
+    def __init__(self, components: Mapping[str, Component], drafts: Mapping[str, _Draft]) -> None:
+        self._components = components
+        self._drafts = drafts
 
-    def mend(self, owner: Component) -> Component:
-        """The component with its tasks mended; what these lose is taken from their components."""
-        if not isinstance(owner.body, Dag):
-            return owner
-        dag = owner.body
-        tasks = {name: self._mend_task(task, owner, dag) for name, task in dag.tasks.items()}
-        return dataclasses.replace(owner, body=dataclasses.replace(dag, tasks=tasks))
+    def mend_all(self, top: _Draft) -> None:
+        pending, seen = [top], {id(top)}
+        while pending:
+            draft = pending.pop()
+            self._mend(draft)
+            for name, task in draft.dag.tasks.items():
+                inner = self._drafts.get(task.component)
+                if inner is None or id(inner) in seen:
+                    continue
+                seen.add(id(inner))
+                if _GROUP.fullmatch(inner.component.name):
+                    inner.around = (draft, name)
+                pending.append(inner)
 
-    def _mend_task(self, task: DagTask, owner: Component, dag: Dag) -> DagTask:
-        sources = {
-            key: _part_given(source, owner.parameters) for key, source in task.parameters.items()
-        }
-        lost = [
-            key
-            for key, source in sources.items()
-            if _ITEM.search(key) and not self._exists(source, owner, dag)
-        ]
-        kept = {key: source for key, source in sources.items() if key not in lost}
-        component = self.components.get(task.component)
-        if lost and component is not None:
-            item = task.loop.item if task.loop is not None else None
-            self.components[component.name] = _without(component, lost, item)
-        return dataclasses.replace(task, parameters=kept) if kept != task.parameters else task
+    def _mend(self, draft: _Draft) -> None:
+        for name, given in draft.given.items():
+            inner = self._drafts.get(draft.dag.tasks[name].component)
+            is_group = inner is not None and _GROUP.fullmatch(inner.component.name) is not None
+            for kind, sources in given.items():
+                for key, source in list(sources.items()):
+                    if self._exists(draft, kind, source):
+                        continue
+                    found = self._look_up(draft, kind, source)
+                    if found is not None:
+                        sources[key] = found.source
+                    elif is_group and inner is not None and _ITEM.search(key):
+                        # There is no item out here; those inside who need it will find it.
+                        del sources[key]
+                        inner.inputs[kind].pop(key, None)
 
-    def _exists(self, source: InputSource, owner: Component, dag: Dag) -> bool:
+    def _exists(self, draft: _Draft, kind: _Kind, source: InputSource) -> bool:
         match source:
             case FromInput(name):
-                return name in owner.parameters
+                return name in draft.inputs[kind]
             case FromTask(task, key):
-                producer = dag.tasks.get(task)
-                component = self.components.get(producer.component) if producer else None
-                return component is None or key in component.output_parameters
+                outputs = self._outputs(draft, kind, task)
+                return outputs is None or key in outputs
         return True
 
+    def _outputs(self, draft: _Draft, kind: _Kind, task: str) -> Mapping[str, Any] | None:
+        """None for a task or a component that is not there: that is another mistake."""
+        sibling = draft.dag.tasks.get(task)
+        component = self._components.get(sibling.component) if sibling else None
+        if component is None:
+            return None
+        if kind is _Kind.PARAMETERS:
+            return component.output_parameters
+        return component.output_artifacts
 
-def _part_given(source: InputSource, given: Mapping[str, object]) -> InputSource:
-    """Case 3: the part that the group was given, instead of a part of what it was not."""
-    if isinstance(source, FromInput) and source.part is not None and source.name not in given:
-        key = _key_of(source.part)
-        if key is not None and f"{source.name}{_SUBVAR}{key}" in given:
-            return FromInput(f"{source.name}{_SUBVAR}{key}")
-    return source
+    def _look_up(self, draft: _Draft, kind: _Kind, source: InputSource) -> _Found | None:
+        match source:
+            case FromInput(name, part):
+                return self._find(draft, kind, name.removeprefix(CHANNEL), part)
+            case FromTask(task, key, part):
+                return self._find(draft, kind, f"{task}-{key}", part)
+        return None
+
+    def _find(
+        self, draft: _Draft, kind: _Kind, channel: str, part: Expression | None
+    ) -> _Found | None:
+        """Where the DAG has it, after it was passed in if need be."""
+        inputs = draft.inputs[kind]
+        for name in _input_names(channel, part):
+            if name in inputs:
+                return _Found(FromInput(name), inputs[name])
+        if CHANNEL + channel in inputs:
+            return _Found(FromInput(CHANNEL + channel, part), _ANY)
+        if draft.around is None and channel in inputs:
+            return _Found(FromInput(channel, part), inputs[channel])
+        made = self._made_by_sibling(draft, kind, channel, part)
+        if made is not None:
+            return made
+        if part is None and _PART in channel:
+            whole, _, key = channel.rpartition(_PART)
+            return self._find(draft, kind, whole, _part(key))
+        return self._pass_in(draft, kind, channel, part)
+
+    def _made_by_sibling(
+        self, draft: _Draft, kind: _Kind, channel: str, part: Expression | None
+    ) -> _Found | None:
+        for task in draft.dag.tasks:
+            outputs = self._outputs(draft, kind, task) or {}
+            key = channel.removeprefix(f"{task}-")
+            if key != channel and key in outputs:
+                return _Found(FromTask(task, key, part), _ANY if part else outputs[key])
+        return None
+
+    def _pass_in(
+        self, draft: _Draft, kind: _Kind, channel: str, part: Expression | None
+    ) -> _Found | None:
+        if draft.around is None:
+            return None
+        outer, task = draft.around
+        found = self._find(outer, kind, channel, part)
+        if found is None:
+            return None
+        key = next(iter(_input_names(channel, part)), CHANNEL + channel)
+        outer.given[task][kind][key] = found.source
+        draft.inputs[kind][key] = found.spec if kind is _Kind.ARTIFACTS else _ANY
+        return _Found(FromInput(key), found.spec)
+
+
+def _input_names(channel: str, part: Expression | None) -> list[str]:
+    """How an input is called that carries exactly this."""
+    if part is None:
+        return [CHANNEL + channel]
+    key = _key_of(part)
+    return [] if key is None else [f"{CHANNEL}{channel}{_PART}{key}"]
 
 
 def _key_of(selector: Expression) -> str | None:
@@ -114,33 +249,5 @@ def _key_of(selector: Expression) -> str | None:
     return None
 
 
-def _without(component: Component, lost: Iterable[str], item: str | None) -> Component:
-    """The component without inputs that it is not given; as a loop's body, it has their parts."""
-    names = set(lost)
-    parameters = {key: spec for key, spec in component.parameters.items() if key not in names}
-    if not isinstance(component.body, Dag):
-        return dataclasses.replace(component, parameters=parameters)
-    parts = {
-        name: FromInput(item, parse_expression(f'parseJson(string_value)["{key}"]'))
-        for name in names
-        for whole, _, key in (name.rpartition(_SUBVAR),)
-        if item is not None and whole == item
-    }
-    body = _with_sources(component.body, lambda source: _replaced(source, parts))
-    return dataclasses.replace(component, parameters=parameters, body=body)
-
-
-def _replaced(source: InputSource, parts: Mapping[str, FromInput]) -> InputSource:
-    if isinstance(source, FromInput) and source.part is None:
-        return parts.get(source.name, source)
-    return source
-
-
-def _with_sources(dag: Dag, change: Callable[[InputSource], InputSource]) -> Dag:
-    tasks = {
-        name: dataclasses.replace(
-            task, parameters={key: change(source) for key, source in task.parameters.items()}
-        )
-        for name, task in dag.tasks.items()
-    }
-    return dataclasses.replace(dag, tasks=tasks)
+def _part(key: str) -> Expression:
+    return parse_expression(f'parseJson(string_value)["{key}"]')

@@ -192,9 +192,10 @@ class _Reader:
         for at in node.list():
             for key in ("sizeLimit", "size", "medium", "storageClassName"):
                 if key in at:
-                    self._note(f"{key} of the volume {at.object().get('volumeName')} is not kept.")
-            name = Constant(at.at("volumeName").text())
-            self._mounts.append(Mount(VolumeKind.EMPTY, name, _mount_path(at)))
+                    name = at.object().get("volumeName")
+                    self._note(f"{key} of the volume {name} is not enforced.")
+            volume = Constant(at.at("volumeName").text())
+            self._mounts.append(Mount(VolumeKind.EMPTY, volume, _mount_path(at)))
 
     def _read_field_paths(self, node: Node) -> None:
         for at in node.list():

@@ -23,7 +23,7 @@ from seamline.train.ir import (
     Pipeline,
 )
 from seamline.train.ir_executors import read_executor
-from seamline.train.ir_mending import mend_loop_items
+from seamline.train.ir_mending import CHANNEL, mend_channels
 from seamline.train.ir_platform import ExecutorPlatform, Platform, read_platform
 from seamline.train.ir_tasks import check_dag, check_name, read_outputs, read_tasks
 from seamline.train.ir_wiring import declare_inputs, wire_tasks
@@ -45,8 +45,6 @@ _TOP_FIELDS = frozenset(
 )
 _COMPONENT_FIELDS = frozenset({"inputDefinitions", "outputDefinitions", "dag", "executorLabel"})
 _PARAMETER_TYPES = tuple(kind for kind in ParameterType if kind is not ParameterType.ANY)
-#: The compiler's prefix of inputs of loops and branches; in a sub-pipeline none is called so.
-_CHANNEL = "pipelinechannel--"
 
 
 def read_pipeline(data: bytes) -> Pipeline:
@@ -113,9 +111,9 @@ def _read_components(top: Node, platform: Platform) -> tuple[Component, dict[str
         label = str(node.object().get("executorLabel") or "")
         platforms[name] = platform.executors.get(label, ExecutorPlatform())
     root = _read_component("root", top.at("root"), executors, platform)
-    root, components = mend_loop_items(root, components)
-    root = wire_tasks(root, platforms)
-    components = {name: wire_tasks(one, platforms) for name, one in components.items()}
+    root = wire_tasks(root, components, platforms)
+    components = {n: wire_tasks(one, components, platforms) for n, one in components.items()}
+    root, components = mend_channels(root, components)
     return root, declare_inputs([root, *components.values()], components)
 
 
@@ -130,7 +128,7 @@ def _read_component(name: str, node: Node, executors: Node, platform: Platform) 
     return Component(
         name=name,
         parameters={
-            key: _read_parameter(at, task, is_guessed=is_dag and key.startswith(_CHANNEL))
+            key: _read_parameter(at, task, is_guessed=is_dag and key.startswith(CHANNEL))
             for key, at in inputs.at("parameters").items()
         },
         artifacts={key: _read_artifact(key, at) for key, at in inputs.at("artifacts").items()},

@@ -178,7 +178,7 @@ def _read_raw(node: Node, task: str) -> list[object]:
         ) from error
     if not isinstance(items, list):
         raise InvalidInput(
-            f"{node.path}: the loop {task!r} is over a {type(items).__name__}, not over a list.",
+            f"{node.path}: the loop {task!r} is over {node.text()[:80]}, which is no list.",
             next_step="Loop over a list (dsl.ParallelFor).",
         )
     return items

@@ -1,7 +1,8 @@
-"""Inputs that a task is given but its component does not declare, made into declared ones.
+"""Tasks and their components, completed by what each knows of the other.
 
-The compiler adds such inputs for what a container needs besides its arguments: resources and images
-from parameters (`set_cpu_limit(parameter)`), and names of secrets, config maps and claims.
+A task is given inputs that its component does not declare, for what a container needs besides its
+arguments: resources and images from parameters (`set_cpu_limit(parameter)`), and names of secrets,
+config maps and claims. They are made into declared ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from seamline.train.ir import (
     ParameterSpec,
     ParameterType,
 )
+from seamline.train.ir_claims import makes_claims
 from seamline.train.ir_platform import ExecutorPlatform
 from seamline.train.ir_tasks import tasks_read
 from seamline.train.ir_words import inputs_named
@@ -24,18 +26,27 @@ from seamline.train.ir_words import inputs_named
 _HIDDEN = ParameterSpec(ParameterType.STRING, is_optional=True)
 
 
-def wire_tasks(component: Component, platforms: Mapping[str, ExecutorPlatform]) -> Component:
+def wire_tasks(
+    owner: Component,
+    components: Mapping[str, Component],
+    platforms: Mapping[str, ExecutorPlatform],
+) -> Component:
     """Its tasks with what the platform document (`platforms`, by component) adds to them."""
-    if not isinstance(component.body, Dag):
-        return component
+    if not isinstance(owner.body, Dag):
+        return owner
     tasks = {
-        name: _complete(task, platforms.get(task.component))
-        for name, task in component.body.tasks.items()
+        name: _complete(task, components.get(task.component), platforms.get(task.component))
+        for name, task in owner.body.tasks.items()
     }
-    return dataclasses.replace(component, body=dataclasses.replace(component.body, tasks=tasks))
+    return dataclasses.replace(owner, body=dataclasses.replace(owner.body, tasks=tasks))
 
 
-def _complete(task: DagTask, platform: ExecutorPlatform | None) -> DagTask:
+def _complete(
+    task: DagTask, component: Component | None, platform: ExecutorPlatform | None
+) -> DagTask:
+    body = component.body if component is not None else None
+    if isinstance(body, ContainerExecutor) and makes_claims(body.function):
+        task = dataclasses.replace(task, enable_cache=False)
     if platform is None or not platform.inputs:
         return task
     after = (*task.after, *tasks_read(tuple(platform.inputs.values())))

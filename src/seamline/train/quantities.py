@@ -10,7 +10,8 @@ from seamline.domain.errors import InvalidInput
 
 _QUANTITY = re.compile(
     r"(?P<number>\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})"
-    r"(?:[eE](?P<exponent>[+-]?\d{1,2})|(?P<suffix>[numkKMGTPE]|[KMGTPE]i))?"
+    r"(?:[eE](?P<exponent>[+-]?\d{1,2})|(?P<suffix>[numkKMGTPE]|[KMGTPE]i))?",
+    re.ASCII,
 )
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "k": 3, "K": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}

@@ -151,8 +151,8 @@ def ground(
     image = request.getfixturevalue("docker_image" if of_docker else "plain_image")
     with TaskRunner(SystemClock(), tmp_path / "run", environ=engine.environ) as runner:
         # With an engine of its own, docker is of another version than podman.
-        is_service = of_docker and engine.version == container_engine.version
-        is_service = is_service and container_engine.kind is EngineKind.PODMAN
+        podman = (EngineKind.PODMAN, engine.version)
+        is_service = of_docker and (container_engine.kind, container_engine.version) == podman
         yield Ground(engine, image, runner, host, tmp_path, is_service)
 
 

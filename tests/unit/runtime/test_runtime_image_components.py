@@ -59,6 +59,19 @@ def kfp_dir(tmp_path_factory: pytest.TempPathFactory, host: PythonEnvironment) -
     return EnvironmentCache(tmp_path_factory.mktemp("packages"), host.python).ensure_folder(KFP)
 
 
+def test_the_mounted_folder_holds_our_kfp_and_nothing_else(
+    kfp_dir: Path, host: PythonEnvironment
+) -> None:
+    (version,) = (line.partition("==")[2] for line in host.lock if line.startswith("kfp=="))
+    names = {path.name for path in kfp_dir.iterdir()} - {"bin", ".lock"}
+    assert names == {"kfp", f"kfp-{version}.dist-info"}
+    said: list[str] = []
+    again = EnvironmentCache(kfp_dir.parent, host.python).ensure_folder(
+        KFP, on_progress=said.append
+    )
+    assert (again, said) == (kfp_dir, [])
+
+
 @dataclass(frozen=True)
 class Bench:
     """Runs the same component forked and in its image."""
