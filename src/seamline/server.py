@@ -222,6 +222,10 @@ class _Server(uvicorn.Server):
 
 
 def _server(app: FastAPI) -> _Server:
+    def let_go() -> None:
+        for waiters in (app.state.run_ends, app.state.run_news):
+            waiters.close()
+
     return _Server(
         uvicorn.Config(
             app,
@@ -231,7 +235,7 @@ def _server(app: FastAPI) -> _Server:
             # Whatever FORWARDED_ALLOW_IPS says: a stranger's header must not make them loopback.
             forwarded_allow_ips=LOOPBACK,
         ),
-        let_go=app.state.run_ends.close,
+        let_go=let_go,
     )
 
 

@@ -36,6 +36,7 @@ STORIES = (
         "docs/howto/run-behind-a-token.md",
         "docs/howto/back-up-a-workspace.md",
     ),
+    ("docs/howto/kfp-client.md",),
 )
 TIMEOUT_S = 300
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")

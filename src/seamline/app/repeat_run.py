@@ -32,7 +32,8 @@ def rerun(
     """A new run of the same pipeline, with these arguments changed.
 
     Results of the old run stand in wherever nothing has changed, but for `options.from_task` and
-    all that comes after it. Refused while the old run goes on.
+    all that comes after it; without a cache, only for what comes before that task, and where there
+    is none for nothing. Refused while the old run goes on.
     """
     old = show_request(platform.stores, run_id)
     if not is_terminal(RunState(old["state"])):
@@ -40,6 +41,7 @@ def rerun(
             f"Run {run_id} has not ended: it is {old['state']}.",
             next_step=f"Wait for it: seamline run wait {run_id}.",
         )
+    is_all_anew = options.enable_cache is False and options.from_task is None
     return submit_ir(
         platform,
         platform.stores.blobs.get(old["pipeline_digest"], f"pipeline of run {run_id}"),
@@ -53,5 +55,5 @@ def rerun(
             reference=old["reference"],
         ),
         options=options,
-        reuses_run=run_id,
+        reuses_run=None if is_all_anew else run_id,
     )

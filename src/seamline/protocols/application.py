@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from seamline import __version__
 from seamline.app.figures import PlatformFigures
 from seamline.app.platform import Platform
+from seamline.app.run_news import RunNews
 from seamline.domain.errors import Forbidden
 from seamline.protocols import kfp_registry, prometheus, pypi
 from seamline.protocols.errors import STATUS, error_body, install_error_handler
@@ -34,6 +35,7 @@ def make_application(
     app.state.platform = platform
     app.state.figures = PlatformFigures(platform)
     app.state.upstream = UpstreamIndex()
+    app.state.run_news = RunNews(platform.stores, platform.changes)
     install_error_handler(app)
     _check_sites(app, LOOPBACK_NAMES | {host})
     app.include_router(make_router(), prefix=API)

@@ -116,7 +116,8 @@ def decide_mounts(
 
 
 def _check_path(target: str) -> None:
-    if not target.startswith("/") or "\0" in target or posixpath.normpath(target) != target:
+    is_normal = posixpath.normpath(target) == target and not target.startswith("//")
+    if not target.startswith("/") or "\0" in target or not is_normal:
         raise MountRefused(
             f"{target!r} is no path to mount a volume at. Write an absolute one, without .. or /."
         )

@@ -8,7 +8,7 @@ from typing import Any
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.train.ir import ParameterSpec
 from seamline.train.sources import ABSENT
-from seamline.train.values import MAX_SAFE_INTEGER, as_text, check_value, parse_text
+from seamline.train.values import MAX_SAFE_INTEGER, check_literals, check_value, parse_text
 
 
 def check_arguments(specs: Mapping[str, ParameterSpec], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,14 +50,7 @@ def _check_one(name: str, spec: ParameterSpec, given: Mapping[str, Any]) -> Any:
         )
     value = check_value(value, spec.type, f"Parameter {name!r}")
     _check_exact(value, name)
-    if spec.literals and value not in spec.literals:
-        allowed = ", ".join(as_text(item) for item in spec.literals)
-        raise InvalidInput(
-            f"Parameter {name!r} has to be one of {allowed}; {as_text(value)} came.",
-            next_step=nearest(as_text(value), [as_text(item) for item in spec.literals]),
-            parameter=name,
-        )
-    return value
+    return check_literals(value, spec, f"Parameter {name!r}")
 
 
 def _check_exact(value: Any, name: str) -> None:

@@ -17,6 +17,7 @@ from seamline.domain.digests import Digest, digest_of
 from seamline.runtime.requirements import RequirementSet
 from seamline.train.artifacts import Artifact
 from seamline.train.ir import Component, ContainerExecutor
+from seamline.train.ir_claims import makes_claims
 from seamline.train.lightweight import PythonFunction
 from seamline.train.plan import PlannedTask
 from seamline.train.requirements import KFP_RUNTIME
@@ -70,12 +71,22 @@ def key_of(parts: Mapping[str, Any]) -> Digest:
     return digest_of(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
 
 
-def depends_on_run(task: PlannedTask) -> bool:
-    """Its command names the run or the task that it is in: no other result is like it."""
+def is_repeatable(task: PlannedTask) -> bool:
+    """Whether another call with the same inputs gives the same."""
+    return not why_not_repeatable(task)
+
+
+def why_not_repeatable(task: PlannedTask) -> str:
     executor = task.executor
-    if not isinstance(executor, ContainerExecutor) or executor.function is not None:
-        return False
-    return _RUN_PLACEHOLDER in json.dumps([executor.command, executor.args, dict(executor.env)])
+    if not isinstance(executor, ContainerExecutor):
+        return "Importers are never taken from the cache: what they point at may have changed."
+    if executor.function is None:
+        said = json.dumps([executor.command, executor.args, dict(executor.env)])
+        if _RUN_PLACEHOLDER in said:
+            return "Its command names its own run or task, so no other result is like it."
+    elif makes_claims(executor.function):
+        return "It names a volume claim for its own run."
+    return ""
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -58,8 +58,9 @@ def make_call(
     variables = {**secrets, **env}
 
     def fill(words: tuple[Any, ...]) -> tuple[str, ...]:
-        filled = fill_words(words, executor_input, name)
-        return tuple(expand_variables(word, variables) for word in filled)
+        # As written, variables first: data never becomes a reference to one.
+        expanded = [_expand(word, variables) for word in words]
+        return tuple(fill_words(expanded, executor_input, name))
 
     is_command = executor.function is None
     asked = executor.resources
@@ -78,6 +79,18 @@ def make_call(
         args=fill(executor.args) if is_command else (),
         outside=tuple(inputs.outside),
     )
+
+
+def _expand(word: Any, variables: Mapping[str, str]) -> Any:
+    """Variables in a word, also inside struct placeholders."""
+    match word:
+        case str():
+            return expand_variables(word, variables)
+        case list():
+            return [_expand(item, variables) for item in word]
+        case dict():
+            return {key: _expand(item, variables) for key, item in word.items()}
+    return word
 
 
 def input_text(order: WorkOrder, source: Constant | FromInput, what: str) -> str:

@@ -31,7 +31,7 @@ from seamline.train.context import FindIndex, ResolvedArtifact, ResolveUri, RunC
 from seamline.train.counts import EngineCounts
 from seamline.train.live import LiveRun
 from seamline.train.machine import Machine
-from seamline.train.order import WorkOrder
+from seamline.train.order import WorkOrder, run_folder
 from seamline.train.plans import load_plan
 from seamline.train.results import TaskResult, problem_of
 from seamline.train.steering import Steering
@@ -139,6 +139,11 @@ class Engine:
         """What tasks run on."""
         return self._machine
 
+    @property
+    def slots(self) -> int:
+        """Tasks that run at the same time, of all runs together."""
+        return self._slots
+
     def counts(self) -> EngineCounts:
         return self._memory.steering.turns.counts()
 
@@ -219,7 +224,8 @@ class Engine:
 
     def _begin(self, batch: Batch, tx: Connection, row: record.RunRow) -> None:
         try:
-            run = LiveRun(row, load_plan(self._stores, row.pipeline_digest))
+            folder = self._stores.root.absolute() / run_folder(row.id)
+            run = LiveRun(row, load_plan(self._stores, row.pipeline_digest), folder)
         except Exception as error:  # Not one run's trouble may hold up the others.
             _log.warning("Run %s cannot be planned: %s", row.id, error)
             self._memory.steering.refuse(batch, row, problem_of(error).sentence)

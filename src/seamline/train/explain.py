@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Row, select
 
 from seamline.domain.states import TaskState
 from seamline.store.stores import Stores
-from seamline.train.cache_key import depends_on_run, differences
+from seamline.train.cache_key import differences, why_not_repeatable
 from seamline.train.options import RunOptions, read_options
-from seamline.train.plan import NodeKind, PlannedTask, find_node
+from seamline.train.plan import PlannedTask, find_node
 from seamline.train.plans import load_plan
 from seamline.train.rows import RUNS, TASKS
 from seamline.train.runs import find_run_row, find_task_row
@@ -60,12 +60,10 @@ def _explain_skipped(row: Row[Any]) -> str:
 
 def _why_not(row: Row[Any], node: object, options: RunOptions) -> str | None:
     """What keeps a task from being looked up at all."""
-    if row.kind == NodeKind.IMPORTER:
-        return "Importers are never taken from the cache: what they point at may have changed."
     if not isinstance(node, PlannedTask):
         return f"It is a {row.kind}: only tasks are taken from the cache."
-    if row.cache_key is None and depends_on_run(node):
-        return "Its command names its own run or task, so no other result is like it."
+    if why := why_not_repeatable(node):
+        return why
     if row.started_at is None:
         return "It has not started, so there is nothing to explain."
     if options.enable_cache is False:

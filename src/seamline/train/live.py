@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
@@ -14,23 +15,26 @@ from seamline.domain.states import Fidelity, TaskState, is_terminal, weaker
 from seamline.train.artifacts import Artifact
 from seamline.train.batch import Batch
 from seamline.train.node_rows import iteration_row, node_row
+from seamline.train.order import WORKSPACE
 from seamline.train.plan import MAX_NODES, Plan, PlannedLoop, PlannedTask
 from seamline.train.progress import Ended, Step
 from seamline.train.record import RunRow
 from seamline.train.results import UPSTREAM, TaskProblem, TaskResult, problem_of
 from seamline.train.run_names import RunNames
-from seamline.train.scope import OpenLoop, OpenScope, Place, read_items
+from seamline.train.scope import OpenLoop, OpenScope, Place, Shared, read_items
 from seamline.train.values import presentable
 
 
 class LiveRun:
     """Fresh, or built from rows: a restarted engine continues where the rows stop."""
 
-    def __init__(self, row: RunRow, plan: Plan) -> None:
+    def __init__(self, row: RunRow, plan: Plan, folder: Path) -> None:
+        """`folder`: the run's own, absolute."""
         self.row = row
         self.plan = plan
-        self.names = RunNames(run_names(row))
-        self.root = OpenScope(self.names, plan, row.arguments, {}, Place())
+        self.names = RunNames(run_names(row, folder))
+        self._shared = Shared(self.names)
+        self.root = OpenScope(self._shared, plan, row.arguments, {}, Place())
         self.attempts: dict[str, int] = {}
         self.failures: dict[str, int] = {}
         self.losses: dict[str, int] = {}
@@ -78,10 +82,9 @@ class LiveRun:
             self.saw(Fidelity(row.fidelity) if row.fidelity else None)
             if row.state != TaskState.PENDING:
                 scope.started.add(name)
-            if row.error and row.state != TaskState.PENDING:
-                scope.problems[name] = TaskProblem(**json.loads(row.error))
             if is_terminal(TaskState(row.state)):
-                problem = scope.problems.get(name)
+                problem = TaskProblem(**json.loads(row.error)) if row.error else None
+                scope.blame(name, problem)
                 scope.ends[name] = Ended(TaskState(row.state), _cause_of(path, problem))
                 outputs = json.loads(row.outputs) if row.outputs else {}
                 scope.keep(name, outputs, made.get(path, {}))
@@ -176,8 +179,7 @@ class LiveRun:
         scope, name = self._where[path]
         self.running.discard(path)
         scope.keep(name, result.parameters, result.artifacts)
-        if result.problem:
-            scope.problems[name] = result.problem
+        scope.blame(name, result.problem)
         cause = _cause_of(path, result.problem)
         scope.ends[name] = Ended(result.state, cause)
         self._work.append((scope, scope.progress.settle(name, result.state, cause)))
@@ -246,8 +248,7 @@ class LiveRun:
             problem = upstream_problem(end.cause)
         elif end.state is TaskState.FAILED and problem is None:
             problem = inside_problem(end.cause)
-        if problem is not None:
-            scope.problems[name] = problem
+        scope.blame(name, problem)
         path = scope.path_of(name)
         if isinstance(scope.plan.nodes[name], PlannedTask):
             result = TaskResult(end.state, problem=problem)
@@ -323,7 +324,7 @@ class LiveRun:
     def _open_scope(self, loop: OpenLoop, index: int, item: Any) -> OpenScope:
         place = Place(loop.path_at(index), loop, index, self._is_exempt(loop))
         parameters, artifacts = loop.scope_inputs(item)
-        inner = OpenScope(self.names, loop.node.body, parameters, artifacts, place)
+        inner = OpenScope(self._shared, loop.node.body, parameters, artifacts, place)
         loop.scopes[index] = inner
         return inner
 
@@ -366,6 +367,10 @@ class LiveRun:
             for loop in scope.loops.values():
                 pending.extend(loop.scopes.values())
 
+    def problem_of(self, path: str) -> TaskProblem:
+        """Of what did not end well."""
+        return self._shared.problems[path]
+
     def all_ends(self) -> Iterator[tuple[str, OpenScope, str, Ended]]:
         """(path, scope, name, end) of every task, group and loop that has ended."""
         for scope in self._scopes():
@@ -380,8 +385,10 @@ class LiveRun:
                     yield scope.path_of(task.name)
 
 
-def run_names(row: RunRow) -> dict[str, str]:
+def run_names(row: RunRow, folder: Path) -> dict[str, str]:
     return {
+        "pipeline_root": str(folder),
+        "workspace_path": str(folder / WORKSPACE),
         "pipeline_job_name": row.display_name,
         "pipeline_job_uuid": row.id,
         "pipeline_job_resource_name": row.id,

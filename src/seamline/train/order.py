@@ -15,6 +15,8 @@ from seamline.train.run_names import RunNames
 from seamline.train.sources import ArtifactValue
 
 LOG = "log.txt"
+#: In a run's folder: what all of its tasks share, where the pipeline asks for that.
+WORKSPACE = "workspace"
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,18 @@ class WorkOrder:
         `loop@3` for `loop[3]`: many a reader (polars, glob, DuckDB) takes brackets for a pattern.
         """
         path = self.path.replace("[", "@").replace("]", "")
-        return f"runs/{self.context.run_id}/{path}/{self.attempt}"
+        return f"{run_folder(self.context.run_id)}/{path}/{self.attempt}"
 
     @property
     def log_path(self) -> str | None:
         """Relative to the workspace."""
         has_log = isinstance(self.task.executor, ContainerExecutor)
         return f"{self.folder}/{LOG}" if has_log else None
+
+
+def run_folder(run_id: str) -> str:
+    """Relative to the workspace."""
+    return f"runs/{run_id}"
 
 
 def attempt_id(run_id: str, path: str, attempt: int) -> str:

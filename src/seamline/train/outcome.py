@@ -80,10 +80,9 @@ def explain_run(run: LiveRun) -> str:
     failed = failed_tasks(run)
     if not failed:
         return ""
-    problems = []
-    for path in failed[:5]:
-        scope, name = run.locate(path)
-        problems.append(f"{path} failed: {scope.problems[name].sentence}".rstrip("."))
+    problems = [
+        f"{path} failed: {run.problem_of(path).sentence}".rstrip(".") for path in failed[:5]
+    ]
     left_out = done = total = 0
     for _, scope, name, end in run.all_ends():
         if isinstance(scope.plan.nodes[name], PlannedTask):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from seamline.domain.clock import iso, new_id
-from seamline.domain.errors import Conflict, Refused, not_found
+from seamline.domain.errors import Conflict, NotFound, Refused, not_found
 from seamline.domain.facts import RunRequested
 from seamline.domain.states import RunState, TaskState, is_terminal
 from seamline.store.stores import Stores
@@ -244,33 +245,60 @@ def find_artifact_by_id(stores: Stores, artifact_id: str) -> Artifact:
 
 
 def read_log(
-    stores: Stores, run_id: str, task: str, offset: int = 0, limit: int = 65536
+    stores: Stores,
+    run_id: str,
+    task: str,
+    offset: int = 0,
+    limit: int = 65536,
+    attempt: int | None = None,
 ) -> dict[str, Any]:
-    """A piece of the log of the task's last attempt, from a byte offset; ask on at `next_offset`.
+    """A piece of the log of an attempt at the task (None: the last), from a byte offset; ask on at
+    `next_offset`.
 
-    `is_complete`: the task has ended and there is nothing behind this piece.
+    `is_complete`: the attempt has ended and there is nothing behind this piece.
     """
     with stores.db.read() as connection:
         row = find_task_row(connection, run_id, task)
+    path = _log_path(stores, row, attempt)
     size, data = 0, b""
-    if row.log_path is not None and (stores.root / row.log_path).exists():
-        with (stores.root / row.log_path).open("rb") as file:
+    if path is not None and path.exists():
+        with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(min(max(offset, 0), size))
             data = file.read(max(1, min(limit, MAX_LOG_BYTES)))
     start = min(max(offset, 0), size)
     if start + len(data) < size:
         data = _whole_characters(data)
+    chosen = row.attempt if attempt is None else attempt
+    has_ended = chosen < row.attempt or is_terminal(TaskState(row.state))
     return {
         "run_id": run_id,
         "task": task,
-        "attempt": row.attempt,
+        "kind": row.kind,
+        "state": row.state,
+        "attempt": chosen,
+        "cached_from": {"run_id": row.cached_run_id, "task": row.cached_task}
+        if row.cached_run_id
+        else None,
         "text": data.decode("utf-8", "replace"),
         "offset": start,
         "next_offset": start + len(data),
         "size_bytes": size,
-        "is_complete": is_terminal(TaskState(row.state)) and start + len(data) >= size,
+        "is_complete": has_ended and start + len(data) >= size,
     }
+
+
+def _log_path(stores: Stores, row: Row[Any], attempt: int | None) -> Path | None:
+    """Each attempt's log lies beside the others': runs/<run>/<task>/<attempt>/log.txt."""
+    if attempt is not None and not 1 <= attempt <= row.attempt:
+        raise NotFound(
+            f"There is no attempt {attempt} of {row.name} in run {row.run_id}.",
+            next_step=f"Known: 1 to {row.attempt}." if row.attempt else "It has not started.",
+        )
+    if row.log_path is None:
+        return None
+    last = stores.root / Path(row.log_path)
+    return last if attempt is None else last.parents[1] / str(attempt) / last.name
 
 
 def _whole_characters(data: bytes) -> bytes:

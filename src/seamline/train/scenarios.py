@@ -159,7 +159,7 @@ def _surround(spec: Mapping[str, Any], fields: Sequence[str], raw: str) -> dict[
     loop = _unused(f"comp-{LOOP}", {*taken, component})
     inputs = inner.get("inputDefinitions") or {}
     parameters, artifacts = inputs.get("parameters") or {}, inputs.get("artifacts") or {}
-    kept = {name: spec for name, spec in parameters.items() if name not in fields}
+    kept = {key: given for key, given in parameters.items() if key not in fields}
     body = {
         "dag": {
             "tasks": {task: _call(component, task, kept, artifacts, fields)},
@@ -167,10 +167,10 @@ def _surround(spec: Mapping[str, Any], fields: Sequence[str], raw: str) -> dict[
         },
         "inputDefinitions": _present(
             parameters={
-                **{_channel(name): _passed_on(spec) for name, spec in kept.items()},
+                **{_channel(key): _passed_on(given) for key, given in kept.items()},
                 _ITEM: {"parameterType": ParameterType.STRUCT.value},
             },
-            artifacts={_channel(name): spec for name, spec in artifacts.items()},
+            artifacts={_channel(key): given for key, given in artifacts.items()},
         ),
         "outputDefinitions": _listed(inner, lambda key: _output(task, key)),
     }

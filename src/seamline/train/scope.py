@@ -36,12 +36,21 @@ _STATUS = {
 }
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all scopes of a run know."""
+
+    names: RunNames
+    #: By path, of whatever did not end well.
+    problems: dict[str, TaskProblem] = field(default_factory=dict)
+
+
 class OpenScope:
     """Built from rows, so that a restarted engine continues where the rows stop."""
 
     def __init__(
         self,
-        names: RunNames,
+        shared: Shared,
         plan: Plan,
         parameters: Mapping[str, Any],
         artifacts: Mapping[str, ArtifactValue],
@@ -52,17 +61,21 @@ class OpenScope:
         self.loops: dict[str, OpenLoop] = {}
         #: Tasks, groups and loops that have ended.
         self.ends: dict[str, Ended] = {}
-        self.problems: dict[str, TaskProblem] = {}
         #: Nodes of which something has started, for their rows.
         self.started: set[str] = set()
         #: Its end as an iteration has been written.
         self.is_closed = False
         self.progress = Progress(plan, self._is_triggered, self.path_of)
-        self._names = names
+        self._shared = shared
         self._parameters = parameters
         self._artifacts = artifacts
         self._outputs: dict[str, Mapping[str, Any]] = {}
         self._made: dict[str, Mapping[str, Artifact]] = {}
+
+    def blame(self, name: str, problem: TaskProblem | None) -> None:
+        """Keeps why a node ended as it did."""
+        if problem is not None:
+            self._shared.problems[self.path_of(name)] = problem
 
     def path_of(self, name: str) -> str:
         return f"{self.place.path}/{name}" if self.place.path else name
@@ -123,31 +136,17 @@ class OpenScope:
     def status(self, node: str) -> dict[str, Any]:
         """KFP's PipelineTaskFinalStatus."""
         end = self.ends[node]
-        problem = self.problem_behind(node, end)
+        problems = self._shared.problems
+        problem = problems.get(end.cause) or problems.get(self.path_of(node))
         return {
             "state": _STATUS.get(end.state, "FAILED"),
-            "error": {"code": 0, "message": ""}
-            if problem is None
-            else {"code": 2, "message": problem.sentence},
-            "pipelineJobResourceName": self._names.text("pipeline_job_resource_name", ""),
+            "error": {"code": 2, "message": problem.sentence} if problem else {},
+            "pipelineJobResourceName": self._shared.names.text("pipeline_job_resource_name", ""),
             "pipelineTaskName": node.rpartition("/")[2],
         }
 
-    def problem_behind(self, node: str, end: Ended) -> TaskProblem | None:
-        """What went wrong in the node, or in what made it fail."""
-        if node in self.problems:
-            return self.problems[node]
-        cause = end.cause.removeprefix(f"{self.place.path}/" if self.place.path else "")
-        if cause in self.problems:
-            return self.problems[cause]
-        for loop in self.loops.values():
-            for scope in loop.scopes.values():
-                if end.cause.startswith(scope.place.path + "/"):
-                    return scope.problem_behind("", end)
-        return None
-
     def run_name(self, name: str, node: str) -> str:
-        return self._names.text(name, self.path_of(node))
+        return self._shared.names.text(name, self.path_of(node))
 
     def _is_triggered(self, name: str) -> bool:
         condition = self.plan.nodes[name].gate.condition

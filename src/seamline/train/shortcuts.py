@@ -12,7 +12,7 @@ from seamline.domain.errors import SeamlineError
 from seamline.domain.states import weaker
 from seamline.store.stores import Stores
 from seamline.train.cache import Hit, look_up, look_up_run
-from seamline.train.cache_key import KeyMaker, depends_on_run, key_of
+from seamline.train.cache_key import KeyMaker, is_repeatable, key_of
 from seamline.train.inputs import inputs_json
 from seamline.train.live import LiveRun
 from seamline.train.plan import NodeKind, PlannedTask
@@ -58,9 +58,8 @@ class Shortcuts:
         return columns
 
     def _may_reuse(self, path: str) -> bool:
-        """Nothing stands in for an importer: what it points at may have changed."""
         task = self._run.task(path)
-        if task.kind is NodeKind.IMPORTER or self._run.attempts[path] > 0 or depends_on_run(task):
+        if self._run.attempts[path] > 0 or not is_repeatable(task):
             return False
         start = self._run.row.options.from_task
         return start is None or not is_at_or_after(self._run.plan, start, path)
@@ -83,7 +82,7 @@ class Shortcuts:
             return None
 
     def _stamp(self, task: PlannedTask, parts: dict[str, Any]) -> str | None:
-        return None if depends_on_run(task) else str(key_of(parts))
+        return str(key_of(parts)) if is_repeatable(task) else None
 
     def _parts(self, path: str) -> dict[str, Any]:
         scope, name = self._run.locate(path)

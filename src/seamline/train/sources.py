@@ -14,7 +14,7 @@ from seamline.train.artifacts import Artifact
 from seamline.train.expressions import Expression, evaluate_expression
 from seamline.train.ir import ParameterSpec
 from seamline.train.placeholders import fill, parameters_named
-from seamline.train.values import as_text, cast_value
+from seamline.train.values import as_text, cast_value, check_literals
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def evaluate(source: Source, scope: Surroundings, what: str = "value") -> Any:
             value = evaluate(inner, scope, what)
             if value is ABSENT or value is None:
                 return spec.default if spec.has_default else ABSENT
-            return cast_value(value, spec.type, what)
+            return check_literals(cast_value(value, spec.type, what), spec, what)
     return ABSENT
 
 

@@ -10,8 +10,8 @@ import json
 import math
 from typing import Any
 
-from seamline.domain.errors import InvalidInput
-from seamline.train.ir import ParameterType
+from seamline.domain.errors import InvalidInput, nearest
+from seamline.train.ir import ParameterSpec, ParameterType
 
 _WANTED = {
     ParameterType.STRING: "a string",
@@ -65,6 +65,17 @@ def check_value(value: Any, wanted: ParameterType, what: str) -> Any:
         wanted=wanted.value,
         value=shown,
     )
+
+
+def check_literals(value: Any, spec: ParameterSpec, what: str) -> Any:
+    """`value`, if it is one of those that the parameter may have."""
+    if spec.literals and value not in spec.literals:
+        texts = [as_text(item) for item in spec.literals]
+        raise InvalidInput(
+            f"{what} has to be one of {', '.join(texts)}; {as_text(value)} came.",
+            next_step=nearest(as_text(value), texts),
+        )
+    return value
 
 
 def parse_text(text: str, wanted: ParameterType, what: str) -> Any:

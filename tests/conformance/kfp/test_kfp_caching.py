@@ -63,10 +63,9 @@ def test_kfp_a_cached_run(bench, salt):
     again = bench.run(chain, {"n": 1, "salt": salt}, cache=None)
     assert again.executed == set() and again.skipped == {"add", "add-2"}
     assert (again.state, again.result) == ("succeeded", 12)
-    assert again.tasks["add"]["cached_run_id"] == first.id
-    assert again.tasks["add"]["cached_task"] == "add"
+    assert again.tasks["add"]["cached_from"] == {"run_id": first.id, "task": "add"}
     third = bench.run(chain, {"n": 1, "salt": salt}, cache=None)
-    assert third.tasks["add"]["cached_run_id"] == first.id
+    assert third.tasks["add"]["cached_from"]["run_id"] == first.id, "whoever really made it"
 
 
 @feature("Caching", "A skipped task really does not run")

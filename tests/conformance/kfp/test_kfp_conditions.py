@@ -178,6 +178,8 @@ HOSTILE = [
     "''",
     "",
 ]
+#: Neither YAML nor any reading of the condition can tell these constants from something else.
+UNREADABLE = ["", "\x00", "inputs.parameter_values['pipelinechannel--left']"]
 
 
 @feature("Conditions", "Values that look like code are only values")
@@ -207,7 +209,7 @@ def test_kfp_hostile_values(bench, hostile):
 
 
 @feature("Conditions", "Constants with quotes, backslashes and operators mean themselves")
-@pytest.mark.parametrize("constant", [text for text in HOSTILE if text and "\x00" not in text])
+@pytest.mark.parametrize("constant", [text for text in HOSTILE if text not in UNREADABLE])
 def test_kfp_hostile_constants(bench, constant):
     """The compiler escapes nothing: `dsl.If(text == "it's")` compiles to `… == 'it's'`."""
 
@@ -222,6 +224,19 @@ def test_kfp_hostile_constants(bench, constant):
     assert words(bench.run(ir, {"text": constant})) == {"yes"}
     assert words(bench.run(ir, {"text": constant + "."})) == {"no"}
     assert words(bench.run(ir, {"text": "z"})) == {"no"}
+
+
+@feature("Conditions", "A constant that is itself a comparison of inputs", status="refused")
+def test_kfp_a_constant_that_reads_like_an_input(bench):
+    """It cannot be told from one: refused, not guessed."""
+
+    @dsl.pipeline
+    def against_a_constant(text: str):
+        with dsl.If(text == UNREADABLE[2]):
+            say(text="yes")
+
+    with pytest.raises(InvalidInput, match="condition-1"):
+        bench.run(against_a_constant, {"text": "x"})
 
 
 @feature("Conditions", "If, Elif, Else: exactly one branch")

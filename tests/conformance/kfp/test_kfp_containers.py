@@ -129,8 +129,8 @@ def test_kfp_artifacts_of_containers(bench):
     ran = bench.run(transforming)
     assert ran.result == "model of abc"
     assert ran.artifact("transform", "model")["type"] == "system.Model"
-    _, _, rows, word, share, metadata, uri, out_uri, _ = ran.output("say").split("|")
-    assert (rows, word, share) == ("3", "abc", "0.5")
+    name, rows, word, share, metadata, uri, out_uri, _ = ran.output("say").split("|")
+    assert (rows, word, share) == ("3", "abc", "0.5") and name
     assert '"rows": 3' in metadata.replace('":3', '": 3') and uri and out_uri
 
 

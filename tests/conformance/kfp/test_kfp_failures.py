@@ -208,7 +208,8 @@ def test_kfp_a_failing_exit_task(bench):
             add(n=1)
 
     ran = bench.run(guarded)
-    assert ran.state == "partially_failed" and ran.failed == {"fail"}
+    assert ran.state == "failed" and ran.failed == {"fail"}
+    assert "cannot clean up" in ran.shown["sentence"]
 
 
 @feature("Exit handlers and failures", "Exit tasks with retries")
@@ -315,19 +316,12 @@ def test_kfp_the_slow_policy(bench):
 @feature("Exit handlers and failures", "Failure policy fast: nothing new starts but exit handlers")
 def test_kfp_the_fast_policy(bench):
     @dsl.pipeline
-    def branches():
-        first = fail(message="oh no")
-        with dsl.ExitHandler(report()):
-            value = add(n=1).after(clean_up().after(first).ignore_upstream_failure())
-            add(n=value.output)
-
-    @dsl.pipeline
     def guarded():
         with dsl.ExitHandler(report()):
             broken = fail(message="oh no")
-            late = clean_up().after(broken)
+            late = clean_up(word="late").after(broken)
             late.ignore_upstream_failure()
-            add(n=1).after(late)
+            add(n=1, by=1).after(late)
 
     ran = bench.run(guarded, failure_policy=FailurePolicy.FAST)
     assert ran.failed == {f"{GROUP}/fail"}
@@ -347,10 +341,11 @@ def test_kfp_a_task_that_is_killed(bench):
         os.kill(os.getpid(), signal.SIGKILL)
 
     @dsl.component(base_image=IMAGE)
-    def leave(code: int):
+    def leave(code: int) -> str:
         import os
 
         os._exit(code)
+        return "never"
 
     @dsl.pipeline
     def dying():

@@ -86,17 +86,21 @@ def test_kfp_no_retries(bench, tmp_path):
 
 @feature("Retries", "Pauses grow by a factor up to a limit; other tasks run meanwhile")
 def test_kfp_the_pauses_between_attempts(bench, tmp_path):
-    """0.2 s, then 0.2 × 3 = 0.6, kept to 0.3."""
+    """0.2 s, then 0.2 × 3 = 0.6, kept to 0.3. The SDK takes whole seconds only; the IR does not."""
 
     @dsl.pipeline
     def paused(path: str):
         flaky(path=path, works_at=3).set_retry(
-            2, backoff_duration="0.2s", backoff_factor=3.0, backoff_max_duration="0.3s"
+            2, backoff_duration="2s", backoff_factor=3.0, backoff_max_duration="3s"
         )
         say(text="meanwhile")
 
     path = tmp_path / "tries"
-    ran = bench.run(paused, {"path": str(path)})
+    spec = yaml.safe_load(bench.compile(paused))
+    policy = spec["root"]["dag"]["tasks"]["flaky"]["retryPolicy"]
+    assert (policy["backoffDuration"], policy["backoffMaxDuration"]) == ("2s", "3s")
+    policy |= {"backoffDuration": "0.2s", "backoffMaxDuration": "0.3s"}
+    ran = bench.run(yaml.safe_dump(spec).encode(), {"path": str(path)})
     times = [float(word) for word in path.read_text().split()]
     first, second = times[1] - times[0], times[2] - times[1]
     assert first >= 0.2 and second >= 0.3

@@ -311,7 +311,7 @@ def test_what_a_task_leaves_running_ends_and_its_worker_too(
     ("statement", "said"),
     [
         ("threading.Thread(target=time.sleep, args=(600,), daemon=True).start()", ""),
-        ("threading.Thread(target=lambda: print('thread')).start()", "thread\n"),
+        ("threading.Timer(0.1, print, ['thread']).start()", "thread\n"),
         ("atexit.register(print, 'farewell')", "farewell\n"),
         ("globals()['pool'] = ThreadPoolExecutor(1); pool.submit(print, 'pool')", "pool\n"),
         ("signal.setitimer = None", ""),

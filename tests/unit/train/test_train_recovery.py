@@ -15,9 +15,12 @@ from sqlalchemy import text
 from seamline.domain.states import TaskState
 from seamline.runtime.processes import identity_of, is_alive
 from seamline.train.engine import Engine
+from seamline.train.options import RunOptions
 from seamline.train.runs import list_runs, read_log, request_run, run_output, show_run
 
 IMAGE = "python:3.11"
+#: Chains that are alike would stand in for one another.
+NO_CACHE = RunOptions(enable_cache=False)
 SERVER = """
 import os, signal, sys
 from pathlib import Path
@@ -126,7 +129,7 @@ def test_finished_tasks_are_not_redone_and_running_ones_start_anew(
     diary, gate = tmp_path / "diary", tmp_path / "gate"
     run_id = request_run(
         stores, compile_ir(held), arguments={"diary": str(diary), "gate": str(gate)},
-        environment="dataops", by="ana",
+        environment="dataops", by="ana", options=NO_CACHE,
     )  # fmt: skip
     server = serve()
     wait_until(lambda: tasks_of(stores, run_id)["work-5"]["pid"] is not None)
@@ -153,8 +156,9 @@ def test_kills_at_any_time_change_neither_the_result_nor_what_was_done(
     diary = tmp_path / "diary"
     arguments = {"diary": str(diary)}
     run_id = request_run(
-        stores, compile_ir(three_chains), arguments=arguments, environment="dataops", by="ana"
-    )
+        stores, compile_ir(three_chains), arguments=arguments, environment="dataops", by="ana",
+        options=NO_CACHE,
+    )  # fmt: skip
 
     def lines() -> list[str]:
         return diary.read_text().split() if diary.exists() else []
@@ -191,7 +195,7 @@ def test_closing_leaves_the_rest_to_the_next_engine(stores, warm, compile_ir, tm
     first.start()
     run_id = request_run(
         stores, compile_ir(held), arguments={"diary": str(diary), "gate": str(gate)},
-        environment="dataops", by="ana",
+        environment="dataops", by="ana", options=NO_CACHE,
     )  # fmt: skip
     first.wake()
     wait_until(lambda: diary.exists() and "work-5" in diary.read_text().split())

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from kfp import components, dsl
-from kfp.dsl import Dataset, Metrics, Model, Output
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.train.ir import ParameterSpec, ParameterType
@@ -198,6 +198,49 @@ def test_where_scenarios_come_from_is_kept(ir: bytes) -> None:
     looped = with_scenarios(ir, [{"origin": "JFK"}, {"origin": "LGA"}], source="datasets://f@7")
     described = load(looped)["pipelineInfo"]["description"]
     assert described == "One of many.\n2 scenarios from datasets://f@7."
+
+
+@dsl.component(base_image="python:3.11")
+def write(n: int, power: int, made: Output[Dataset]) -> int:
+    with open(made.path, "w") as file:  # noqa: PTH123
+        file.write("x")
+    return int(n**power)
+
+
+@dsl.component(base_image="python:3.11")
+def find(made: Input[Dataset]) -> int:
+    import glob
+
+    return len(glob.glob(made.path))  # noqa: PTH207
+
+
+class Found(NamedTuple):
+    raised: int
+    files: int
+
+
+@dsl.pipeline(name="raise-one")
+def raise_one(n: int, power: int) -> Found:
+    made = write(n=n, power=power)
+    found = find(made=made.outputs["made"])
+    return Found(raised=made.outputs["Output"], files=found.output)
+
+
+def test_our_engine_runs_it_and_no_path_looks_like_a_pattern(
+    house: Any, compile_ir: Compile
+) -> None:
+    run = house.run(with_scenarios(compile_ir(raise_one), [{"n": 2}, {"n": 3}]), power=3)
+    assert run["state"] == "succeeded"
+    # A folder called loop[1] would not be found by those who read paths with wildcards.
+    assert run["outputs"]["parameters"] == {"raised": [8, 27], "files": [1, 1]}
+    rounds = {task["name"]: task["item"] for task in run["tasks"] if task["kind"] == "iteration"}
+    assert rounds == {"scenarios[0]": {"n": 2}, "scenarios[1]": {"n": 3}}
+
+
+def test_scenarios_of_scenarios_are_a_list_of_lists(house: Any, compile_ir: Compile) -> None:
+    inner = with_scenarios(compile_ir(raise_one), [{"n": 2}, {"n": 3}])
+    run = house.run(with_scenarios(inner, [{"power": 1}, {"power": 2}]))
+    assert run["outputs"]["parameters"]["raised"] == [[2, 3], [4, 9]]
 
 
 _VALUES = st.recursive(

@@ -67,6 +67,7 @@ def make_router() -> APIRouter:
     @router.post("/experiments/{experiment_id}:archive")
     def archive(platform: PlatformOf, who: Runner, experiment_id: str) -> dict[str, Any]:
         archive_experiment(platform.stores, experiment_id, by=who.name)
+        platform.scheduler.settle()
         return {}
 
     @router.post("/experiments/{experiment_id}:unarchive")

@@ -8,6 +8,7 @@ run is held for a short while at once, which is long enough for a short run.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 #: The client sleeps five seconds between two requests.
@@ -52,9 +53,10 @@ def decide_hold_s(seen: Seen | None, now: float) -> float:
 
 
 class Attention:
-    """Remembers, for some seconds, who asked for which run. On one thread at a time."""
+    """Remembers, for some seconds, who asked for which run."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._seen: dict[tuple[Visitor, str], Seen] = {}
 
     def hold_s(self, visitor: Visitor, run_id: str, now: float) -> float:
@@ -67,9 +69,10 @@ class Attention:
         self._note(visitor, run_id, Seen(answered_at=now), now)
 
     def _note(self, visitor: Visitor, run_id: str, seen: Seen, now: float) -> None:
-        if len(self._seen) >= _MANY:
-            self._forget(now)
-        self._seen[visitor, run_id] = seen
+        with self._lock:
+            if len(self._seen) >= _MANY:
+                self._forget(now)
+            self._seen[visitor, run_id] = seen
 
     def _forget(self, now: float) -> None:
         kept = {key: seen for key, seen in self._seen.items() if decide_hold_s(seen, now) > 0}

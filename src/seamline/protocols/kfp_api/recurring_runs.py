@@ -119,6 +119,7 @@ def _add_one(router: APIRouter) -> None:
     def disable(platform: PlatformOf, who: Runner, recurring_run_id: str) -> dict[str, Any]:
         found = _find(platform, recurring_run_id)
         set_paused(platform.stores, found.id, True, by=who.name)
+        platform.scheduler.settle()
         return {}
 
     @router.delete("/recurringruns/{recurring_run_id}")
@@ -126,6 +127,7 @@ def _add_one(router: APIRouter) -> None:
         """Its runs stay."""
         found = _find(platform, recurring_run_id)
         delete_schedule(platform.stores, found.id, by=who.name)
+        platform.scheduler.settle()
         return {}
 
 

@@ -8,6 +8,7 @@ from seamline.app.run_ends import RunEnds
 from seamline.domain.errors import NotFound
 from seamline.protocols.kfp_api import experiments, healthz, pipelines, recurring_runs, runs
 from seamline.protocols.kfp_api.holding import Attention
+from seamline.protocols.kfp_api.shapes import MAX_JSON_BYTES
 from seamline.protocols.kfp_api.status import api_route
 from seamline.trust.roles import Verb
 
@@ -28,7 +29,7 @@ def add_kfp_api(app: FastAPI) -> None:
 
 def _rest() -> APIRouter:
     """Whatever else the protocol has, refused in its own words."""
-    router = APIRouter(route_class=api_route(0, Verb.READ), include_in_schema=False)
+    router = APIRouter(route_class=api_route(MAX_JSON_BYTES, Verb.READ), include_in_schema=False)
 
     @router.api_route("/{path:path}", methods=_METHODS)
     def unknown(path: str) -> None:

@@ -53,13 +53,14 @@ HEARTBEAT_S = 15.0
 
 def make_router() -> APIRouter:
     router = APIRouter(route_class=api_route(MAX_BODY_BYTES, Verb.RUN))
-    _add_lists(router)
+    _add_creation(router)
+    _add_list(router)
     _add_one(router)
     _add_changes(router)
     return router
 
 
-def _add_lists(router: APIRouter) -> None:
+def _add_creation(router: APIRouter) -> None:
     @router.post("/runs")
     def create(
         request: Request,
@@ -86,6 +87,8 @@ def _add_lists(router: APIRouter) -> None:
         attention.note_created(visitor_of(request, who.name), run_id, time.monotonic())
         return JSONResponse(show_run(find_run(platform.stores, run_id)))
 
+
+def _add_list(router: APIRouter) -> None:
     @router.get("/runs")
     def list_(
         platform: PlatformOf,

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
+from seamline.app.platform import Platform
 from seamline.app.repeat_run import rerun, retry
+from seamline.app.run_ends import RunEnds
+from seamline.app.run_news import Known, RunNews
 from seamline.app.scenarios import submit_scenarios
 from seamline.app.submit_run import find_pipeline_by_reference, submit_ir
 from seamline.domain.errors import InvalidInput
-from seamline.domain.states import RunState, is_terminal
+from seamline.domain.states import RunState
 from seamline.promote.environments import find_environment
-from seamline.protocols.native.access import Limit, Offset, PlatformOf, Reader, Runner, await_state
+from seamline.protocols.native.access import (
+    MAX_WAIT_S,
+    Limit,
+    Offset,
+    PlatformOf,
+    Reader,
+    Runner,
+)
+from seamline.train.arguments import parse_arguments
 from seamline.train.explain import explain_task
+from seamline.train.following import show_progress
 from seamline.train.options import RunLabel, read_options
-from seamline.train.runs import cancel_run, list_runs, read_log, run_state, show_run
+from seamline.train.plans import load_plan, plan_of
+from seamline.train.run_events import read_bookmark
+from seamline.train.runs import (
+    cancel_run,
+    list_runs,
+    read_log,
+    run_state,
+    show_request,
+    show_run,
+)
 
 ROUTER = APIRouter()
-_ENDED = {state.value for state in RunState if is_terminal(state)}
+#: Options that a re-run keeps; what its cache may give is asked anew each time.
+_KEPT = ("failure_policy", "isolation", "slots", "demand_fidelity", "demand_resources")
+Attempt = Annotated[int, Query(ge=1, lt=1 << 31)]
 
 
 class NewRun(BaseModel):
@@ -28,6 +52,8 @@ class NewRun(BaseModel):
     #: Compiled YAML or JSON.
     ir: str | None = None
     arguments: dict[str, Any] = {}
+    #: Arguments as written by hand, read by the types that the pipeline declares.
+    texts: dict[str, str] = {}
     environment: str = "dataops"
     name: str = ""
     team: str = ""
@@ -40,6 +66,9 @@ class NewRun(BaseModel):
 class Rerun(BaseModel):
     #: Those that change.
     arguments: dict[str, Any] = {}
+    #: The same, as written by hand.
+    texts: dict[str, str] = {}
+    #: Those that change, too; what it may take from the cache is not kept from the old run.
     options: dict[str, Any] = {}
 
 
@@ -54,12 +83,15 @@ def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
     else:
         found = find_pipeline_by_reference(platform, body.pipeline or "")
         ir = platform.stores.blobs.get(found.digest, f"pipeline {body.pipeline}")
+    arguments = body.arguments
+    if body.texts:
+        arguments = {**arguments, **parse_arguments(plan_of(ir).parameters, body.texts)}
     if body.scenarios is not None:
         run_id = submit_scenarios(
             platform,
             ir,
             body.scenarios,
-            arguments=body.arguments,
+            arguments=arguments,
             environment=body.environment,
             by=who.name,
             label=label,
@@ -69,7 +101,7 @@ def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
         run_id = submit_ir(
             platform,
             ir,
-            arguments=body.arguments,
+            arguments=arguments,
             environment=body.environment,
             by=who.name,
             label=label,
@@ -80,28 +112,83 @@ def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
 
 @ROUTER.get("/runs")
 def list_(
-    platform: PlatformOf, who: Reader, environment: str | None = None, limit: Limit = 100
+    platform: PlatformOf,
+    who: Reader,
+    environment: str | None = None,
+    pipeline: str | None = None,
+    state: RunState | None = None,
+    limit: Limit = 100,
 ) -> list[dict[str, Any]]:
     if environment is not None:
         with platform.stores.db.read() as connection:
             find_environment(connection, environment)
-    return list_runs(platform.stores, environment=environment, limit=limit)
+    return list_runs(
+        platform.stores, environment=environment, pipeline=pipeline, state=state, limit=limit
+    )
 
 
 @ROUTER.get("/runs/{run_id}")
-def show(
-    platform: PlatformOf, who: Reader, run_id: str, wait_s: float = 0, within: str | None = None
+async def show(
+    request: Request,
+    platform: PlatformOf,
+    who: Reader,
+    run_id: str,
+    wait_s: float = 0,
+    within: str | None = None,
 ) -> dict[str, Any]:
-    """`within`: only what is inside of that group, loop or iteration."""
-    await_state(platform, lambda: run_state(platform.stores, run_id), _ENDED, wait_s)
-    return show_run(platform.stores, run_id, within)
+    """`within`: only what is inside of that group, loop or iteration. `wait_s`: held until the run
+    has ended, 25 s at the most."""
+    if wait_s > 0:
+        await run_in_threadpool(run_state, platform.stores, run_id)
+        ends: RunEnds = request.app.state.run_ends
+        await ends.wait(run_id, min(wait_s, MAX_WAIT_S))
+    return await run_in_threadpool(show_run, platform.stores, run_id, within)
+
+
+@ROUTER.get("/runs/{run_id}/progress")
+async def progress(
+    request: Request,
+    platform: PlatformOf,
+    who: Reader,
+    run_id: str,
+    cursor: str | None = None,
+    wait_s: float = 0,
+    newest: bool = False,
+    limit: Limit = 200,
+) -> dict[str, Any]:
+    """How far a run is, in few words, and what happened in it: events from the first on.
+
+    `cursor`: only what happened since the answer that it is from; then `wait_s` holds the request
+    until there is something new, 25 s at the most. `newest`: the last events only.
+    """
+    bookmark = read_bookmark(cursor) if cursor is not None else None
+    if bookmark is not None and wait_s > 0:
+        await run_in_threadpool(run_state, platform.stores, run_id)
+        news: RunNews = request.app.state.run_news
+        await news.wait(Known(run_id, bookmark.stamp), min(wait_s, MAX_WAIT_S))
+    found = await run_in_threadpool(
+        show_progress, platform.stores, run_id, bookmark, newest=newest, limit=limit
+    )
+    return {**found, "slots": _slots(platform)}
+
+
+def _slots(platform: Platform) -> dict[str, int]:
+    """Of all runs together."""
+    counts = platform.counts()
+    return {"of": platform.engine.slots, "busy": counts.running, "waiting": counts.ready}
 
 
 @ROUTER.get("/runs/{run_id}/log")
 def log(
-    platform: PlatformOf, who: Reader, run_id: str, task: str, offset: Offset = 0
+    platform: PlatformOf,
+    who: Reader,
+    run_id: str,
+    task: str,
+    offset: Offset = 0,
+    attempt: Attempt | None = None,
 ) -> dict[str, Any]:
-    return read_log(platform.stores, run_id, task, offset=offset)
+    """`attempt`: the last one, unless said."""
+    return read_log(platform.stores, run_id, task, offset=offset, attempt=attempt)
 
 
 @ROUTER.get("/runs/{run_id}/explain")
@@ -127,6 +214,12 @@ def retry_(platform: PlatformOf, who: Runner, run_id: str) -> dict[str, Any]:
 @ROUTER.post("/runs/{run_id}/rerun")
 def rerun_(platform: PlatformOf, who: Runner, run_id: str, body: Rerun) -> dict[str, Any]:
     """A new run; results of the old one stand in wherever nothing has changed."""
-    options = read_options(body.options)
-    made = rerun(platform, run_id, arguments=body.arguments, options=options, by=who.name)
+    old = show_request(platform.stores, run_id)
+    kept = {name: value for name, value in old["options"].items() if name in _KEPT}
+    options = read_options({**kept, **body.options})
+    arguments = body.arguments
+    if body.texts:
+        specs = load_plan(platform.stores, old["pipeline_digest"]).parameters
+        arguments = {**arguments, **parse_arguments(specs, body.texts)}
+    made = rerun(platform, run_id, arguments=arguments, options=options, by=who.name)
     return show_run(platform.stores, made)

@@ -100,7 +100,9 @@ def show(platform: PlatformOf, who: Reader, schedule: str) -> dict[str, Any]:
 
 @ROUTER.post("/schedules/{schedule}/pause")
 def pause(platform: PlatformOf, who: Runner, schedule: str) -> dict[str, Any]:
-    return set_paused(platform.stores, schedule, True, by=who.name).to_json()
+    found = set_paused(platform.stores, schedule, True, by=who.name)
+    platform.scheduler.settle()
+    return found.to_json()
 
 
 @ROUTER.post("/schedules/{schedule}/resume")
@@ -113,7 +115,9 @@ def resume(platform: PlatformOf, who: Runner, schedule: str) -> dict[str, Any]:
 @ROUTER.delete("/schedules/{schedule}")
 def delete(platform: PlatformOf, who: Runner, schedule: str) -> dict[str, Any]:
     """Its runs stay."""
-    return delete_schedule(platform.stores, schedule, by=who.name).to_json()
+    found = delete_schedule(platform.stores, schedule, by=who.name)
+    platform.scheduler.settle()
+    return found.to_json()
 
 
 def _utc(at: datetime | None) -> datetime | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
@@ -23,6 +24,7 @@ from seamline.train.schedule.schedules import (
     Schedule,
     due_schedules,
     next_due_after,
+    open_schedule,
     record_handled,
 )
 
@@ -49,6 +51,8 @@ class Scheduler:
     def __init__(self, stores: Stores, submit: Submit) -> None:
         self._stores = stores
         self._submit = submit
+        #: Held while one due time is dealt with.
+        self._dealing = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="seamline-scheduler", daemon=True)
@@ -65,6 +69,11 @@ class Scheduler:
     def wake(self) -> None:
         """Look now: a schedule is new or resumed, or a run has ended."""
         self._wake.set()
+
+    def settle(self) -> None:
+        """After a schedule was paused or deleted: once this returns, it requests no run any more."""
+        with self._dealing:
+            return
 
     def tick(self) -> datetime | None:
         """Deals with all that is due now; when to look again (None: when something changes)."""
@@ -101,48 +110,49 @@ class Scheduler:
 
     def _advance(self, schedule: Schedule, now: datetime) -> datetime | None:
         """When to look at it again, if its next time does not say so."""
-        current: Schedule | None = self._catch_up_with_runs(schedule)
-        while current and not current.is_paused and not self._stopping.is_set():
-            going = count_going(self._stores, current.id)
-            decision = decide_due(current.timing, now, going)
-            if decision.handled_until is None:
-                return decision.look_again_at
-            if decision.run_at is None:
-                current = record_handled(self._stores, current, decision)
-                continue
-            run_id = run_id_of(current.id, decision.run_at)
-            try:
-                self._submit(current, decision.run_at, run_id)
-            except (Unavailable, MachineryError) as error:
-                _LOG.warning("schedule %s (%s): %s", current.id, current.name, error)
-                return now + _RETRY
-            except SeamlineError as error:
-                current = self._refused(current, decision, now, error)
-            else:
-                current = record_handled(self._stores, current, decision, run_id=run_id)
+        self._catch_up_with_runs(schedule)
+        while not self._stopping.is_set():
+            with self._dealing:
+                current = open_schedule(self._stores, schedule.id)
+                if current is None:
+                    return None
+                going = count_going(self._stores, current.id)
+                decision = decide_due(current.timing, now, going)
+                if decision.handled_until is None:
+                    return decision.look_again_at
+                if not self._deal(current, decision, now):
+                    return now + _RETRY
         return None
 
-    def _catch_up_with_runs(self, schedule: Schedule) -> Schedule | None:
+    def _deal(self, schedule: Schedule, decision: Decision, now: datetime) -> bool:
+        """False: there was trouble that may pass by itself."""
+        if decision.run_at is None:
+            record_handled(self._stores, schedule, decision)
+            return True
+        run_id = run_id_of(schedule.id, decision.run_at)
+        try:
+            self._submit(schedule, decision.run_at, run_id)
+        except (Unavailable, MachineryError) as error:
+            _LOG.warning("schedule %s (%s): %s", schedule.id, schedule.name, error)
+            return False
+        except SeamlineError as error:
+            _LOG.warning("schedule %s (%s) is refused: %s", schedule.id, schedule.name, error)
+            passed = _pass_over(schedule, decision, now)
+            record_handled(self._stores, schedule, passed, error=str(error))
+        else:
+            record_handled(self._stores, schedule, decision, run_id=run_id)
+        return True
+
+    def _catch_up_with_runs(self, schedule: Schedule) -> None:
         """A run that was requested, and not noted before the process died, counts."""
         run_id, due_at = latest_scheduled(self._stores, schedule.id)
         first = schedule.timing.next_at
-        if run_id is None or due_at is None or first is None or due_at < first:
-            return schedule
-        decision = Decision(handled_until=due_at)
-        return record_handled(self._stores, schedule, decision, run_id=run_id)
+        if run_id is not None and due_at is not None and first is not None and due_at >= first:
+            record_handled(self._stores, schedule, Decision(handled_until=due_at), run_id=run_id)
 
-    def _refused(
-        self, schedule: Schedule, decision: Decision, now: datetime, error: SeamlineError
-    ) -> Schedule | None:
-        """All that is due by now would be refused alike: it is passed over, with the reason."""
-        _LOG.warning("schedule %s (%s) is refused: %s", schedule.id, schedule.name, error)
-        timing, due_at = schedule.timing, decision.run_at
-        if due_at is None:
-            return schedule
-        until = min(now, timing.end_at) if timing.end_at else now
-        passed = Decision(
-            run_at=due_at,
-            skipped=decision.skipped,
-            handled_until=latest_until(timing.rhythm, due_at, until),
-        )
-        return record_handled(self._stores, schedule, passed, error=str(error))
+
+def _pass_over(schedule: Schedule, decision: Decision, now: datetime) -> Decision:
+    """All that is due by now would be refused alike."""
+    timing, first = schedule.timing, decision.run_at or now
+    until = min(now, timing.end_at) if timing.end_at else now
+    return replace(decision, handled_until=latest_until(timing.rhythm, first, until))

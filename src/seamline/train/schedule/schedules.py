@@ -262,6 +262,14 @@ def due_schedules(stores: Stores, now: datetime) -> list[Schedule]:
         return [_schedule(row) for row in connection.execute(query)]
 
 
+def open_schedule(stores: Stores, schedule_id: str) -> Schedule | None:
+    """As it stands now; None when it is paused or gone."""
+    query = select(SCHEDULES).where(SCHEDULES.c.id == schedule_id, SCHEDULES.c.is_paused.is_(False))
+    with stores.db.read() as connection:
+        row = connection.execute(query).one_or_none()
+    return _schedule(row) if row else None
+
+
 def next_due_after(stores: Stores, now: datetime) -> datetime | None:
     """When the next one is due that is not due yet."""
     query = (
@@ -282,13 +290,13 @@ def record_handled(
     *,
     run_id: str | None = None,
     error: str | None = None,
-) -> Schedule | None:
-    """Takes the row on to the first time behind what was decided; None when it changed meanwhile.
+) -> None:
+    """Takes the row on to the first time behind what was decided, unless it changed meanwhile.
 
     Skipped times and an error become facts.
     """
     if decision.handled_until is None:
-        return schedule
+        return
     following = schedule.timing.next_after(decision.handled_until)
     values: dict[str, Any] = {"next_at": iso(following) if following else None}
     if run_id or error:
@@ -296,10 +304,9 @@ def record_handled(
     same = (SCHEDULES.c.id == schedule.id) & (SCHEDULES.c.next_at == schedule.next_at)
     with stores.db.transaction() as tx:
         if tx.execute(update(SCHEDULES).where(same).values(**values)).rowcount == 0:
-            return None
+            return
         for skipped in _skipped_facts(schedule, decision, error):
             stores.facts.append(tx, skipped, by=schedule.created_by, caused_by=schedule.fact)
-        return _find_by_id(tx, schedule.id)
 
 
 def _skipped_facts(
