@@ -27,7 +27,7 @@ from seamline.runtime.environments import EnvironmentCache, PythonEnvironment
 from seamline.runtime.image_components import ComponentImage, component_run
 from seamline.runtime.outcomes import TaskEnd, TaskOutcome
 from seamline.runtime.requirements import RequirementSet
-from seamline.runtime.specs import OnStarted, TaskIsolation, TaskKind, TaskSpec
+from seamline.runtime.specs import Limits, OnStarted, TaskIsolation, TaskKind, TaskSpec
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
 from seamline.train.calls import Call, make_call
@@ -117,7 +117,7 @@ class Workshop:
             self.runner.kill(order.task_id)
         outcome = prepared.settle(started.result())
         try:
-            return self._result(order, outcome, work_dir, prepared.packages_digest)
+            return self._result(order, outcome, work_dir, prepared)
         finally:
             for used_up in ("inputs", "tmp"):
                 shutil.rmtree(work_dir / used_up, ignore_errors=True)
@@ -188,6 +188,7 @@ class Workshop:
         index = self._index(order, function)
         image = ComponentImage(
             image=self._pinned_image(call, work_dir),
+            reference=call.image,
             requirements=function.requirements,
             index_urls=(index.url,) if index else (),
             trusted_hosts=function.trusted_hosts or None,
@@ -203,6 +204,7 @@ class Workshop:
         run = ContainerRun(
             name=container_name(order.task_id),
             image=self._pinned_image(call, work_dir),
+            reference=call.image,
             command=call.command,
             args=call.args,
             env=call.env,
@@ -255,14 +257,15 @@ class Workshop:
     # -- how it ended ----------------------------------------------------------------------
 
     def _result(
-        self, order: WorkOrder, outcome: TaskOutcome, work_dir: Path, packages_digest: str | None
+        self, order: WorkOrder, outcome: TaskOutcome, work_dir: Path, prepared: _Prepared
     ) -> TaskResult:
+        packages_digest = prepared.packages_digest
         if order.is_canceled.is_set() and not outcome.succeeded:
             return TaskResult(TaskState.CANCELED, outcome=outcome)
         if not outcome.succeeded:
             return TaskResult(
                 TaskState.FAILED,
-                problem=_problem(outcome),
+                problem=_problem(outcome, prepared.spec.limits),
                 outcome=outcome,
                 packages_digest=packages_digest,
                 is_lost=outcome.end in (TaskEnd.LOST, TaskEnd.CANCELED),
@@ -291,9 +294,13 @@ def _tell(log: Path) -> Callable[[str], None]:
     return tell
 
 
-def _problem(outcome: TaskOutcome) -> TaskProblem:
+def _problem(outcome: TaskOutcome, limits: Limits) -> TaskProblem:
     error = outcome.error
     kind = ERRORED if outcome.is_machinery else FAILED
+    if outcome.timed_out:
+        message = f"It did not end within its {limits.timeout_s:g} s, and was killed with all that "
+        tail = error.log_tail if error else ""
+        return TaskProblem(kind, "Timeout", f"{message}it had started.", log_tail=tail)
     if error is None:
         return TaskProblem(kind, outcome.end.value, "The task did not succeed.")
     return TaskProblem(kind, error.type, error.message, error.traceback, log_tail=error.log_tail)

@@ -360,12 +360,13 @@ class LiveRun:
     # -- all of it -------------------------------------------------------------------------
 
     def _scopes(self) -> Iterator[OpenScope]:
+        """In the order of the plan and of the items."""
         pending = [self.root]
         while pending:
             scope = pending.pop()
             yield scope
-            for loop in scope.loops.values():
-                pending.extend(loop.scopes.values())
+            inner = [one for loop in scope.loops.values() for one in loop.in_order()]
+            pending.extend(reversed(inner))
 
     def problem_of(self, path: str) -> TaskProblem:
         """Of what did not end well."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from seamline.domain.errors import Refused, Unavailable
 from seamline.domain.states import Fidelity, weaker
 from seamline.runtime.container_engine import ContainerEngine, find_engine
-from seamline.train.ir import ContainerExecutor, Resources
+from seamline.train.ir import ContainerExecutor
 from seamline.train.options import Isolation, RunOptions
 from seamline.train.plan import NodeKind, PlannedTask
 from seamline.train.quantities import parse_bytes, parse_cores
@@ -76,19 +76,15 @@ class Machine:
         if asked.accelerator_type:
             count = asked.accelerator_count or "1"
             yield f"{path} asks for {count} × {asked.accelerator_type}, which this machine lacks."
-        memory = _largest(asked, "memory")
-        if memory is not None and memory > self.memory_bytes:
-            yield (
-                f"{path} asks for {memory} bytes of memory; this machine has {self.memory_bytes}."
-            )
-        cores = _largest(asked, "cpu")
-        if cores is not None and cores > self.cores:
-            yield f"{path} asks for {cores:g} cores; this machine has {self.cores}."
+        for text in _known(asked.memory_request, asked.memory_limit):
+            if parse_bytes(text) > self.memory_bytes:
+                has = f"{self.memory_bytes / (1 << 30):.1f} GiB"
+                yield f"{path} asks for {text} of memory; this machine has {has}."
+        for text in _known(asked.cpu_request, asked.cpu_limit):
+            if parse_cores(text) > self.cores:
+                yield f"{path} asks for {text} cores; this machine has {self.cores}."
 
 
-def _largest(asked: Resources, what: str) -> float | None:
-    """Of the request and the limit; one that holds a placeholder is known at the start only."""
-    parse = parse_bytes if what == "memory" else parse_cores
-    texts = (getattr(asked, f"{what}_request"), getattr(asked, f"{what}_limit"))
-    known = [text for text in texts if text and "{{$" not in text]
-    return max((parse(text) for text in known), default=None)
+def _known(*texts: str) -> tuple[str, ...]:
+    """Without those that hold placeholders, which are known at the start only."""
+    return tuple(dict.fromkeys(text for text in texts if text and "{{$" not in text))

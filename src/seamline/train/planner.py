@@ -171,7 +171,10 @@ class _Builder:
         component = self.bench.pipeline.components[task.component]
         if component.name in frame.open_components:
             circle = " → ".join((*frame.open_components, component.name))
-            raise InvalidInput(f"A component contains itself: {circle}.")
+            raise InvalidInput(
+                f"A component contains itself: {circle}.",
+                next_step="Repeat something with a loop (dsl.ParallelFor) instead.",
+            )
         given = _trace_parameters(frame, task, made)
         return _Bound(
             path=path,

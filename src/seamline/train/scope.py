@@ -140,7 +140,9 @@ class OpenScope:
         problem = problems.get(end.cause) or problems.get(self.path_of(node))
         return {
             "state": _STATUS.get(end.state, "FAILED"),
-            "error": {"code": 2, "message": problem.sentence} if problem else {},
+            "error": {"code": 2, "message": f"{end.cause} failed: {problem.sentence}"}
+            if problem
+            else {},
             "pipelineJobResourceName": self._shared.names.text("pipeline_job_resource_name", ""),
             "pipelineTaskName": node.rpartition("/")[2],
         }
@@ -192,14 +194,14 @@ class OpenLoop:
     def collect(self, key: str) -> list[Any]:
         """The output of each iteration that has it, in order."""
         source = self.node.body.output_parameters[key]
-        values = [scope.value_of(source, "", key) for scope in self._in_order()]
+        values = [scope.value_of(source, "", key) for scope in self.in_order()]
         return [value for value in values if value is not ABSENT]
 
     def collect_artifacts(self, key: str) -> tuple[Artifact, ...]:
         """Flat, also where loops are nested."""
         source = self.node.body.output_artifacts[key]
         found: list[Artifact] = []
-        for scope in self._in_order():
+        for scope in self.in_order():
             value = scope.artifact(source)
             if isinstance(value, tuple):
                 found.extend(value)
@@ -207,7 +209,7 @@ class OpenLoop:
                 found.append(value)
         return tuple(found)
 
-    def _in_order(self) -> Iterator[OpenScope]:
+    def in_order(self) -> Iterator[OpenScope]:
         return (self.scopes[index] for index in sorted(self.scopes))
 
     def scope_inputs(self, item: Any) -> tuple[dict[str, Any], dict[str, ArtifactValue]]:

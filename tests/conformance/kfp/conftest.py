@@ -190,6 +190,8 @@ class Bench:
         self.stores = stores
         self.engine = engine
         self._folder = folder
+        #: By identity, with the pipeline, so that this identity is not given to another one.
+        self._compiled: dict[int, tuple[Any, bytes]] = {}
         #: A run did not end: what else this engine does is no test of anything.
         self.is_stuck = False
         self._changed = threading.Condition()
@@ -200,9 +202,12 @@ class Bench:
             self._changed.notify_all()
 
     def compile(self, pipeline: Any) -> bytes:
-        path = self._folder / "pipeline.yaml"
-        compiler.Compiler().compile(pipeline, str(path))
-        return path.read_bytes()
+        known = self._compiled.get(id(pipeline))
+        if known is None:
+            path = self._folder / "pipeline.yaml"
+            compiler.Compiler().compile(pipeline, str(path))
+            known = self._compiled[id(pipeline)] = (pipeline, path.read_bytes())
+        return known[1]
 
     def run(
         self,

@@ -316,7 +316,11 @@ said["cwd"] = str(Path.cwd())
     assert list(machine.work_dir.iterdir()) == []
 
 
-def test_nobody_else_sees_it(machine: Machine, fresh: Callable[[str], str]) -> None:
+def test_nobody_else_sees_it(
+    machine: Machine,
+    fresh: Callable[[str], str],
+    wait_until: Callable[[Callable[[], object]], None],
+) -> None:
     """Not even another task that has another folder at the same path at the same time."""
     path = fresh("/")
     tasks = []
@@ -329,9 +333,10 @@ def test_nobody_else_sees_it(machine: Machine, fresh: Callable[[str], str]) -> N
             os.chown(folder / "go", machine.user, machine.user)
         tasks.append((folder, machine.start(code, Bind(str(folder), path))))
     for folder, _ in tasks:
-        with (folder / "go").open("w"):  # Opens when the task is in.
-            assert (folder / "ready").exists()
-            assert not Path(path).exists()
+        wait_until((folder / "ready").exists)
+        assert not Path(path).exists()
+    for folder, _ in tasks:
+        (folder / "go").open("w").close()
     assert [machine.end(process)["name"] for _, process in tasks] == ["one", "two"]
 
 

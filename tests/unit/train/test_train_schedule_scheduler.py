@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -299,6 +300,31 @@ def test_paused_or_deleted_while_its_run_is_requested(house: House) -> None:
     ).tick()
     assert house.due_times() == ["01:00", "02:00"]
     assert list_schedules(house.stores) == []
+
+
+def test_a_pause_waits_for_the_run_that_is_being_requested(house: House) -> None:
+    """So that none is requested after it has been acknowledged."""
+    made = house.create(max_concurrency=5)
+    house.clock.advance(3 * HOUR_S)
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    def submit(*due: Any) -> None:
+        asked.set()
+        assert may_go_on.wait(20)
+        house.submit(*due)
+
+    scheduler = house.another_process(submit)
+    with ThreadPoolExecutor() as pool:
+        ticking = pool.submit(scheduler.tick)
+        assert asked.wait(20)
+        set_paused(house.stores, made.id, True, by="bo")
+        settling = pool.submit(scheduler.settle)
+        assert not settling.done()
+        may_go_on.set()
+        settling.result(20)
+        seen = house.due_times()
+        ticking.result(20)
+    assert house.due_times() == seen == ["01:00"]
 
 
 def test_the_end(house: House) -> None:
