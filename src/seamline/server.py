@@ -39,6 +39,7 @@ from seamline.promote.policy import DEFAULT_POLICIES
 from seamline.protocols.application import make_application
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.imports import WithoutPandas
+from seamline.runtime.preload_file import PreloadFile
 from seamline.runtime.processes import current_identity
 from seamline.runtime.server_file import ServerFile
 from seamline.runtime.tasks import TaskRunner
@@ -79,7 +80,9 @@ def build_control_plane(
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
     declarations = _declarations_of(stores)
     team_slots = TeamSlots(declarations)
-    runner = TaskRunner(clock, root / "zygotes", environ=task_environ(os.environ))
+    learned = PreloadFile(root / "preload.json")
+    runner = TaskRunner(clock, root / "zygotes", learned.read(), environ=task_environ(os.environ))
+    stores.db.on_commit(lambda: learned.keep(lambda: runner.preload))
     engine = Engine(
         stores,
         runner,

@@ -33,6 +33,7 @@ STORIES = (
         "docs/howto/add-a-model.md",
         "docs/howto/promote-and-approve.md",
         "docs/howto/serve-and-send-feedback.md",
+        "docs/howto/keep-secrets.md",
         "docs/howto/run-behind-a-token.md",
         "docs/howto/back-up-a-workspace.md",
     ),

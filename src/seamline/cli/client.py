@@ -41,6 +41,8 @@ _BY_CODE = {
 class Client:
     base_url: str
     token: str
+    #: The server lives in this process, and only as long as the command.
+    is_own_server: bool = False
 
     def get(self, path: str, **query: Any) -> Any:
         return self._send("GET", path, query)
@@ -159,7 +161,7 @@ def connect(settings: Settings) -> Iterator[Client]:
 
     sys.stderr.write(f"no server runs on {settings.workspace}: working in this process\n")
     with serve_in_process(settings) as address:
-        yield Client(address, settings.token)
+        yield Client(address, settings.token, is_own_server=True)
 
 
 def body_of(path: Path) -> tuple[IO[bytes], int]:

@@ -17,15 +17,19 @@ def command(
 ) -> Callable[[Callable[..., Any]], click.Command]:
     """A command whose function takes a Client first and returns (data, text for people).
 
-    Data goes to stdout as JSON with `--json`, else the text; talk goes to stderr.
+    Data goes to stdout as JSON with `--json`, else the text; talk goes to stderr. A function that
+    has printed everything itself returns None (see `wants_json`).
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         def run(as_json: bool, **arguments: Any) -> None:
             settings = click.get_current_context().find_root().obj
             with connect(settings) as client:
-                data, text = function(client, **arguments)
-            click.echo(json.dumps(data, indent=2) if as_json else text)
+                found = function(client, **arguments)
+                # Now: a server in this process goes on until nothing is left to do.
+                if found is not None:
+                    data, text = found
+                    click.echo(json.dumps(data, indent=2) if as_json else text)
 
         functools.update_wrapper(run, function)
         json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -39,6 +43,11 @@ def command(
         return made
 
     return register
+
+
+def wants_json() -> bool:
+    """Whether the command that is running was asked for JSON."""
+    return bool(click.get_current_context().params["as_json"])
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], none: str) -> str:
@@ -83,4 +92,4 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-__all__ = ["Client", "command", "key_values", "record", "table"]
+__all__ = ["Client", "command", "key_values", "record", "table", "wants_json"]

@@ -13,8 +13,8 @@ from seamline.cli.run_words import ENDED_RUN
 from seamline.domain.errors import Unavailable
 
 _HOLD_S = 20.0
-#: Between two questions; and so many times as long as the last answer took.
-_PAUSE_S, _SHARE = 0.25, 5.0
+#: Of one answer.
+_EVENTS = 500
 #: A server that is started anew is waited for.
 _PATIENCE_S, _ASK_AGAIN_S = 60.0, 1.0
 
@@ -47,25 +47,28 @@ class Patient:
 def read_news(client: Client, run_id: str, *, newest: int | None = None) -> Iterator[Any]:
     """Answers of `/runs/…/progress`, the first at once, the last when the run has ended.
 
-    `newest`: with the first answer only so many events, the last ones.
+    `newest`: with each answer only so many events, the last ones.
     """
     patient = Patient(client)
-    query: dict[str, Any] = {"limit": 500}
-    if newest is not None:
-        query = {"limit": newest, "newest": True}
-    found = None
-    while found is None or found["has_more"] or found["state"] not in ENDED_RUN:
-        if found is not None:
-            hold_s = 0 if found["has_more"] else _HOLD_S
-            query = {"limit": newest or 500, "cursor": found["cursor"], "wait_s": hold_s}
-            if newest is not None:
-                query["newest"] = True
-        asked_at = time.monotonic()
-        found = patient.get(f"/runs/{run_id}/progress", **query)
+    path = f"/runs/{run_id}/progress"
+    query: dict[str, Any] = {"limit": newest or _EVENTS, "newest": newest is not None}
+    found = patient.get(path, **query)
+    yield found
+    while found["has_more"] or found["state"] not in ENDED_RUN:
+        if not found["has_more"]:
+            time.sleep(pause_s(sum(found["tasks"].values())))
+        hold_s = 0 if found["has_more"] else _HOLD_S
+        found = patient.get(path, **query, cursor=found["cursor"], wait_s=hold_s)
         yield found
-        took_s = time.monotonic() - asked_at
-        if not found["has_more"] and found["state"] not in ENDED_RUN and took_s < _HOLD_S / 2:
-            time.sleep(max(0.0, min(_PAUSE_S, took_s * _SHARE)))
+
+
+def pause_s(tasks: int) -> float:
+    """Between two questions: a larger run costs the server more to describe.
+
+    >>> pause_s(20), pause_s(2_000), pause_s(100_000)
+    (0.104, 0.5, 1.0)
+    """
+    return min(1.0, 0.1 + tasks / 5_000)
 
 
 def await_end(client: Client, run_id: str) -> Any:

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 
 class Bar(Protocol):
-    #: How often it is worth asking for news.
-    every_s: float
-
     def update(self, done: int, total: int, says: str) -> None:
         """How far it is, of how much, and what is going on."""
         ...
 
 
 class _Silent:
-    every_s = 20.0
-
     def update(self, done: int, total: int, says: str) -> None:
         return
 
 
 class _Rich:
-    every_s = 0.5
-
     def __init__(self, progress: Any, says: str) -> None:
         self._progress = progress
         self._task = progress.add_task(says, total=None)
@@ -36,9 +29,38 @@ class _Rich:
         self._progress.update(self._task, completed=done, total=total, description=says)
 
 
+def is_watched() -> bool:
+    """Whether somebody sees a bar move."""
+    return sys.stderr.isatty()
+
+
+@contextmanager
+def live_view(draw: Callable[[int, int], Sequence[Sequence[tuple[str, str]]]]) -> Iterator[None]:
+    """Shows on stdout, until the block ends, what `draw` makes of (columns, lines) just then:
+    lines of (text, style), called four times a second on a thread of its own."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+
+    def picture() -> Text:
+        lines = [Text.assemble(*words) for words in draw(console.width, console.height)]
+        return Text("\n").join(lines)
+
+    with Live(
+        get_renderable=picture,
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ):
+        yield
+
+
 @contextmanager
 def progress_bar(says: str) -> Iterator[Bar]:
-    if not sys.stderr.isatty():
+    if not is_watched():
         yield _Silent()
         return
     from rich.console import Console

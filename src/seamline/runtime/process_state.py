@@ -22,6 +22,8 @@ from typing import Any
 
 #: The names under which a task's source is loaded.
 TASK_MODULES = ("ephemeral_component", "seamline_task")
+#: Where asyncio keeps which event loop is whose; to set it otherwise warns in newer versions.
+_POLICY = "_event_loop_policy"
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _LIMITS = (resource.RLIMIT_DATA, resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
 
@@ -34,6 +36,7 @@ class ProcessState:
         self._environ = dict(os.environ)
         self._umask = _read_umask()
         self._handlers = _read_handlers()
+        self._timers = [one for one in _TIMERS if signal.getitimer(one)[0] == 0]
         self._masked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._limits = {which: resource.getrlimit(which) for which in _LIMITS}
         self._cpus = _read_cpus()
@@ -45,6 +48,7 @@ class ProcessState:
         self._tracing = (sys.gettrace(), sys.getprofile())
         self._recursion = sys.getrecursionlimit()
         self._collects = gc.isenabled()
+        self._event_loops = getattr(sys.modules.get("asyncio.events"), _POLICY, None)
         self._filters = list(warnings.filters)
         self._show_warning = warnings.showwarning
         self._replaced = {name: sys.modules.get(name) for name in TASK_MODULES}
@@ -68,7 +72,7 @@ class ProcessState:
                 del os.environ[name]
             os.environ.update(self._environ)
         os.umask(self._umask)
-        for timer in _TIMERS:
+        for timer in self._timers:
             signal.setitimer(timer, 0)
         for number, handler in _read_handlers().items():
             before = self._handlers[number]
@@ -102,13 +106,11 @@ class ProcessState:
         if warnings.filters != self._filters:
             warnings.simplefilter("default")  # Tells those who remember that filters have changed.
             warnings.filters[:] = self._filters  # type: ignore[index]
-        tempfile, asyncio = sys.modules.get("tempfile"), sys.modules.get("asyncio")
+        tempfile, events = sys.modules.get("tempfile"), sys.modules.get("asyncio.events")
         if tempfile is not None:
-            tempfile.tempdir = None  # type: ignore[attr-defined]  # It goes with the task's folder.
-        if asyncio is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                asyncio.set_event_loop_policy(None)
+            tempfile.__dict__["tempdir"] = None  # It goes with the task's folder.
+        if events is not None and getattr(events, _POLICY, None) is not self._event_loops:
+            setattr(events, _POLICY, self._event_loops)
 
     def _drop_modules(self, source: str, work_dir: str) -> None:
         folders = {work_dir, source.rpartition(os.sep)[0]} - {""}

@@ -95,7 +95,6 @@ def set_limits(request: dict[str, Any]) -> None:
 
     A process that serves again keeps its hard limits, else nobody could lift them.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     memory, cpu_s = request.get("memory_bytes"), request.get("cpu_s")
     if memory is not None:
         soft = memory + read_data_bytes()

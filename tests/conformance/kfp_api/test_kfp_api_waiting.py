@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import kfp
 import pytest
 
+import seamline.server
+from seamline.protocols.application import make_application
 from seamline.protocols.kfp_api import runs
 from seamline.protocols.kfp_api.holding import Attention, Seen, Visitor, decide_hold_s
 
@@ -164,6 +166,38 @@ def test_after_the_time_is_over_it_is_told_as_it_stands(
     monkeypatch.setattr(Attention, "hold_s", lambda *_: 0.05)
     run_id, flag = start()
     assert kitchen.client().get_run(run_id).state == "RUNNING"
+    flag.touch()
+    kitchen.wait_for_end(run_id)
+
+
+def test_a_server_that_stops_answers_who_is_held(
+    kitchen: Any, start: Callable[[], tuple[str, Path]], tmp_path: Path
+) -> None:
+    """Another door to the same house, as `seamline up` opens it."""
+    run_id, flag = start()
+    server = seamline.server._server(make_application(kitchen.platform))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ready = threading.Event()
+        thread = threading.Thread(target=server.run_until_stopped, args=(listener, ready.set))
+        thread.start()
+        assert ready.wait(30)
+        connection = raw_get(url, run_id)
+        deadline = time.monotonic() + 30
+        while run_id not in server.config.app.state.run_ends._waiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        server.should_exit = True
+        answer = b""
+        while b"0\r\n\r\n" not in answer:
+            piece = connection.recv(65536)
+            assert piece, "it was cut off"
+            answer += piece
+        assert b'"state": "RUNNING"' in answer
+        connection.close()
+        thread.join()
     flag.touch()
     kitchen.wait_for_end(run_id)
 

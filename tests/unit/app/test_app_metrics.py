@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -75,6 +76,12 @@ def test_every_figure_has_its_samples_and_a_name_that_fits(plane: ControlPlane) 
     assert samples["seamline_workspace_used_bytes", 'part="database"'] > 0
     free, size = (samples[f"seamline_workspace_{word}_bytes", ""] for word in ("free", "size"))
     assert 0 < free <= size
+
+
+def test_every_figure_is_in_the_docs(plane: ControlPlane) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "metrics.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE))
+    assert told == parse(scrape(plane))[1]
 
 
 def test_the_queue_is_what_the_engine_says(plane: ControlPlane) -> None:

@@ -71,7 +71,7 @@ class Scheduler:
         self._wake.set()
 
     def settle(self) -> None:
-        """After a schedule was paused or deleted: once this returns, it requests no run any more."""
+        """Once this returns, a schedule that was paused or deleted before requests no run."""
         with self._dealing:
             return
 
