@@ -36,8 +36,10 @@ _RECORDS = ("error.json", "modules.json")
 class TaskProcess:
     """The process that tasks run in, one at a time, or just one."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
+        """`on_error` is called with what the user's function raised, while all is as it left it."""
         self.sources = Sources()
+        self._on_error = on_error
 
     def perform(self, request: dict[str, Any], finish: Callable[[], None]) -> int:
         """Surroundings, the user's function, `finish`, records. Returns the exit code."""
@@ -52,6 +54,8 @@ class TaskProcess:
         except BaseException as error:
             code = 1
             report_error(error, error_path, request["source"])
+            if self._on_error is not None:
+                self._on_error(error)
         try:
             finish()
             record_modules(modules_path, known)

@@ -230,9 +230,18 @@ class TaskRunner:
         if flight.identity is None or flight.identity.pid != report["pid"]:
             self._on_started(flight, report)
         if report["event"] == "ended":
+            self._on_ended(warm, flight, report)
+
+    def _on_ended(self, warm: WarmZygote, flight: Flight, report: Mapping[str, Any]) -> None:
+        try:
             outcome = outcome_of(flight, report, self._clock.now())
-            self._finish(flight, outcome, warm)
-            self._zygotes.learn(warm.key, outcome.imported)
+        except Exception as error:  # Whoever waits must hear of it, whatever the task left us.
+            _log.exception("The outcome of task %s", flight.spec.task_id)
+            why = f"What became of task {flight.spec.task_id} cannot be told: {error}."
+            self._abandon(flight, TaskEnd.LOST, why, warm)
+            return
+        self._finish(flight, outcome, warm)
+        self._zygotes.learn(warm.key, outcome.imported)
 
     def on_gone(self, warm: WarmZygote, code: int) -> None:
         waiting = [flight for flight in warm.flights.values() if not flight.sent]

@@ -294,15 +294,20 @@ class ZygoteServer:
             self._unregister(child.control)
             return
         *lines, child.unread = (child.unread + chunk).split(b"\n")
-        for line in lines:
-            said = json.loads(line)
-            if "retire" in said:
-                self._retire(child)
-                continue
-            spent_s = (child.spent_s[0] + said["user_s"], child.spent_s[1] + said["sys_s"])
-            child.spent_s, child.idle_since = spent_s, time.monotonic()
-            self._report_end(child, **said)
+        try:
+            for line in lines:
+                self._take_word(child, json.loads(line))
+        except (ValueError, TypeError, KeyError):
+            child.kill()  # A task has written where it had no business.
         self._serve_waiting()
+
+    def _take_word(self, child: Child, said: dict[str, Any]) -> None:
+        if "retire" in said:
+            self._retire(child)
+            return
+        spent_s = (child.spent_s[0] + said["user_s"], child.spent_s[1] + said["sys_s"])
+        child.spent_s, child.idle_since = spent_s, time.monotonic()
+        self._report_end(child, **said)
 
     def _retire(self, child: Child) -> None:
         """A worker that ends itself; what it was given in the meantime it has not touched."""

@@ -25,7 +25,7 @@ def inputs_json(scope: OpenScope, task: PlannedTask) -> str:
     return json.dumps(
         {
             "parameters": {
-                key: {"value": _brief(presentable(values.get(key))), "from": describe(source)}
+                key: {"value": brief(presentable(values.get(key))), "from": describe(source)}
                 for key, source in task.parameters.items()
             },
             "artifacts": {
@@ -56,6 +56,10 @@ def _show_input(source: ArtifactSource, value: ArtifactValue | None) -> dict[str
     return shown
 
 
-def _brief(value: Any) -> Any:
+def brief(value: Any) -> Any:
+    """
+    >>> brief("x" * 3000)[-3:], brief([1, 2])
+    ('xx…', [1, 2])
+    """
     text = value if isinstance(value, str) else json.dumps(value)
     return value if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

@@ -105,6 +105,7 @@ class RunRecord:
     pipeline: str
     pipeline_digest: str
     environment: str
+    team: str
     arguments: Mapping[str, Any]
     options: RunOptions
     state: RunState

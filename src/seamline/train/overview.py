@@ -22,7 +22,7 @@ from seamline.train.plan import NodeKind, Plan, PlannedGroup, PlannedLoop, find_
 from seamline.train.plans import load_plan
 from seamline.train.record import RUNNABLE
 from seamline.train.results import UPSTREAM
-from seamline.train.rows import TASKS
+from seamline.train.rows import RUNS, TASKS
 from seamline.train.run_events import sentence_of
 from seamline.train.runs import find_run_row, find_task_row
 from seamline.train.views import edges
@@ -51,6 +51,13 @@ def count_tasks(stores: Stores, run_ids: Sequence[str]) -> dict[str, dict[str, i
         for row in connection.execute(query):
             counts[row.run_id][row.state] = row.tasks
     return counts
+
+
+def list_pipelines_run(stores: Stores) -> list[str]:
+    """The names of all pipelines that have ever run, in order."""
+    with stores.db.read() as connection:
+        query = select(RUNS.c.pipeline).distinct().order_by(RUNS.c.pipeline)
+        return list(connection.execute(query).scalars())
 
 
 def show_trail(stores: Stores, run_id: str, name: str) -> list[dict[str, Any]]:
@@ -165,7 +172,7 @@ def decide_outcome(state: str, last: int, ends: Mapping[str, int]) -> str:
     ('succeeded', 'failed')
     """
     left_out, cached = (ends.get(one, 0) for one in (TaskState.NOT_TRIGGERED, TaskState.SKIPPED))
-    if state != TaskState.SUCCEEDED or left_out + cached < last:
+    if state != TaskState.SUCCEEDED or left_out + cached < max(1, last):
         return state
     return TaskState.SKIPPED.value if cached else TaskState.NOT_TRIGGERED.value
 

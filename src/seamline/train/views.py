@@ -45,7 +45,7 @@ def show_whole_run(
     shown = [one for one in rows if within is None or _is_within(one.name, within)]
     nodes = {one.name: find_node(plan, one.name)[1] for one in shown}
     tasks = [
-        _show_task(one, nodes[one.name], made.get(one.name, {}), earlier.get(one.name, ()))
+        show_task_row(one, nodes[one.name], made.get(one.name, {}), earlier.get(one.name, ()))
         for one in sorted(shown, key=_place)
     ]
     scope, prefix = _scope_of(plan, within)
@@ -90,7 +90,7 @@ def _scope_of(plan: Plan, within: str | None) -> tuple[Plan, str]:
     )
 
 
-def _show_task(
+def show_task_row(
     row: Row[Any], node: PlannedNode, made: Mapping[str, Artifact], earlier: Sequence[Row[Any]]
 ) -> dict[str, Any]:
     task = node if isinstance(node, PlannedTask) else None

@@ -243,10 +243,11 @@ def _store_index(tx: Connection, environment: str, index: _Index) -> None:
 def _entry(index: _Index, environment: str, kind: SecretKind, name: str) -> _Entry:
     found = index.get((kind, name))
     if found is None:
-        known = [other for of_kind, other in index if of_kind is kind]
+        known = [known for of_kind, known in index if of_kind is kind]
+        other = next((one.spoken for one in SecretKind if (one, name) in index), "")
         raise NotFound(
             f"There is no {kind.spoken} {name!r} in {environment}.",
-            next_step=nearest(name, known),
+            next_step=f"There is a {other} of that name." if other else nearest(name, known),
             kind=kind,
             name=name,
         )

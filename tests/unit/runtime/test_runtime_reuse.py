@@ -451,3 +451,24 @@ def test_processor_time_has_a_limit_in_a_worker_too(runner: TaskRunner, reused: 
     outcome = runner.start(reused("t1", busy, limits=Limits(cpu_s=0.5))).result()
     assert outcome.signal == signal.SIGXCPU
     assert runner.start(reused("t2", ADD, {"x": 1})).result().succeeded
+
+
+@pytest.mark.parametrize("isolation", TaskIsolation)
+def test_scribbling_on_every_file_hurts_nobody_else(
+    runner: TaskRunner, script: MakeScript, isolation: TaskIsolation
+) -> None:
+    source = """
+    import contextlib, os, time
+    def main(payload):
+        for fd in range(3, 100):
+            with contextlib.suppress(OSError):
+                os.write(fd, b'{"exit_code": []}\\n7\\n\\xff\\n')
+        return {}
+    """
+    beside = runner.start(
+        script("beside", "def main(p):\n    open(p['go']).read()\n    return {}\n")
+    )
+    scribbler = runner.start(script("t", source, isolation=isolation))
+    assert scribbler.result().end in (TaskEnd.SUCCEEDED, TaskEnd.CRASHED, TaskEnd.FAILED)
+    assert runner.start(script("after", ADD, {"x": 1}, isolation=isolation)).result().succeeded
+    assert beside.result().end is TaskEnd.FAILED  # It was not told where to go; and not LOST.

@@ -209,6 +209,8 @@ def test_what_is_missing_is_named_with_the_nearest(sqlite_stores: Stores) -> Non
     ):
         with pytest.raises(NotFound, match=r"'db-logn' in dataops\. Did you mean db-login\?"):
             call()
+    with pytest.raises(NotFound, match=r"There is a config map of that name\."):
+        read_value(sqlite_stores, "dataops", SECRET, "db-logins", "a")
     with pytest.raises(NotFound, match=r"no key 'pasword'\. Did you mean password\?"):
         read_value(sqlite_stores, "dataops", SECRET, "db-login", "pasword")
     with pytest.raises(NotFound, match="no key 'user'"):

@@ -1,0 +1,133 @@
+"""`seamline run submit`, `retry` and `rerun`: what starts a run, or parts of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seamline.cli.client import Client, text_of
+from seamline.cli.command import command, key_values
+from seamline.cli.follow import follow_run, wait_for_run
+from seamline.cli.run_options import end_options, options_body, read_object, run_options
+from seamline.cli.run_words import plain
+from seamline.domain.errors import InvalidInput
+
+Answer = tuple[Any, str] | None
+
+
+@command()
+@click.argument("pipeline")
+@click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE")
+@click.option(
+    "--arguments",
+    "arguments_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON or YAML with one object; -a goes before what it says.",
+)
+@click.option("--environment", "-e", default="dataops", show_default=True)
+@click.option("--name", default="", help="What it is called; several runs may share a name.")
+@click.option("--team", default="", help="Whose share of the slots it takes.")
+@click.option(
+    "--scenarios",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A grid, a list or a query: one run over all of them.",
+)
+@run_options
+def submit(client: Client, pipeline: str, **given: Any) -> Answer:
+    """Run PIPELINE: NAME@TAG from the registry, or a compiled file."""
+    body = {
+        **_pipeline(pipeline),
+        "arguments": _arguments(given["arguments_file"]),
+        "texts": key_values(given["arguments"]),
+        "environment": given["environment"],
+        "name": given["name"],
+        "team": given["team"],
+        "options": options_body(given),
+    }
+    if given["scenarios"] is not None:
+        example = "Write, for one: grid: {origin: [JFK, LGA], carrier: [AA, DL]}"
+        body["scenarios"] = read_object(given["scenarios"], "The scenarios file", example)
+    found = client.post("/runs", body)
+    where = f"{found['pipeline']} in {found['environment']}"
+    return _started(client, found, f"run {found['id']} of {where}", given)
+
+
+@command()
+@click.argument("run_id", metavar="RUN")
+@end_options
+def retry(client: Client, run_id: str, **given: Any) -> Answer:
+    """Do again, in the same run, what failed, was canceled or never ran.
+
+    What has succeeded stays: of 500 scenarios with three failed ones, those three go again.
+    """
+    found = client.post(f"/runs/{run_id}/retry")
+    again = found["again"]
+    named = ", ".join(plain(one) for one in again[:5])
+    more = f" and {len(again) - 5:,} more" if len(again) > 5 else ""
+    tasks = f"{len(again):,} task{'s' * (len(again) != 1)}"
+    return _started(client, found, f"run {run_id}: {tasks} again: {named}{more}", given)
+
+
+@command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--from", "from_task", metavar="TASK", help="It and all that comes after it run.")
+@click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE")
+@click.option(
+    "--arguments", "arguments_file", type=click.Path(path_type=Path), metavar="FILE",
+    help="JSON or YAML with one object; -a goes before what it says.",
+)  # fmt: skip
+@run_options
+def rerun(client: Client, run_id: str, **given: Any) -> Answer:
+    """A new run of the same pipeline, with what you change.
+
+    Results of the old run stand in wherever nothing has changed; with --no-cache only before the
+    task of --from. How it runs is kept from the old run, but for its cache.
+    """
+    options = options_body(given)
+    if given["from_task"] is not None:
+        options["from_task"] = given["from_task"]
+    body = {
+        "arguments": _arguments(given["arguments_file"]),
+        "texts": key_values(given["arguments"]),
+        "options": options,
+    }
+    found = client.post(f"/runs/{run_id}/rerun", body)
+    where = f"{found['pipeline']} in {found['environment']}, after {run_id}"
+    return _started(client, found, f"run {found['id']} of {where}", given)
+
+
+def _pipeline(named: str) -> dict[str, str]:
+    path = Path(named)
+    if path.suffix in {".yaml", ".yml", ".json"}:
+        return {"ir": text_of(path)}
+    if path.suffix == ".py":
+        raise InvalidInput(
+            f"{path} is source code.",
+            next_step="Compile it, and submit the YAML that comes out.",
+        )
+    return {"pipeline": named}
+
+
+def _arguments(file: Path | None) -> dict[str, Any]:
+    example = 'Write, for one: {"n": 5, "since": "2026-05-15"}'
+    return read_object(file, "The arguments file", example) if file is not None else {}
+
+
+def _started(client: Client, found: Any, says: str, given: dict[str, Any]) -> Answer:
+    """Its id, or its end, as the flags ask; what this machine lacks is told in any case."""
+    if given["wait"] and given["follow"]:
+        raise click.UsageError("--wait and --follow are two ways to wait: give one.")
+    for note in found["notes"]:
+        click.echo(f"note: {plain(note)}", err=True)
+    if given["follow"]:
+        follow_run(client, found["id"])
+        return None
+    if given["wait"]:
+        return wait_for_run(client, found["id"])
+    if not client.is_own_server:
+        click.echo(f"Watch it: seamline run follow {found['id']}", err=True)
+    return found, says
