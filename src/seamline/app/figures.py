@@ -157,9 +157,14 @@ def _memory() -> list[Figure]:
             family.zygotes_bytes,
         ),
         _one(
-            "seamline_tasks_resident_memory_bytes",
-            "Memory of forked tasks; what they share with their zygote counts in each.",
-            family.tasks_bytes,
+            "seamline_task_processes",
+            "What zygotes forked: tasks, and processes that wait for one.",
+            family.forked,
+        ),
+        _one(
+            "seamline_task_processes_resident_memory_bytes",
+            "Their memory; what they share with their zygote counts in each.",
+            family.forked_bytes,
         ),
     ]
 

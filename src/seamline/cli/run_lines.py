@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seamline.cli.run_words import plain, say_state, say_took, say_time
+from seamline.cli.run_words import plain, say_state, say_time, say_took
 from seamline.domain.states import TaskState
 
 _STARTED = {"wall_s": None, "cached_from": None, "sentence": "", "goes_again": False}
@@ -25,10 +25,16 @@ class Changes:
         # What runs is as of now; while older events are still to come, it has to wait.
         if not found["has_more"]:
             now_running = {(one["name"], one["attempt"]): one for one in found["running"]}
-            for key in now_running.keys() - self._running:
-                entries.append(_start(found["id"], now_running[key]))
+            begun = now_running.keys() - self._running
+            entries += [_start(found["id"], now_running[key]) for key in begun]
             self._running = set(now_running)
-        return sorted(entries, key=lambda entry: str(entry["at"]))
+        return sorted(entries, key=_order)
+
+
+def _order(entry: Mapping[str, Any]) -> tuple[str, bool, str]:
+    """By time; of one moment, what ended comes before what started in its place."""
+    is_start = entry["task"] is not None and entry["state"] == TaskState.RUNNING
+    return entry["at"][: len("2026-01-02T03:04:05.00")], is_start, entry["at"]
 
 
 def _why(event: Mapping[str, Any], found: Mapping[str, Any]) -> str:

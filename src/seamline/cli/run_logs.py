@@ -12,7 +12,7 @@ from seamline.cli.client import Client
 from seamline.cli.command import command, wants_json
 from seamline.cli.following import Patient
 from seamline.cli.run_show import failures_of
-from seamline.cli.run_words import plain, quote_path
+from seamline.cli.run_words import plain, quote_path, say_state
 from seamline.domain.errors import InvalidInput
 
 #: A log grows without telling.
@@ -43,9 +43,12 @@ def logs(
         found = read.follow(_print) if follow and not wants_json() else read.whole(follow)
     except KeyboardInterrupt:
         raise click.exceptions.Exit(130) from None
-    if not found["size_bytes"] and not found["text"]:
+    is_empty = not found["size_bytes"]
+    if is_empty:
         _say_why_nothing(found)
-    return (found, found["text"].removesuffix("\n")) if not follow or wants_json() else None
+    if wants_json():
+        return found, ""
+    return None if is_empty or follow else (found, found["text"].removesuffix("\n"))
 
 
 class _Reader:
@@ -109,7 +112,8 @@ def _say_why_nothing(found: Mapping[str, Any]) -> None:
             f"seamline run logs {cached['run_id']} {quote_path(cached['task'])}"
         )
     else:
-        told = f"{found.get('task')} has printed nothing: it is {found.get('state')}."
+        state = say_state(str(found.get("state")))
+        told = f"{found.get('task')} is {state}, and has printed nothing."
     click.echo(told, err=True)
 
 

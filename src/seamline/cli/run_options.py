@@ -95,4 +95,3 @@ def read_object(path: Path, what: str, example: str) -> dict[str, Any]:
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise InvalidInput(f"{what} has to hold one object: {path}.", next_step=example)
     return documents[0]
-

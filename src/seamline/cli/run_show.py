@@ -14,6 +14,7 @@ from seamline.cli.command import command, table
 from seamline.cli.run_words import (
     ENDED_RUN,
     name_of,
+    natural,
     plain,
     quote_path,
     say_counts,
@@ -23,6 +24,7 @@ from seamline.cli.run_words import (
     seconds_between,
     shorten,
 )
+from seamline.domain.errors import NotFound
 
 #: Rows and failures that are listed unless all are asked for.
 _MOST_ROWS, _MOST_FAILURES, _MOST_NOTES = 40, 5, 10
@@ -45,19 +47,32 @@ def show(
     A loop is one line with its counts; --within 'LOOP[3]' shows its fourth iteration.
     """
     found = client.get(f"/runs/{run_id}", within=within)
+    if within is not None and not found["tasks"]:
+        raise NotFound(
+            f"There is nothing in {within!r} of run {run_id}.",
+            next_step="It is a task, or an iteration that has not begun; or the loop has fewer: "
+            f"seamline run show {run_id}.",
+        )
     if failed:
         found = {**found, "tasks": failures_of(found["tasks"])}
         return found, say_failures(found, most=None) or f"Nothing failed in run {run_id}."
     return found, say_run(found, within=within, show_all=show_all)
 
 
-def say_run(found: Mapping[str, Any], within: str | None = None, show_all: bool = False) -> str:
+def say_run(
+    found: Mapping[str, Any],
+    within: str | None = None,
+    show_all: bool = False,
+    can_go_on: bool = True,
+) -> str:
+    """`can_go_on`: commands that go on from here are told, too."""
     tasks = found["tasks"]
     if within is not None:
         parts = [f"run {found['id']}, within {within}", _rows(tasks, within, show_all)]
         return "\n\n".join(parts)
     failed = say_failures(found, most=_MOST_FAILURES)
-    parts = [_head(found), _rows(tasks, None, show_all), failed, _next_steps(found)]
+    steps = _next_steps(found) if can_go_on else ""
+    parts = [_head(found), _rows(tasks, None, show_all), failed, steps]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -100,7 +115,9 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    texts = (v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values.values())
+    texts = (
+        v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values.values()
+    )
     pairs = zip(values, texts, strict=True)
     return plain("  ".join(f"{name}={shorten(text, _LONG_VALUE)}" for name, text in pairs))
 
@@ -117,7 +134,8 @@ def _rows(tasks: Sequence[Task], within: str | None, show_all: bool) -> str:
         left_out = [one for one in shown if one["name"] not in names]
         shown = [one for one in shown if one["name"] in names]
     counts = _iterations(tasks)
-    rows = [_row(one, counts.get(one["name"])) for one in _in_order(shown)]
+    # Of the run as a whole, what failed is told below.
+    rows = [_row(one, counts.get(one["name"]), within is not None) for one in _in_order(shown)]
     text = table(rows, ["task", "state", "took", ""], "There is nothing in it.")
     if left_out:
         states = Counter(say_state(one["state"]) for one in left_out)
@@ -169,7 +187,7 @@ def _in_order(tasks: Sequence[Task]) -> list[Task]:
     return ordered
 
 
-def _row(task: Task, iterations: Counter[str] | None) -> dict[str, Any]:
+def _row(task: Task, iterations: Counter[str] | None, says_why: bool) -> dict[str, Any]:
     took = task["wall_s"]
     if took is None and task["kind"] in _HOLDERS:
         took = seconds_between(task["started_at"], task["ended_at"])
@@ -177,11 +195,11 @@ def _row(task: Task, iterations: Counter[str] | None) -> dict[str, Any]:
         "task": plain(task["name"]),
         "state": say_state(task["state"]),
         "took": None if took is None else say_took(took),
-        "": _remark(task, iterations),
+        "": _remark(task, iterations, says_why),
     }
 
 
-def _remark(task: Task, iterations: Counter[str] | None) -> str:
+def _remark(task: Task, iterations: Counter[str] | None, says_why: bool) -> str:
     if iterations is not None:
         told = ", ".join(f"{n:,} {say_state(state)}" for state, n in iterations.most_common())
         called = plain(task["display_name"])
@@ -191,7 +209,7 @@ def _remark(task: Task, iterations: Counter[str] | None) -> str:
     if task["cached_from"]:
         return f"from run {task['cached_from']['run_id']}"
     told = f"attempt {task['attempt']}" if task["attempt"] > 1 else ""
-    if task["error"] and task["error"]["kind"] != "upstream":
+    if says_why and task["error"] and task["error"]["kind"] != "upstream":
         return f"{told}{': ' if told else ''}{shorten(_sentence(task), _LONG_VALUE)}"
     return told
 
@@ -201,11 +219,9 @@ def _remark(task: Task, iterations: Counter[str] | None) -> str:
 
 def failures_of(tasks: Sequence[Task]) -> list[Task]:
     """Those that failed by themselves, not through something in them or before them."""
-    return [
-        one
-        for one in tasks
-        if one["state"] == "failed" and one["error"] and one["error"]["kind"] != "upstream"
-    ]
+    failed = (one for one in tasks if one["state"] == "failed" and one["error"])
+    found = [one for one in failed if one["error"]["kind"] != "upstream"]
+    return sorted(found, key=lambda one: natural(one["name"]))
 
 
 def say_failures(found: Mapping[str, Any], most: int | None) -> str:

@@ -1,7 +1,7 @@
 """What a terminal shows of a run that goes on: lines of styled words, cut to fit.
 
-Pure: from one answer of `/runs/…/progress`, the time and the size to lines. However many tasks there
-are, what runs and what failed can be read.
+Pure: from one answer of `/runs/…/progress`, the time and the size to lines. However many tasks
+there are, what runs and what failed can be read.
 """
 
 from __future__ import annotations
@@ -55,21 +55,37 @@ def draw(found: Mapping[str, Any], now: datetime, size: Size) -> list[Words]:
     head = _head(found, now, size)
     left = max(3, size.lines - 1 - len(head))
     sections: list[list[Words]] = []
-    inner = [one for one in found["failed"] if "[" in one["name"] or found["nodes"] is None]
-    inside = [one for one in found["running"] if "[" in one["name"] or found["nodes"] is None]
-    count = found["tasks"].get(TaskState.FAILED, 0)
     for section in (
-        _failed(inner, count, size),
-        _running(inside, found["tasks"].get(TaskState.RUNNING, 0), now, size),
-        _retrying(found["retrying"], size),
+        _failed(_beside_tree(found, "failed"), _count(found, TaskState.FAILED), size),
+        _running(_beside_tree(found, "running"), _count(found, TaskState.RUNNING), now, size),
+        _retrying(_beside_tree(found, "retrying"), size),
     ):
         if section and len(section) + 4 <= left:
             sections.append(section)
             left -= len(section)
     tree = _tree(found, now, size, left)
     left -= len(tree)
-    recent = _recent(found, size, left) if found["loops"] or found["nodes"] is None else []
+    recent = _recent(_beside_tree(found, "events"), size, left)
+    if not tree:
+        head = head[:-1]  # Each section brings its own blank line.
     return [*head, *tree, *(line for section in sections for line in section), *recent]
+
+
+def _beside_tree(found: Mapping[str, Any], what: str) -> list[Mapping[str, Any]]:
+    """Those that are in loops; those of the outermost scope are in the tree, unless there are too
+    many of them for one."""
+    paths = ((one, one.get("name") or one.get("task") or "") for one in found[what])
+    return [one for one, path in paths if "[" in path or (path and found["nodes"] is None)]
+
+
+def _count(found: Mapping[str, Any], state: TaskState) -> int:
+    """How many that section could tell of."""
+    in_tree = sum(1 for node in found["nodes"] or () if node["state"] == state and _is_task(node))
+    return int(found["tasks"].get(state, 0)) - in_tree
+
+
+def _is_task(node: Mapping[str, Any]) -> bool:
+    return node["kind"] not in ("dag", "loop")
 
 
 # -- above -------------------------------------------------------------------------------------
@@ -79,10 +95,11 @@ def _head(found: Mapping[str, Any], now: datetime, size: Size) -> list[Words]:
     state = found["state"]
     is_canceling = found["cancel_requested_by"] and state in (RunState.PENDING, RunState.RUNNING)
     symbol, style = _LOOKS.get(state, ("○", _QUIET))
-    told = [say_state("canceling" if is_canceling else state)]
     took = seconds_between(found["started_at"], found["ended_at"] or now)
-    told += [say_clock(took)] if took is not None else []
-    told += [*say_counts(found["tasks"]), *_slots(found)]
+    clock = f" {say_clock(took)}" if took is not None else ""
+    done_text, *counts = say_counts(found["tasks"])
+    told = [say_state("canceling" if is_canceling else state) + clock, done_text]
+    told += [*counts[:1], *_slots(found), *counts[1:]]
     done, total = count_done(found["tasks"])
     share = done / total if total else 0.0
     title: Words = [
@@ -101,9 +118,9 @@ def _slots(found: Mapping[str, Any]) -> list[str]:
     """Why it is not faster, or why nothing happens."""
     slots, running = found["slots"], found["tasks"].get(TaskState.RUNNING, 0)
     own = found["options"].get("slots")
-    told = [f"slots {slots['busy']} of {slots['of']}"]
+    told = [f"{slots['busy']} of {slots['of']} slots"]
     if own is not None:
-        told = [f"slots {running} of its {own}"]
+        told = [f"{running} of its {own} slots"]
     is_waiting = not running and found["tasks"].get(TaskState.PENDING) and not found["retrying"]
     if is_waiting and slots["busy"] >= slots["of"]:
         told.append("waits for a slot")
@@ -137,8 +154,10 @@ def _tree(found: Mapping[str, Any], now: datetime, size: Size, most: int) -> lis
         is_quiet = node["state"] not in (TaskState.RUNNING, TaskState.FAILED)
         lines.append((is_quiet, node["state"], _cut(line, size.columns)))
         for loop in _inner_loops(node["name"], found["loops"]):
-            shown = loop["name"].replace("[]", "[…]")
-            line = [("  " * (depth + 1), ""), (f"{shown.ljust(width)}  ", ""), *_loop(loop)]
+            deep = depth + loop["name"].count("[]")
+            shown = shorten_path(plain(loop["name"].rpartition("[]/")[2]), width - 2 * deep)
+            line = [("  " * (deep + 1), ""), (shown.ljust(width - 2 * deep), ""), ("  ", "")]
+            line += _loop(loop)
             lines.append((True, node["state"], _cut(line, size.columns)))
     if not found["nodes"]:
         for loop in found["loops"]:
@@ -179,7 +198,7 @@ def _node(
         if node["display_name"] not in (node["name"], name):
             words.append((f"  {plain(node['display_name'])}", _QUIET))
         return words
-    if node["kind"] == "dag":
+    if not _is_task(node):
         return words
     return [*words, *_standing(node, now)]
 
@@ -189,6 +208,8 @@ def _standing(node: Mapping[str, Any], now: datetime) -> Words:
     words: Words = []
     if node["state"] == TaskState.RUNNING:
         words.append((say_clock(seconds_between(node["started_at"], now) or 0), _BUSY))
+    elif node["state"] == TaskState.PENDING and node["error"]:
+        words.append(("goes again", "yellow"))
     elif node["wall_s"] is not None:
         words.append((say_took(node["wall_s"]), _QUIET))
     elif node["state"] != TaskState.SUCCEEDED:
@@ -214,12 +235,12 @@ def loop_share(loop: Mapping[str, Any]) -> float:
     ...             "tasks": {"succeeded": 10, "pending": 10}})
     0.25
     """
-    iterations = sum(loop["iterations"].values())
+    iterations: int = sum(loop["iterations"].values())
     done, known = count_done(loop["tasks"])
     if not known or not iterations:
         ended, _ = count_done(loop["iterations"])
         return ended / iterations if iterations else 1.0
-    return done / known * loop["opened"] / iterations
+    return done / known * int(loop["opened"]) / iterations
 
 
 def _folded(lines: Sequence[tuple[bool, str, Words]], most: int) -> list[Words]:
@@ -248,7 +269,7 @@ def _folded(lines: Sequence[tuple[bool, str, Words]], most: int) -> list[Words]:
 def _failed(failed: Sequence[Mapping[str, Any]], count: int, size: Size) -> list[Words]:
     if not failed:
         return []
-    lines: list[Words] = [[], [("failed", "bold")]]
+    lines: list[Words] = [[], [(f"failed ({count:,})", "bold")]]
     for one in failed[:_MOST_FAILED]:
         words: Words = [("  ✗ ", _BAD), (_path(one, size), ""), (_item(one), _QUIET)]
         lines.append(_cut([*words, (f"  {plain(one['sentence'])}", "red")], size.columns))
@@ -261,7 +282,7 @@ def _running(
 ) -> list[Words]:
     if not running:
         return []
-    lines: list[Words] = [[], [("running", "bold")]]
+    lines: list[Words] = [[], [(f"running ({count:,})", "bold")]]
     for one in running[:_MOST_RUNNING]:
         since = say_clock(seconds_between(one["started_at"], now) or 0)
         words: Words = [("  ▸ ", _BUSY), (_path(one, size), ""), (_item(one), _QUIET)]
@@ -282,9 +303,9 @@ def _retrying(retrying: Sequence[Mapping[str, Any]], size: Size) -> list[Words]:
     return lines
 
 
-def _recent(found: Mapping[str, Any], size: Size, left: int) -> list[Words]:
+def _recent(events: Sequence[Mapping[str, Any]], size: Size, left: int) -> list[Words]:
     """What ended last, the last first; only where there is room."""
-    ended = [one for one in found["events"] if one["task"] and one["state"] in ENDED_TASK]
+    ended = [one for one in events if one["state"] in ENDED_TASK]
     most = min(_MOST_RECENT, left - 2, len(ended))
     if most < 2:
         return []
@@ -302,7 +323,9 @@ def _path(one: Mapping[str, Any], size: Size) -> str:
 
 
 def _item(one: Mapping[str, Any]) -> str:
-    return f"  {plain(one['item'])}" if one.get("item") else ""
+    """What the iteration is for, unless its index says the same."""
+    index = one["name"].partition("[")[2].partition("]")[0]
+    return f"  {plain(one['item'])}" if one.get("item") not in (None, "", index) else ""
 
 
 def _cut(words: Words, columns: int) -> Words:

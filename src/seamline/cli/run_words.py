@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,15 +14,16 @@ ENDED_RUN = frozenset(state.value for state in RunState if is_terminal(state))
 ENDED_TASK = frozenset(state.value for state in TaskState if is_terminal(state))
 #: Of a run that has ended like this, a command that waited for it fails.
 BAD_END = frozenset({RunState.FAILED.value, RunState.CANCELED.value})
+_COLOURED = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_NUMBERED = re.compile(r"([^\d]+|^)(\d*)")
 _WORDS = {
     TaskState.PENDING.value: "waiting",
     TaskState.SKIPPED.value: "cached",
     TaskState.UPSTREAM_FAILED.value: "not run",
     TaskState.NOT_TRIGGERED.value: "left out",
 }
-#: In this order counts are told.
+#: In this order counts are told, besides those that run.
 _TOLD = (
-    TaskState.RUNNING,
     TaskState.FAILED,
     TaskState.SKIPPED,
     TaskState.UPSTREAM_FAILED,
@@ -94,7 +96,7 @@ def count_done(tasks: Mapping[str, int]) -> tuple[int, int]:
 def say_counts(tasks: Mapping[str, int]) -> list[str]:
     """
     >>> say_counts({"succeeded": 1200, "failed": 1, "running": 2, "skipped": 3})
-    ['1,204 of 1,206 tasks', '2 running', '1 failed', '3 cached']
+    ['1,204 of 1,206 tasks', '1 failed', '3 cached']
     """
     done, total = count_done(tasks)
     first = f"{done:,} of {total:,} task{'s' * (total != 1)}"
@@ -104,9 +106,10 @@ def say_counts(tasks: Mapping[str, int]) -> list[str]:
 def plain(text: str) -> str:
     """One line that moves no cursor, whatever a task's error said.
 
-    >>> plain("a\\x1b[2Jb\\nc")
-    'a [2Jb c'
+    >>> plain("a\\x1b[31mb\\x1b[0m\\nc\\x07")
+    'ab c '
     """
+    text = _COLOURED.sub("", text)
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
@@ -122,13 +125,24 @@ def shorten_path(path: str, width: int) -> str:
     """The ends of a path say most.
 
     >>> shorten_path("scenarios[31]/train-scenario/enough-rows/train", 30)
-    'scenarios[31]/…enough-rows/train'
+    'scenarios[31]/…/train'
+    >>> shorten_path("for-loop-1[2]/train", 30), shorten_path("a-long-name-for-a-task", 10)
+    ('for-loop-1[2]/train', 'a-long-na…')
     """
     if len(path) <= width or "/" not in path:
-        return path if len(path) <= width else shorten(path, width)
+        return shorten(path, width)
     first, _, rest = path.partition("/")
-    left = max(8, width - len(first) - 2)
-    return f"{first}/{rest}" if len(rest) <= left else f"{first}/…{rest[-left + 1 :]}"
+    tail = rest[-max(8, width - len(first) - 3) :]
+    return f"{first}/…/{tail.partition('/')[2]}" if "/" in tail else f"{first}/…{tail}"
+
+
+def natural(path: str) -> list[tuple[str, int]]:
+    """To sort paths as people count.
+
+    >>> sorted(["loop[10]/a", "loop[2]/a"], key=natural)
+    ['loop[2]/a', 'loop[10]/a']
+    """
+    return [(text, int(number or 0)) for text, number in _NUMBERED.findall(path)]
 
 
 def name_of(found: Mapping[str, Any]) -> str:

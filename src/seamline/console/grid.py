@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,11 +33,11 @@ _LOOP_WORDS = {
     TaskState.NOT_TRIGGERED.value: "skipped by a condition",
     TaskState.PENDING.value: "waiting",
 }
+_INDEX = re.compile(r"\[\d+\]")
 #: More fields than this do not fit beside the steps.
 MAX_FIELDS = 6
 MAX_STEPS = 12
 PER_PAGE = 200
-PER_ROW = 50
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,22 @@ def segments(counts: Mapping[str, int], width: float, least: float = 3.0) -> lis
     return found
 
 
+def group_failures(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Failures of the same step that say the same, together; the first first.
+
+    >>> found = [{"name": f"loop[{i}]/fit", "sentence": "no rows", "item": i} for i in range(2)]
+    >>> [(one["step"], len(one["failures"])) for one in group_failures(found)]
+    [('loop/fit', 2)]
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for one in found:
+        groups.setdefault((_INDEX.sub("", one["name"]), one["sentence"]), []).append(one)
+    return [
+        {"step": step, "sentence": sentence, "failures": failures}
+        for (step, sentence), failures in groups.items()
+    ]
+
+
 def fields_of(items: Sequence[Any]) -> list[str]:
     """What the items differ in, as columns of a table; none where they are no objects.
 
@@ -138,8 +155,10 @@ def pick(
 
     >>> found = [{"index": 0, "outcome": "succeeded", "item": {"to": "LAX"}},
     ...          {"index": 1, "outcome": "failed", "item": {"to": "BOS"}}]
-    >>> [one["index"] for one in pick(found, None, "")], [one["index"] for one in pick(found, None, "lax")]
-    ([1, 0], [0])
+    >>> [one["index"] for one in pick(found, None, "")]
+    [1, 0]
+    >>> [one["index"] for one in pick(found, None, "lax")]
+    [0]
     """
     words = text.lower().split()
     rank = {one: place for place, one in enumerate(ORDER)}

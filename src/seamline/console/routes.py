@@ -1,4 +1,4 @@
-"""The console's addresses: four pages to look at, two decisions, and who one is."""
+"""The console's addresses: pages to look at, decisions, and who one is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from seamline.app.platform import Platform
 from seamline.console import sources
 from seamline.console.catalogue import add_catalogue_views
 from seamline.console.page import ASSETS, HEADERS, Pages, page_route
+from seamline.console.run_routes import add_run_actions, add_run_views
 from seamline.console.session import Sessions, local_path, sign_in, sign_out
 from seamline.domain.errors import SeamlineError, Unauthenticated, not_found
 from seamline.promote.promotions import approve, reject
@@ -31,7 +32,9 @@ def make_router() -> APIRouter:
     pages = Pages(sessions)
     router = APIRouter(route_class=page_route(pages), include_in_schema=False)
     _add_views(router, pages)
+    add_run_views(router, pages)
     add_catalogue_views(router, pages)
+    add_run_actions(router, pages)
     _add_decisions(router, pages)
     _add_sessions(router, pages)
 
@@ -60,20 +63,6 @@ def _add_views(router: APIRouter, pages: Pages) -> None:
         principal, who = pages.sessions.reader(request)
         data = sources.read_inbox(_platform(request), principal, decided)
         return pages.page(request, "approvals.html", {**data, "refusal": None}, who)
-
-    @router.get("/runs")
-    def runs(request: Request, environment: str | None = None) -> Response:
-        _, who = pages.sessions.reader(request)
-        data = sources.read_runs(_platform(request), environment or None)
-        return pages.page(request, "runs.html", data, who)
-
-    @router.get("/runs/{run_id}")
-    def run(
-        request: Request, run_id: str, task: str | None = None, offset: int | None = None
-    ) -> Response:
-        _, who = pages.sessions.reader(request)
-        data = sources.read_run(_platform(request), run_id, task, offset)
-        return pages.page(request, "run.html", data, who)
 
     @router.get("/models")
     def models(request: Request) -> Response:

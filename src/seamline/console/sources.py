@@ -1,4 +1,4 @@
-"""What the pages show, read through the rooms' public functions; this is the only file that does.
+"""What the pages of governance show, read through the rooms' public functions.
 
 Each function returns the page's whole JSON. `now` is the server's clock when it was read.
 """
@@ -13,27 +13,22 @@ from seamline.app.parties import parties_of
 from seamline.app.platform import Platform
 from seamline.app.show_model import list_models, show_model
 from seamline.console.lineage import draw_lineage
+from seamline.console.run_sources import any_going, newest_runs
 from seamline.domain.clock import iso
 from seamline.domain.errors import NotFound
-from seamline.domain.states import PromotionPhase, RunState, TaskState, is_terminal
+from seamline.domain.states import PromotionPhase
 from seamline.evaluate.evaluations import show_evaluation
 from seamline.promote.decide import why_may_not_approve
 from seamline.promote.environments import find_environment, list_environments
 from seamline.promote.policy import Party
 from seamline.promote.promotions import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release, list_releases
-from seamline.train.runs import list_runs, read_log, show_run
+from seamline.train.runs import show_request
 from seamline.trust.roles import Principal, Verb
 
 RECENT_RUNS = 8
 RECENT_RELEASES = 3
 RECENT_DECISIONS = 8
-LISTED_RUNS = 100
-LOG_BYTES = 64 << 10
-#: Beyond this, a picture of tasks says less than the table below it.
-DRAWN_TASKS = 200
-#: These need attention first; the others stay in the plan's order.
-_TROUBLE = (TaskState.FAILED, TaskState.RUNNING)
 
 
 def read_board(platform: Platform) -> dict[str, Any]:
@@ -44,14 +39,14 @@ def read_board(platform: Platform) -> dict[str, Any]:
         promotion = environment["promotion_id"]
         environment["promoted"] = show_promotion(platform, promotion) if promotion else None
     waiting = [one for environment in board["environments"] for one in environment["waiting"]]
-    runs = list_runs(platform.stores, limit=RECENT_RUNS)
+    runs = newest_runs(platform, RECENT_RUNS)
     return {
         **board,
         "releases": releases[:RECENT_RELEASES],
         "runs": runs,
         "awaiting_approval": sum(one["phase"] == "awaiting_approval" for one in waiting),
         "is_moving": any(one["settled_phase"] != "awaiting_approval" for one in waiting)
-        or _any_going(runs),
+        or any_going(runs),
         "now": iso(platform.stores.clock.now()),
     }
 
@@ -109,51 +104,6 @@ def _evaluations(platform: Platform, gates: Iterable[dict[str, Any]]) -> list[di
     return [show_evaluation(platform.stores, evaluation_id) for evaluation_id in named]
 
 
-def read_runs(platform: Platform, environment: str | None) -> dict[str, Any]:
-    with platform.stores.db.read() as connection:
-        environments = [one.name for one in list_environments(connection)]
-    runs = list_runs(platform.stores, environment=environment, limit=LISTED_RUNS)
-    return {
-        "runs": runs,
-        "environment": environment,
-        "environments": environments,
-        "limit": LISTED_RUNS,
-        "is_moving": _any_going(runs),
-        "now": iso(platform.stores.clock.now()),
-    }
-
-
-def read_run(
-    platform: Platform, run_id: str, task: str | None, offset: int | None
-) -> dict[str, Any]:
-    run = show_run(platform.stores, run_id)
-    return {
-        "run": run,
-        "is_drawn": len(run["tasks"]) <= DRAWN_TASKS,
-        "tasks_shown": _shown_first(run["tasks"]),
-        "log": _log(platform, run_id, task, offset) if task else None,
-        "is_moving": _any_going([run]),
-        "now": iso(platform.stores.clock.now()),
-    }
-
-
-def _shown_first(tasks: list[dict[str, Any]]) -> list[str]:
-    """Names in the order of the table, at most DRAWN_TASKS: trouble first in a large run."""
-    if len(tasks) <= DRAWN_TASKS:
-        return [one["name"] for one in tasks]
-    trouble = [one["name"] for one in tasks if one["state"] in _TROUBLE]
-    return (trouble + [one["name"] for one in tasks if one["state"] not in _TROUBLE])[:DRAWN_TASKS]
-
-
-def _log(platform: Platform, run_id: str, task: str, offset: int | None) -> dict[str, Any]:
-    """From `offset`, or the last LOG_BYTES of it."""
-    if offset is None:
-        size = read_log(platform.stores, run_id, task, limit=1)["size_bytes"]
-        offset = max(0, size - LOG_BYTES)
-    log = read_log(platform.stores, run_id, task, offset=offset, limit=LOG_BYTES)
-    return {**log, "previous_offset": max(0, offset - LOG_BYTES) if offset > 0 else None}
-
-
 def read_models(platform: Platform) -> dict[str, Any]:
     models: dict[str, list[dict[str, Any]]] = {}
     for version in list_models(platform):
@@ -196,10 +146,6 @@ def read_model(platform: Platform, name: str, version: str | None) -> dict[str, 
 def _run_of(platform: Platform, run_id: str) -> dict[str, Any] | None:
     """None when the package came from elsewhere."""
     try:
-        return show_run(platform.stores, run_id)
+        return show_request(platform.stores, run_id)
     except NotFound:
         return None
-
-
-def _any_going(runs: Iterable[dict[str, Any]]) -> bool:
-    return any(not is_terminal(RunState(run["state"])) for run in runs)

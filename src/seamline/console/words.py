@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from seamline.console.grid import say_iteration, say_progress, segments
 from seamline.domain.clock import from_iso
 from seamline.domain.digests import short
 from seamline.evaluate.wording import say_value
 from seamline.measure.blocks import Estimate
+from seamline.train.following import say_item
 
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"))
 _SIZES = ((1e3, "kB"), (1e6, "MB"), (1e9, "GB"))
@@ -44,6 +46,9 @@ _LOOKS = {
 }
 
 
+_WORDS = {"skipped": "cached"}
+
+
 def filters() -> dict[str, Callable[..., Any]]:
     return {
         "short": short,
@@ -65,15 +70,23 @@ def filters() -> dict[str, Callable[..., Any]]:
         "took": say_took,
         "edge_pair": edge_pair,
         "named": by_name,
+        "title": title_of,
+        "ending": say_ending,
+        "loop_of": loop_of,
+        "item": say_item,
+        "iteration": say_iteration,
+        "progress": say_progress,
+        "segments": segments,
+        "plural": say_plural,
     }
 
 
 def say_words(name: str) -> str:
     """
-    >>> say_words("awaiting_approval")
-    'awaiting approval'
+    >>> say_words("awaiting_approval"), say_words("skipped")
+    ('awaiting approval', 'cached')
     """
-    return name.replace("_", " ")
+    return _WORDS.get(name, name.replace("_", " "))
 
 
 def tone_of(state: str) -> str:
@@ -239,12 +252,54 @@ def group_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
+def loop_of(iteration: str) -> str:
+    """
+    >>> loop_of("a[1]/b[2]")
+    'a[1]/b'
+    """
+    return iteration.rpartition("[")[0]
+
+
 def leaf_of(name: str) -> str:
     """
     >>> leaf_of("punctuality/train/fit")
     'fit'
     """
     return name.rpartition("/")[2]
+
+
+def title_of(run: Mapping[str, Any]) -> str:
+    """What people call a run: its own name, where it has one, else its pipeline.
+
+    >>> title_of({"id": "1", "display_name": "1", "pipeline": "training"})
+    'training'
+    """
+    named = run["display_name"] not in ("", run["id"])
+    return str(run["display_name"] if named else run["pipeline"])
+
+
+def say_ending(path: str, length: int) -> str:
+    """The last words of a path say most: as many as fit.
+
+    >>> say_ending("train-scenario/enough-rows", 14), say_ending("fit", 14)
+    ('…/enough-rows', 'fit')
+    >>> say_ending("condition-branches-12", 14)
+    '…n-branches-12'
+    """
+    if len(path) <= length:
+        return path
+    _, _, rest = path.partition("/")
+    while rest and len(rest) + 2 > length:
+        _, _, rest = rest.partition("/")
+    return f"…/{rest}" if rest else f"…{path[-length + 1 :]}"
+
+
+def say_plural(count: int, noun: str) -> str:
+    """
+    >>> say_plural(1, "task"), say_plural(1200, "task")
+    ('1 task', '1,200 tasks')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def edge_pair(edge: Mapping[str, str]) -> tuple[str, str]:

@@ -42,6 +42,12 @@ class Lineage:
     trained_at: str
     previous_version: str | None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    #: Path of the task that made it ("scenarios[3]/train-one/train").
+    task: str = ""
+    #: What the loops around that task were at.
+    item: Mapping[str, Any] = field(default_factory=dict)
+    #: The IR that ran: of the pipeline itself, or of the loop over scenarios made from it.
+    executed_digest: str | None = None
 
 
 def module_of_model(name: str) -> str:
@@ -92,16 +98,23 @@ def make_model_document(
     described: Mapping[str, Any],
     lineage: Lineage,
     *,
+    family: str | None = None,
+    scenario: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
     profile_digest: str | None = None,
 ) -> dict[str, Any]:
-    """model.json from what the packaging task described; checked."""
+    """model.json from what the packaging task described; checked.
+
+    `family`: what has one model per scenario; `scenario`: which one this is the model of.
+    """
     document = {
         "schema": SCHEMA,
         "name": name,
         "module": module_of_model(name),
         "version": version,
+        "family": family or name,
+        "scenario": dict(scenario or {}),
         **{key: described[key] for key in _DESCRIBED},
         "parameters": dict(parameters or {}),
         "metrics": dict(metrics or {}),
@@ -111,6 +124,11 @@ def make_model_document(
     document["lineage"]["dataset_versions"] = list(document["lineage"]["dataset_versions"])
     check_model_document(document)
     return document
+
+
+def family_of(document: Mapping[str, Any]) -> str:
+    """Wheels of earlier versions of Seamline name none: their models stand for themselves."""
+    return str(document.get("family", document["name"]))
 
 
 _DESCRIBED = (
@@ -151,6 +169,9 @@ def _check(document: Mapping[str, Any]) -> None:
         raise InvalidInput(f"model.json has schema {document['schema']!r}, wanted {SCHEMA}.")
     if module_of_model(document["name"]) != document["module"]:
         raise InvalidInput(f"model.json names the module {document['module']!r}.")
+    module_of_model(family_of(document))
+    if not isinstance(document.get("scenario", {}), dict):
+        raise InvalidInput(f"model.json's scenario is {document['scenario']!r}, no object.")
     check_version(document["version"])
     if document["task"] not in TASKS:
         raise InvalidInput(f"model.json's task is {document['task']!r}; known: {', '.join(TASKS)}.")

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,15 @@ from sqlalchemy import Connection, insert, select
 
 from seamline.domain.clock import iso
 from seamline.domain.digests import check_digest, short
-from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, not_found
+from seamline.domain.errors import (
+    Conflict,
+    DigestMismatch,
+    InvalidInput,
+    NotFound,
+    not_found,
+)
 from seamline.domain.facts import ModelRefused, ModelVersionRegistered
-from seamline.register.documents import check_model_document, check_version
+from seamline.register.documents import check_model_document, check_version, family_of
 from seamline.register.loader_template import PAYLOAD
 from seamline.register.packages import PackageFile, enter_model_package, model_package_file
 from seamline.register.rows import MODEL_VERSIONS
@@ -37,6 +43,8 @@ BUILD_TYPE = "urn:seamline:build:pipeline-run:1"
 #: Who refuses what a run made.
 SYSTEM = "seamline"
 _PLACE = "{n}"
+#: Values in one statement.
+_PORTION = 500
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class ModelVersion:
     payload_digest: str
     statement_digest: str
     run_id: str
+    #: What seamline.toml declares: the model itself, or what has one model per scenario.
+    family: str
     document: dict[str, Any]
     dataset_versions: tuple[str, ...]
     registered_by: str
@@ -58,6 +68,11 @@ class ModelVersion:
     @property
     def module(self) -> str:
         return str(self.document["module"])
+
+    @property
+    def scenario(self) -> dict[str, Any]:
+        """What tells it from the other models of its family; empty when it is the only one."""
+        return dict(self.document.get("scenario", {}))
 
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "dataset_versions": list(self.dataset_versions)}
@@ -90,6 +105,7 @@ def register_model_version(
         payload_digest=payload_digest,
         statement_digest=stores.blobs.put(envelope),
         run_id=document["lineage"]["run_id"],
+        family=family_of(document),
         document=document,
         dataset_versions=tuple(f"{one['name']}@{one['version']}" for one in used),
         registered_by=by,
@@ -133,11 +149,19 @@ def list_models(stores: Stores) -> list[str]:
         return list(connection.execute(names).scalars())
 
 
-def list_model_versions(stores: Stores, model: str | None = None) -> list[ModelVersion]:
+def list_model_versions(
+    stores: Stores,
+    model: str | None = None,
+    *,
+    family: str | None = None,
+    run_id: str | None = None,
+) -> list[ModelVersion]:
     """Newest first (by version), model by model; empty when there is none."""
+    table = MODEL_VERSIONS.c
     query = select(MODEL_VERSIONS)
-    if model is not None:
-        query = query.where(MODEL_VERSIONS.c.model == model)
+    for column, wanted in ((table.model, model), (table.family, family), (table.run_id, run_id)):
+        if wanted is not None:
+            query = query.where(column == wanted)
     with stores.db.read() as connection:
         found = [_model_version(row) for row in connection.execute(query)]
     found.sort(key=lambda one: Version(one.version), reverse=True)
@@ -149,38 +173,64 @@ def newest_version(stores: Stores, model: str) -> ModelVersion | None:
 
 
 def find_version_of_run(stores: Stores, model: str, run_id: str) -> ModelVersion | None:
-    """The version that this run's output became; what it was refused for is a fact only."""
+    """The version that this run's output became; what it was refused for is a fact only.
+
+    The newest one, when a retry of the run has made the model anew.
+    """
+    return next(iter(list_model_versions(stores, model, run_id=run_id)), None)
+
+
+def payloads_of_runs(stores: Stores, run_ids: Iterable[str]) -> set[tuple[str, str, str]]:
+    """(run, model, payload digest) of all that these runs' outputs became."""
+    table, found, wanted = MODEL_VERSIONS.c, set[tuple[str, str, str]](), sorted(set(run_ids))
+    columns = select(table.run_id, table.model, table.payload_digest)
     with stores.db.read() as connection:
-        row = connection.execute(
-            select(MODEL_VERSIONS).where(
-                MODEL_VERSIONS.c.model == model, MODEL_VERSIONS.c.run_id == run_id
-            )
-        ).first()
-    return None if row is None else _model_version(row)
+        for start in range(0, len(wanted), _PORTION):
+            portion = wanted[start : start + _PORTION]
+            rows = connection.execute(columns.where(table.run_id.in_(portion)))
+            found |= {(row.run_id, row.model, row.payload_digest) for row in rows}
+    return found
 
 
 def refuse_model(
     stores: Stores, model: str, run_id: str, reason: str, *, caused_by: str | None = None
 ) -> None:
-    """Recorded once per run and model, by Seamline itself."""
+    """Recorded once per model and end of the run, by Seamline itself."""
     with stores.db.transaction() as tx:
         told = read_facts(tx, kinds=[ModelRefused.kind], subject=model)
-        if not any(fact.body["run_id"] == run_id for fact in told):
+        if not any((one.body["run_id"], one.caused_by) == (run_id, caused_by) for one in told):
             fact = ModelRefused(model, run_id, reason)
             stores.facts.append(tx, fact, by=SYSTEM, caused_by=caused_by)
+
+
+def refused_since(stores: Stores, run_id: str, seq: int) -> set[str]:
+    """Models of the run that were refused after the fact with this number."""
+    with stores.db.read() as connection:
+        told = read_facts(connection, kinds=[ModelRefused.kind], after=seq)
+    return {one.subject for one in told if one.body["run_id"] == run_id}
 
 
 def find_model_version(stores: Stores, model: str, version: str | None = None) -> ModelVersion:
     """`version` None: the newest. NotFound names the nearest model or version."""
     versions = list_model_versions(stores, model)
     if not versions:
-        raise not_found("model", model, list_models(stores))
+        raise _no_model(stores, model)
     if version is None:
         return versions[0]
     for found in versions:
         if found.version == version:
             return found
     raise not_found(f"version of {model}", version, [found.version for found in versions])
+
+
+def _no_model(stores: Stores, name: str) -> NotFound:
+    members = len({one.model for one in list_model_versions(stores, family=name)})
+    if not members:
+        return not_found("model", name, list_models(stores))
+    return NotFound(
+        f"{name} is no model by itself: it has one per scenario, {members} so far.",
+        next_step=f"List them: seamline model list --of {name}.",
+    )
 
 
 def find_by_wheel(stores: Stores, wheel_digest: str) -> ModelVersion | None:
@@ -244,10 +294,13 @@ def _statement(document: Mapping[str, Any], entry: PackageFile) -> bytes:
             "externalParameters": {
                 "pipeline": lineage["pipeline"],
                 "arguments": lineage["arguments"],
+                "item": lineage.get("item", {}),
             },
             "internalParameters": {
                 "commit": lineage["commit"],
                 "requirements": document["requirements"],
+                "executed": lineage.get("executed_digest"),
+                "task": lineage.get("task"),
             },
             "resolvedDependencies": materials,
         },

@@ -81,6 +81,8 @@ MODEL_VERSIONS = Table(
     Column("payload_digest", String(71), nullable=False),
     Column("statement_digest", String(71), nullable=False),
     Column("run_id", String(36), nullable=False),
+    # What seamline.toml declares: the model itself, or what has one model per scenario.
+    Column("family", String(128), nullable=False),
     # model.json, as it stands in the wheel
     Column("document", Text, nullable=False),
     Column("dataset_versions", Text, nullable=False),
@@ -88,4 +90,5 @@ MODEL_VERSIONS = Table(
     Column("registered_at", String(27), nullable=False),
     Index(None, "wheel_digest"),
     Index(None, "run_id"),
+    Index(None, "family"),
 )

@@ -106,8 +106,11 @@ def _metadata(document: Mapping[str, Any]) -> str:
         f"{used['name']}@{used['version']} ({used['digest']})"
         for used in lineage["dataset_versions"]
     )
+    scenario = ", ".join(f"{key}={value}" for key, value in document.get("scenario", {}).items())
     body = {
+        "Scenario": scenario,
         "Run": lineage["run_id"],
+        "Task": lineage.get("task"),
         "Pipeline": f"{lineage['pipeline']} ({lineage['pipeline_digest']})",
         "Datasets": datasets,
         "Commit": lineage["commit"],

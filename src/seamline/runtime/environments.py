@@ -29,7 +29,13 @@ from threading import Lock
 import uv
 
 from seamline.domain.digests import Digest, digest_of
-from seamline.domain.errors import InvalidInput, MachineryError, SeamlineError, Unavailable
+from seamline.domain.errors import (
+    InvalidInput,
+    MachineryError,
+    Refused,
+    SeamlineError,
+    Unavailable,
+)
 from seamline.runtime.indexes import hide_addresses, is_network_trouble, read_index_settings
 from seamline.runtime.requirements import (
     InstalledPython,
@@ -116,6 +122,20 @@ class EnvironmentCache:
                     installer.run("pip", "install", *options, *target, "--", *reqs.bare)
                     making.rename(folder)
         return folder
+
+    def host(self, reqs: RequirementSet) -> PythonEnvironment:
+        """The interpreter that runs Seamline; Refused when it does not satisfy the set."""
+        environment = self._host_environment(reqs)
+        if environment is None:
+            host = self._ask_host()
+            missing = list(reqs.missing_from(host.distributions))
+            raise Refused(
+                f"Python {reqs.python} with {', '.join(missing) or 'nothing else'} is needed in "
+                f"this very process, and {self._host_python} (Python {host.version}) is not that.",
+                next_step="Install it there, or run the task in a process of its own.",
+                missing=missing,
+            )
+        return environment
 
     def _ask_host(self) -> InstalledPython:
         with self._lock:

@@ -77,8 +77,17 @@ class RequirementSet:
         >>> RequirementSet.of(["tomli; python_version < '3.0'"]).is_satisfied_by({})
         True
         """
+        return not self.missing_from(installed)
+
+    def missing_from(self, installed: Mapping[str, str]) -> tuple[str, ...]:
+        """What of it is not installed, or in another version.
+
+        >>> RequirementSet.of(["numpy>=2", "click"]).missing_from({"numpy": "1.26", "click": "8"})
+        ('numpy>=2',)
+        """
         present = {str(canonicalize_name(name)): version for name, version in installed.items()}
-        return all(_is_met(Requirement(text), present) for text in self.requirements + self.bare)
+        asked = self.requirements + self.bare
+        return tuple(text for text in asked if not _is_met(Requirement(text), present))
 
 
 def _is_met(wanted: Requirement, present: Mapping[str, str]) -> bool:

@@ -32,12 +32,13 @@ class ProcessUsage:
 
 @dataclass(frozen=True)
 class FamilyUsage:
-    """Resident memory; what a task shares with its zygote counts in both."""
+    """Resident memory; what a process shares with its zygote counts in both."""
 
     zygotes: int = 0
     zygotes_bytes: int = 0
-    tasks: int = 0
-    tasks_bytes: int = 0
+    #: Tasks, and processes that wait for one.
+    forked: int = 0
+    forked_bytes: int = 0
 
 
 def own_usage() -> ProcessUsage | None:
@@ -63,14 +64,14 @@ def own_usage() -> ProcessUsage | None:
 
 
 def family_usage() -> FamilyUsage:
-    """The zygotes that this process started, and the tasks that they forked."""
+    """The zygotes that this process started, and what they forked."""
     zygotes = [child for child in _children(os.getpid()) if _ZYGOTE in _command_line(child)]
-    tasks = [task for zygote in zygotes for task in _children(zygote)]
+    forked = [process for zygote in zygotes for process in _children(zygote)]
     return FamilyUsage(
-        len(zygotes),
-        sum(map(_resident_bytes, zygotes)),
-        len(tasks),
-        sum(map(_resident_bytes, tasks)),
+        zygotes=len(zygotes),
+        zygotes_bytes=sum(map(_resident_bytes, zygotes)),
+        forked=len(forked),
+        forked_bytes=sum(map(_resident_bytes, forked)),
     )
 
 

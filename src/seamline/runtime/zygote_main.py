@@ -127,7 +127,9 @@ def main(arguments: list[str]) -> None:
     server = load_ours("zygote_server").ZygoteServer(control, process, config, prctl)
     gc.collect()
     gc.freeze()
-    server.report("ready", pid=os.getpid(), left_out=left_out, failed=[f for f in failed if f])
+    for line in filter(None, failed):
+        print(line, file=sys.stderr, flush=True)
+    server.report("ready", left_out=left_out)
     # From here on tasks may run: on the client's death they must be ended, not just we.
     prctl(kernel.PR_SET_PDEATHSIG, signal.SIGTERM)
     prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)

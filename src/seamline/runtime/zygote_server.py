@@ -1,8 +1,6 @@
 """The zygote at work: one selector loop over requests, children's output and ends, and deadlines.
 
-Standard library only. A child is forked ahead of its task, so that a task finds one that has done
-everything but the task itself; a child becomes a worker, which serves again, when its task asks
-for it.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -19,57 +17,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from .task_child import begin_life, wait_and_run
-from .task_kernel import kill_group, list_children, list_family, read_start_time, reap
+from .task_kernel import kill_group, list_children, reap
 from .task_limits import LimitWatch
-from .task_log import TaskLog
 from .task_main import TaskProcess
+from .zygote_children import Child, Children, Running
 
 _CHUNK_BYTES = 65536
-#: After forks the zygote has to copy each page that it writes to: once for all of them.
-_SPARES = 2
 #: Most tasks are over sooner; then one report says it all.
 _TOLD_AFTER_S = 0.005
-
-
-class Running:
-    """A task in a child."""
-
-    def __init__(self, request: dict[str, Any], line: bytes) -> None:
-        self.id: str = request["task_id"]
-        #: As it came.
-        self.request, self.line = request, line
-        self.started = time.monotonic()
-        self.is_told = False
-        timeout_s = request.get("timeout_s")
-        self.deadline = None if timeout_s is None else self.started + timeout_s
-        #: Why we killed it: "" | "timeout" | "asked" | "memory".
-        self.ended_by = ""
-
-
-class Child:
-    """A process of ours: a spare one, one with a task, or a worker between two."""
-
-    def __init__(self, control: socket.socket, pipe_fd: int) -> None:
-        self.pid = 0
-        self.start_time = 0
-        self.control = control
-        self.log = TaskLog(pipe_fd)
-        self.running: Running | None = None
-        #: Whose tasks it serves, when it serves again.
-        self.share: str | None = None
-        self.unread = b""
-        self.idle_since = 0.0
-        self.spent_s = (0.0, 0.0)
-
-    def kill(self) -> None:
-        family = list_family(self.pid)[1:]
-        kill_group(self.pid)  # First: it must not see its children die, and end well after all.
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
 
 
 class ZygoteServer:
@@ -81,21 +38,16 @@ class ZygoteServer:
         prctl: Callable[[int, int], object],
     ) -> None:
         self.control = control
-        self.process = process
-        self.kind: str = config["kind"]
-        self.most_workers: int = config["workers"]
         #: An idle worker ends after so long.
         self.idle_s: float = config["idle_s"]
-        self.prctl = prctl
-        self.pid = os.getpid()
         self.pending = b""
-        self.children: dict[int, Child] = {}
-        #: Forked ahead of their tasks.
-        self.spares: list[Child] = []
         #: Tasks for workers that are all busy.
         self.waiting: deque[tuple[dict[str, Any], bytes]] = deque()
         self.limits = LimitWatch()
         self.selector = selectors.DefaultSelector()
+        self.children = Children(
+            self.selector, process, config, prctl, self._on_worker, self._let_go
+        )
         self.wake_read, self.wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(self.wake_write, False)
@@ -110,10 +62,10 @@ class ZygoteServer:
         self.selector.register(self.control, selectors.EVENT_READ, self._on_request)
         self.selector.register(self.wake_read, selectors.EVENT_READ, self._on_signal)
         while not self.stopping:
-            ready = self.selector.select(0) if not self.spares else []
+            ready = self.selector.select(0) if not self.children.has_spare else []
             if not ready:
                 # Only now that nobody waits for us: a fork takes a while.
-                self._prepare_spares()
+                self.children.prepare_spares()
                 ready = self.selector.select(self._patience_s())
             for key, _ in ready:
                 key.data()
@@ -129,6 +81,11 @@ class ZygoteServer:
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopping = True
+
+    def _let_go(self) -> None:
+        self.control.close()
+        os.close(self.wake_read)
+        os.close(self.wake_write)
 
     # -- requests --------------------------------------------------------------------------
 
@@ -150,16 +107,19 @@ class ZygoteServer:
 
     def _start(self, request: dict[str, Any], line: bytes) -> None:
         try:
-            child = self._find_worker(request["share"]) if request["reuse"] else self._take_child()
+            if request["reuse"]:
+                child = self.children.find_worker(request["share"])
+            else:
+                child = self.children.take()
             if child is None:
                 self.waiting.append((request, line))
-                return
-            self._give(child, request, line)
+            else:
+                self._give(child, request, line)
         except OSError as error:
             self.report("refused", task_id=request["task_id"], message=str(error))
 
     def _kill(self, task_id: str) -> None:
-        for child in self.children.values():
+        for child in self.children:
             if child.running is not None and child.running.id == task_id:
                 child.running.ended_by = child.running.ended_by or "asked"
                 child.kill()
@@ -169,80 +129,6 @@ class ZygoteServer:
                 self.waiting.remove(one)
                 self.report("refused", task_id=task_id, message="Killed before it started.")
                 return
-
-    # -- children --------------------------------------------------------------------------
-
-    def _prepare_spares(self) -> None:
-        if self.spares:
-            return
-        with contextlib.suppress(OSError):  # No room for one now: its task will say so.
-            for _ in range(_SPARES):
-                self.spares.append(self._fork())
-
-    def _take_child(self) -> Child:
-        return self.spares.pop() if self.spares else self._fork()
-
-    def _find_worker(self, share: str) -> Child | None:
-        """One that is free, or a new one in its place; None when all are busy."""
-        workers = [child for child in self.children.values() if child.share is not None]
-        idle = [child for child in workers if child.running is None]
-        for child in idle:
-            if child.share == share:
-                return child
-        if len(workers) >= self.most_workers:
-            if not idle:
-                return None
-            self._dismiss(min(idle, key=lambda child: child.idle_since))
-        child = self._take_child()
-        child.share = share
-        self.selector.register(child.control, selectors.EVENT_READ, lambda: self._on_worker(child))
-        return child
-
-    def _dismiss(self, child: Child) -> None:
-        """An idle worker: with nothing to hear any more it ends."""
-        child.share = None
-        self._unregister(child.control)
-        child.control.close()
-
-    def _fork(self) -> Child:
-        ours, theirs = socket.socketpair()
-        pipe_fd, output_fd = os.pipe()
-        child = Child(ours, pipe_fd)
-        try:
-            child.pid = os.fork()
-        except OSError:
-            for end in (ours, theirs):
-                end.close()
-            for fd in (pipe_fd, output_fd):
-                os.close(fd)
-            raise
-        if child.pid == 0:
-            self._become_child(child, theirs, output_fd)
-        theirs.close()
-        os.close(output_fd)
-        os.set_blocking(pipe_fd, False)
-        child.start_time = read_start_time(child.pid)
-        self.children[child.pid] = child
-        self.selector.register(pipe_fd, selectors.EVENT_READ, lambda: self._on_output(child))
-        return child
-
-    def _become_child(self, child: Child, control: socket.socket, output_fd: int) -> NoReturn:
-        """Let go of all that is the zygote's, and never come back."""
-        try:
-            signal.set_wakeup_fd(-1)
-            for other in (child, *self.children.values()):
-                other.control.close()
-                other.log.close_all()
-            self.control.close()
-            self.selector.close()
-            os.close(self.wake_read)
-            os.close(self.wake_write)
-            begin_life(self.pid, output_fd, self.prctl)
-            with contextlib.suppress(Exception):  # The task itself will say what is wrong.
-                self.process.rehearse(self.kind)
-            wait_and_run(control, output_fd, self.process)
-        finally:
-            os._exit(1)
 
     # -- a task ----------------------------------------------------------------------------
 
@@ -254,10 +140,7 @@ class ZygoteServer:
             child.running = Running(request, line)
             self.limits.begin(child.pid, request)
         except OSError:
-            child.running = None
-            child.idle_since = time.monotonic()
-            if child.share is None:
-                self.spares.append(child)
+            self.children.put_back(child)
             raise
         with contextlib.suppress(OSError):  # It has died: the signal that says so is on its way.
             child.control.sendall(line + b"\n")
@@ -274,10 +157,6 @@ class ZygoteServer:
             wall_s=time.monotonic() - running.started,
         )
 
-    def _on_output(self, child: Child) -> None:
-        if child.pid in self.children and child.log.pump() == "closed":
-            self._unregister(child.log.pipe_fd)
-
     def _on_worker(self, child: Child) -> None:
         if child.pid in self.children:
             self._hear(child)
@@ -291,7 +170,7 @@ class ZygoteServer:
         except OSError:
             chunk = b""
         if not chunk:
-            self._unregister(child.control)
+            self.children.silence(child)
             return
         *lines, child.unread = (child.unread + chunk).split(b"\n")
         try:
@@ -312,7 +191,7 @@ class ZygoteServer:
     def _retire(self, child: Child) -> None:
         """A worker that ends itself; what it was given in the meantime it has not touched."""
         running, child.running = child.running, None
-        self._dismiss(child)
+        self.children.dismiss(child)
         if running is not None:
             self.limits.end(child.pid)
             child.log.finish()
@@ -357,7 +236,7 @@ class ZygoteServer:
     def _on_signal(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_read, 4096)
-        for child in list(self.children.values()):
+        for child in self.children:
             end = reap(child.pid)
             if end is not None:
                 self._bury(child, *end)
@@ -365,7 +244,7 @@ class ZygoteServer:
         self._serve_waiting()
 
     def _bury(self, child: Child, status: int, usage: resource.struct_rusage) -> None:
-        del self.children[child.pid]
+        self.children.forget(child)
         if child.share is not None:
             self._hear(child)
         was_killed = os.WIFSIGNALED(status)
@@ -378,16 +257,7 @@ class ZygoteServer:
             sys_s=max(0.0, usage.ru_stime - child.spent_s[1]),
             peak_rss_bytes=usage.ru_maxrss * unit,
         )
-        if child in self.spares:
-            self.spares.remove(child)
-        self._unregister(child.control)
-        self._unregister(child.log.pipe_fd)
-        child.control.close()
-        child.log.close_all()
-
-    def _unregister(self, file: socket.socket | int) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self.selector.unregister(file)
+        self.children.bury(child)
 
     def _end_orphans(self) -> None:
         """What ended tasks left behind in sessions of their own.
@@ -401,7 +271,7 @@ class ZygoteServer:
                 os.waitpid(pid, os.WNOHANG)
 
     def _patience_s(self) -> float | None:
-        due = [when for child in self.children.values() for when in self._moments_of(child)]
+        due = [when for child in self.children for when in self._moments_of(child)]
         if self.limits.next_look is not None:
             due.append(self.limits.next_look)
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -421,11 +291,11 @@ class ZygoteServer:
     def _do_what_is_due(self) -> None:
         now = time.monotonic()
         too_big = self.limits.look(now)
-        for child in list(self.children.values()):
+        for child in self.children:
             running = child.running
             if running is None:
                 if child.share is not None and child.idle_since + self.idle_s <= now:
-                    self._dismiss(child)
+                    self.children.dismiss(child)
                 continue
             if not running.is_told and running.started + _TOLD_AFTER_S <= now:
                 self._report_start(child, running)
@@ -438,7 +308,7 @@ class ZygoteServer:
 
     def _end_everything(self) -> None:
         until = time.monotonic() + 5.0
-        for child in list(self.children.values()):
+        for child in self.children:
             child.kill()
         while time.monotonic() < until:
             for pid in list_children():

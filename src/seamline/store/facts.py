@@ -18,6 +18,7 @@ from sqlalchemy import Connection, insert, select, update
 from seamline.domain.clock import Clock, iso, new_id
 from seamline.domain.digests import digest_of
 from seamline.domain.facts import FACT_TYPES, Fact, FactClass
+from seamline.store.bulk import insert_rows
 from seamline.store.canonical import canonical_json, digest_of_json
 from seamline.store.schema import CHAIN_HEAD, FACTS, OUTBOX
 
@@ -80,14 +81,14 @@ class FactLog:
         plain: list[dict[str, Any]] = []
         for fact, by, caused_by in facts:
             if fact.fact_class is FactClass.GOVERNANCE or fact.kind in self._reacting:
-                _insert_plain(tx, plain)
+                insert_rows(tx, FACTS, plain)
                 plain = []
                 self.append(tx, fact, by=by, caused_by=caused_by)
             else:
                 row, body = self._row(fact, by, caused_by)
                 subject, text = fact.subject, canonical_json(body).decode()
                 plain.append({**row, "subject": subject, "body": text})
-        _insert_plain(tx, plain)
+        insert_rows(tx, FACTS, plain)
 
     def _row(
         self, fact: Fact, by: str, caused_by: str | None
@@ -100,11 +101,6 @@ class FactLog:
             "caused_by": caused_by,
         }
         return row, json.loads(json.dumps(fact.to_json()))
-
-
-def _insert_plain(tx: Connection, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        tx.execute(insert(FACTS), rows)
 
 
 def _chain(tx: Connection, row: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:

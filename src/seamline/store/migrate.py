@@ -12,7 +12,7 @@ from seamline.domain.errors import Refused
 from seamline.store.database import Database
 
 #: The newest revision that this version knows, and all before it.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 
 def migrate(db: Database) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from seamline.domain.errors import Refused, SeamlineError
-from seamline.runtime.requirements import RequirementSet
 from seamline.train.ir import ContainerExecutor
 from seamline.train.machine import Machine
 from seamline.train.options import DEFAULT_OPTIONS, RunOptions
 from seamline.train.plan import Plan, all_tasks, find_node
 from seamline.train.plans import plan_of
-from seamline.train.requirements import KFP_RUNTIME
+from seamline.train.requirements import requirement_set
 
 
 def check_pipeline(
@@ -24,7 +23,7 @@ def check_pipeline(
         executor = task.executor
         if isinstance(executor, ContainerExecutor) and executor.function is not None:
             try:
-                RequirementSet.of(executor.function.requirements, bare=KFP_RUNTIME)
+                requirement_set(executor.function)
             except SeamlineError as error:
                 raise type(error)(
                     f"Task {path!r}: {error.message}", next_step=error.next_step

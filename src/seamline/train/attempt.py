@@ -28,17 +28,16 @@ from seamline.runtime.image_components import ComponentImage, component_run
 from seamline.runtime.outcomes import TaskEnd, TaskOutcome
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.specs import Limits, OnStarted, TaskIsolation, TaskKind, TaskSpec
-from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
 from seamline.train.calls import Call, make_call
-from seamline.train.context import FindIndex, PackageIndex, ResolveUri
+from seamline.train.context import FindIndex, PackageIndex, ResolveUri, Runner
 from seamline.train.importing import import_artifact
 from seamline.train.ir import ContainerExecutor, ImporterExecutor
 from seamline.train.lightweight import PythonFunction
 from seamline.train.machine import Machine
 from seamline.train.order import LOG, WorkOrder, attempt_id
 from seamline.train.outputs import collect_outputs
-from seamline.train.requirements import KFP_RUNTIME
+from seamline.train.requirements import KFP_RUNTIME, requirement_set
 from seamline.train.results import (
     ERRORED,
     FAILED,
@@ -68,7 +67,7 @@ class Workshop:
     """What attempts work with."""
 
     stores: Stores
-    runner: TaskRunner
+    runner: Runner
     environments: EnvironmentCache
     resolve_uri: ResolveUri
     machine: Machine
@@ -138,15 +137,23 @@ class Workshop:
     def _forked(
         self, order: WorkOrder, function: PythonFunction, call: Call, work_dir: Path
     ) -> _Prepared:
+        environment = self._environment(order, function, work_dir)
+        packages = self.stores.blobs.put("\n".join(environment.lock).encode())
+        return _Prepared(self._specify(order, function, call, work_dir, environment), packages)
+
+    def _environment(
+        self, order: WorkOrder, function: PythonFunction, work_dir: Path
+    ) -> PythonEnvironment:
+        wanted = requirement_set(function)
+        if order.fidelity is Fidelity.IN_PROCESS:
+            return self.environments.host(wanted)
         index = self._index(order, function)
-        environment = self.environments.ensure(
-            RequirementSet.of(function.requirements, bare=KFP_RUNTIME),
+        return self.environments.ensure(
+            wanted,
             index_url=index.url if index else None,
             scope=index.scope if index else "",
             on_progress=_tell(work_dir / LOG),
         )
-        packages = self.stores.blobs.put("\n".join(environment.lock).encode())
-        return _Prepared(self._specify(order, function, call, work_dir, environment), packages)
 
     def _index(self, order: WorkOrder, function: PythonFunction) -> PackageIndex | None:
         """The one that the component names; else that of the run's environment."""

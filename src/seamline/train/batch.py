@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, insert, update
+from sqlalchemy import Connection, update
 
 from seamline.domain.clock import iso
 from seamline.domain.facts import Fact, RunEnded, TaskEnded
 from seamline.domain.states import TaskState
 from seamline.runtime.processes import ProcessIdentity
+from seamline.store.bulk import insert_rows, update_rows
 from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact
 from seamline.train.order import WorkOrder
@@ -123,40 +123,13 @@ class Batch:
     # -- writing ---------------------------------------------------------------------------
 
     def flush(self, tx: Connection) -> None:
-        _insert(tx, TASKS, list(self._new_tasks.values()))
-        _update_tasks(tx, self._tasks)
+        insert_rows(tx, TASKS, list(self._new_tasks.values()))
+        update_rows(tx, TASKS, self._tasks)
         for run_id, values in self._runs.items():
             tx.execute(update(RUNS).where(RUNS.c.id == run_id).values(**values))
-        _insert(tx, ARTIFACTS, self._artifacts)
-        _insert(tx, ATTEMPTS, self._attempts)
+        insert_rows(tx, ARTIFACTS, self._artifacts)
+        insert_rows(tx, ATTEMPTS, self._attempts)
         self._stores.facts.append_all(tx, self._facts)
-
-
-def _insert(tx: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    groups: dict[frozenset[str], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(frozenset(row), []).append(row)
-    for group in groups.values():
-        tx.execute(insert(table), group)
-
-
-def _update_tasks(tx: Connection, changes: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for (run_id, name), values in changes.items():
-        row = {"at_run": run_id, "at_name": name, **values}
-        groups.setdefault(tuple(sorted(values)), []).append(row)
-    for columns, rows in groups.items():
-        tx.execute(_update_of(columns), rows)
-
-
-@lru_cache(maxsize=64)
-def _update_of(columns: tuple[str, ...]) -> Update:
-    """Building a statement costs more than executing it."""
-    return (
-        update(TASKS)
-        .where(TASKS.c.run_id == bindparam("at_run"), TASKS.c.name == bindparam("at_name"))
-        .values({column: bindparam(column) for column in columns})
-    )
 
 
 def process_columns(process: ProcessIdentity) -> dict[str, Any]:

@@ -14,13 +14,12 @@ from dataclasses import asdict
 from typing import Any
 
 from seamline.domain.digests import Digest, digest_of
-from seamline.runtime.requirements import RequirementSet
 from seamline.train.artifacts import Artifact
 from seamline.train.ir import Component, ContainerExecutor
 from seamline.train.ir_claims import makes_claims
 from seamline.train.lightweight import PythonFunction
 from seamline.train.plan import PlannedTask
-from seamline.train.requirements import KFP_RUNTIME
+from seamline.train.requirements import requirement_set
 from seamline.train.sources import ArtifactValue
 
 #: Longer values stand in the parts by their digest.
@@ -132,7 +131,7 @@ def _as_dicts(*groups: Iterable[Any]) -> list[dict[str, Any]]:
 def _requirements_of(function: PythonFunction | None) -> str | None:
     if function is None:
         return None
-    return RequirementSet.of(function.requirements, bare=KFP_RUNTIME).digest
+    return requirement_set(function).digest
 
 
 def _outputs_of(component: Component) -> list[str]:

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from seamline.runtime.outcomes import TaskOutcome
+from seamline.runtime.specs import OnStarted, TaskSpec
+
+
+class Runner(Protocol):
+    """What starts the processes of attempts: a `TaskRunner`, or what stands in for one."""
+
+    def start(self, spec: TaskSpec, on_started: OnStarted | None = None) -> Future[TaskOutcome]: ...
+
+    def kill(self, task_id: str) -> None:
+        """Nothing happens when it has ended."""
+        ...
 
 
 @dataclass(frozen=True)

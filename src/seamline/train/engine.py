@@ -22,19 +22,24 @@ from sqlalchemy import Connection
 from seamline.domain.states import Fidelity, RunState
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.processes import ProcessIdentity, boot_id, end_process_group
-from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
 from seamline.train import record
 from seamline.train.attempt import Workshop
 from seamline.train.batch import Batch, process_columns
-from seamline.train.context import FindIndex, ResolvedArtifact, ResolveUri, RunContext
+from seamline.train.context import (
+    FindIndex,
+    ResolvedArtifact,
+    ResolveUri,
+    RunContext,
+    Runner,
+)
 from seamline.train.counts import EngineCounts
 from seamline.train.live import LiveRun
 from seamline.train.machine import Machine
 from seamline.train.order import WorkOrder, run_folder
 from seamline.train.plans import load_plan
 from seamline.train.results import TaskResult, problem_of
-from seamline.train.steering import Steering
+from seamline.train.steering import AHEAD, Steering
 from seamline.train.turns import Turns
 
 __all__ = ["Engine", "ResolveUri", "ResolvedArtifact", "RunContext", "task_environ"]
@@ -89,7 +94,7 @@ class Engine:
     def __init__(
         self,
         stores: Stores,
-        runner: TaskRunner,
+        runner: Runner,
         environments: EnvironmentCache,
         resolve_uri: ResolveUri,
         slots: int | None = None,
@@ -105,7 +110,7 @@ class Engine:
         )
         self._slots = slots or os.cpu_count() or 1
         self._team_slots = team_slots
-        self._pool = ThreadPoolExecutor(self._slots, "seamline-attempt")
+        self._pool = ThreadPoolExecutor(self._slots * AHEAD, "seamline-attempt")
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="seamline-engine", daemon=True)
         self._closing = threading.Event()
@@ -248,7 +253,7 @@ class Engine:
 
     def _start_over(self) -> None:
         self._end_attempts()
-        self._pool = ThreadPoolExecutor(self._slots, "seamline-attempt")
+        self._pool = ThreadPoolExecutor(self._slots * AHEAD, "seamline-attempt")
         self._memory = self._fresh_memory()
         while not self._events.empty():
             self._events.get_nowait()

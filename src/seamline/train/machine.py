@@ -23,6 +23,8 @@ class Machine:
     environ: Mapping[str, str]
     #: Container components may run outside their images, where there is no container engine.
     host_containers: bool = False
+    #: Python components may run inside of this very process: for a person who debugs.
+    in_process: bool = False
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     memory_bytes: int = field(
         default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -42,6 +44,12 @@ class Machine:
 
         Raises Refused where it cannot run, or only in a weaker way than the run demands.
         """
+        if options.isolation is Isolation.IN_PROCESS and not self.in_process:
+            raise Refused(
+                "A server runs no task inside of its own process.",
+                next_step="Debug the pipeline with seamline run debug FILE, or choose isolation "
+                "forked.",
+            )
         if task.kind is NodeKind.IMPORTER:
             return None
         if task.kind is NodeKind.PYTHON and options.isolation is not Isolation.CONTAINER:

@@ -15,8 +15,9 @@ from seamline.train.run_names import RunNames
 from seamline.train.sources import ArtifactValue
 
 LOG = "log.txt"
-#: In a run's folder: what all of its tasks share, where the pipeline asks for that.
-WORKSPACE = "workspace"
+#: In a run's folder: what all of its tasks share, where the pipeline asks for that. No task can
+#: be called so.
+WORKSPACE = ".workspace"
 
 
 @dataclass(frozen=True)

@@ -178,9 +178,9 @@ def decide_outcome(state: str, last: int, ends: Mapping[str, int]) -> str:
 
 
 def _iterations(connection: Connection, run_id: str, loop: str) -> Sequence[Row[Any]]:
-    columns = ("item_index", "state", "started_at", "ended_at")
+    columns = [TASKS.c[name] for name in ("item_index", "state", "started_at", "ended_at")]
     query = (
-        select(*(TASKS.c[name] for name in columns), _short_item())
+        select(*columns, _short_item())
         .where(TASKS.c.run_id == run_id, TASKS.c.parent == loop)
         .where(TASKS.c.kind == NodeKind.ITERATION)
         .order_by(TASKS.c.item_index)
@@ -308,8 +308,7 @@ def _values(
 ) -> Iterator[tuple[str, Any]]:
     query = select(TASKS.c.name, column).where(TASKS.c.run_id == run_id)
     for chunk in _chunks(names):
-        for name, value in connection.execute(query.where(TASKS.c.name.in_(chunk))):
-            yield name, value
+        yield from (tuple(row) for row in connection.execute(query.where(TASKS.c.name.in_(chunk))))
 
 
 def _chunks(names: Iterable[str]) -> Iterator[list[str]]:

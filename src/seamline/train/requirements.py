@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from seamline.domain.errors import InvalidInput
+from seamline.runtime.requirements import RequirementSet
 from seamline.store.stores import Stores
 from seamline.train.ir import ContainerExecutor
+from seamline.train.lightweight import PythonFunction
 from seamline.train.plan import PlannedTask, find_node
 from seamline.train.plans import load_plan
 
 #: The kfp package alone is enough at run time, without the thirty that it depends on.
 KFP_RUNTIME = ("kfp>=2.14,<3",)
+
+
+@lru_cache(maxsize=1024)
+def requirement_set(function: PythonFunction) -> RequirementSet:
+    """What a component's environment holds; remembered, since reading requirements takes long.
+
+    Raises InvalidInput for one that pip could not read either.
+    """
+    return RequirementSet.of(function.requirements, bare=KFP_RUNTIME)
 
 
 def task_requirements(stores: Stores, pipeline_digest: str, task: str) -> tuple[str, ...]:

@@ -70,12 +70,8 @@ def request_run(
         existing = tx.execute(select(RUNS).where(RUNS.c.id == chosen)).one_or_none()
         if existing is not None:
             return _check_same(existing, digest, environment, checked)
-        fact = stores.facts.append(
-            tx,
-            RunRequested(chosen, environment, plan.pipeline.name, digest, checked),
-            by=by,
-            caused_by=caused_by,
-        )
+        requested = RunRequested(chosen, environment, plan.pipeline.name, digest, checked)
+        fact = stores.facts.append(tx, requested, by=by, caused_by=caused_by)
         values = {
             "id": chosen,
             "environment": environment,
@@ -147,6 +143,7 @@ def list_runs(
 ) -> list[dict[str, Any]]:
     """Newest first, with the number of tasks by state. `before`: only runs created before that."""
     query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc()).limit(limit)
+    query = query.where(RUNS.c.storage != "deleted")
     wanted = {RUNS.c.environment: environment, RUNS.c.pipeline: pipeline, RUNS.c.state: state}
     for column, value in wanted.items():
         if value is not None:

@@ -21,7 +21,7 @@ from seamline.train.batch import Batch, problem_json
 from seamline.train.cache import Hit
 from seamline.train.live import LiveRun
 from seamline.train.machine import Machine
-from seamline.train.options import FailurePolicy
+from seamline.train.options import FailurePolicy, Isolation
 from seamline.train.order import WorkOrder
 from seamline.train.orders import make_order
 from seamline.train.outcome import decide_run_state, explain_run, failed_tasks, outputs_json
@@ -31,6 +31,8 @@ from seamline.train.turns import Turns
 
 #: A task whose process is lost this often is given up.
 _MAX_LOSSES = 3
+#: Tasks per slot that reused workers may have been handed.
+AHEAD = 4
 
 
 class Steering:
@@ -176,7 +178,7 @@ class Steering:
         while True:
             for run in list(self._touched.values()):
                 self._sort_ready(batch, tx, run)
-            chosen = self.turns.take() if len(self.running) < self._slots else None
+            chosen = self.turns.take() if len(self.running) < self._capacity() else None
             if chosen is None:
                 break
             run_id, path = chosen
@@ -188,6 +190,14 @@ class Steering:
             self._finish(batch, run)
         self._touched.clear()
         return starts
+
+    def _capacity(self) -> int:
+        """Reused workers are handed their next tasks while they are at one: as many run at once
+        as there are workers, but none of them waits for a turn of ours."""
+        runs = self._runs.values()
+        if all(run.row.options.isolation is Isolation.REUSE for run in runs):
+            return self._slots * AHEAD
+        return self._slots
 
     def _sort_ready(self, batch: Batch, tx: Connection, run: LiveRun) -> None:
         """What became ready: a known result stands in, or the task waits for its turn."""

@@ -3,7 +3,7 @@
     volumes/<environment>/<claim>/    a claim (pvcMount): kept until somebody removes it
     runs/<run>/.workspace/            what the tasks of one run share
     <attempt>/volumes/<name>/         a directory of one attempt (emptyDir), gone with it
-    <attempt>/secrets/<name>/         a secret or config map as files, gone with the attempt
+    <attempt>/secrets/<kind>/<name>/  a secret or config map as files, gone with the attempt
 
 No task is called ".workspace": a name begins with a letter, a digit or an underscore. The
 workspace of a run that succeeded is removed; that of any other is kept for a week, since a retry
@@ -21,18 +21,21 @@ from pathlib import Path
 from sqlalchemy import select
 
 from seamline.domain.clock import from_iso
-from seamline.domain.errors import InvalidInput, Refused
+from seamline.domain.errors import InvalidInput, NotFound, Refused
 from seamline.domain.states import RunState, is_terminal
 from seamline.runtime.mounts import Bind, MountRefused, decide_mounts, needed_paths
 from seamline.store.stores import Stores
+from seamline.train.ir import Mount, VolumeKind
+from seamline.train.order import WORKSPACE
 from seamline.train.rows import RUNS
-from seamline.trust.secret_rules import check_environment
+from seamline.trust.secret_rules import SecretKind, check_environment, check_key, check_name
+from seamline.trust.secrets import read_values
 
-WORKSPACE = ".workspace"
 KEPT_FOR = timedelta(days=7)
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _CLAIM = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _MAX_NAME = 253
+_READ_ONLY = (VolumeKind.SECRET, VolumeKind.CONFIG_MAP)
 
 
 # -- claims ----------------------------------------------------------------------------------
@@ -80,6 +83,39 @@ def _folder_below(folder: Path, sub_path: str, what: str) -> Path:
 
 
 # -- of one attempt --------------------------------------------------------------------------
+def task_binds(
+    stores: Stores, environment: str, mounts: Iterable[tuple[Mount, str]], attempt_dir: Path
+) -> tuple[Bind, ...]:
+    """What a task is to find where; `mounts` come with their names, filled in.
+
+    The folders are made, and those of the attempt have to be removed when it has ended.
+    """
+    binds = []
+    for mount, name in mounts:
+        match mount.kind:
+            case VolumeKind.CLAIM:
+                folder = claim_folder(stores, environment, name, mount.sub_path)
+            case VolumeKind.EMPTY:
+                folder = empty_folder(attempt_dir, name)
+            case VolumeKind.SECRET | VolumeKind.CONFIG_MAP:
+                folder = _secret_folder(stores, environment, mount, name, attempt_dir)
+        binds.append(Bind(str(folder), mount.path, mount.kind in _READ_ONLY))
+    return tuple(binds)
+
+
+def _secret_folder(
+    stores: Stores, environment: str, mount: Mount, name: str, attempt_dir: Path
+) -> Path:
+    kind = SecretKind(mount.kind.value)
+    try:
+        values = read_values(stores, environment, kind, name)
+    except NotFound:
+        if not mount.is_optional:
+            raise
+        values = {}
+    return write_secret_files(attempt_dir, kind, name, values)
+
+
 def empty_folder(attempt_dir: Path, name: str) -> Path:
     check_claim(name)
     folder = attempt_dir / "volumes" / name
@@ -87,13 +123,18 @@ def empty_folder(attempt_dir: Path, name: str) -> Path:
     return folder
 
 
-def write_secret_files(attempt_dir: Path, name: str, values: Mapping[str, bytes]) -> Path:
-    """One file per key, for the task's user only; `values` have keys that are file names."""
-    check_claim(name)
-    folder = attempt_dir / "secrets" / name
-    for each in (folder.parent, folder):
+def write_secret_files(
+    attempt_dir: Path, kind: SecretKind, name: str, values: Mapping[str, bytes]
+) -> Path:
+    """One file per key, for the task's user only."""
+    check_name(name, kind)
+    folder = attempt_dir / "secrets" / kind / name
+    if folder.exists():  # Mounted at another path, too.
+        return folder
+    for each in (folder.parent.parent, folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
     for key, value in values.items():
+        check_key(key)
         path = folder / key
         path.touch(mode=0o600)
         path.write_bytes(value)
@@ -165,13 +206,14 @@ def _workspace_of(stores: Stores, run_id: str) -> Path:
 
 
 # -- whether they can be mounted ---------------------------------------------------------------
-def check_mounts(stores: Stores, task: str, paths: Iterable[str], ability: str) -> None:
+def check_mounts(task: str, paths: Iterable[str], ability: str, *needed: Path) -> None:
     """Before a run: whether a task without a container can have volumes at these paths here.
 
-    `ability`: what `probe_ability` found. Raises Refused.
+    `ability`: what `probe_ability` found; `needed`: folders that it has to go on seeing. Raises
+    Refused.
     """
     try:
-        needed = needed_paths(str(stores.root.absolute()))
-        decide_mounts([Bind("", path) for path in paths], ability, needed)
+        seen = needed_paths(*(str(path.absolute()) for path in needed))
+        decide_mounts([Bind("", path) for path in paths], ability, seen)
     except MountRefused as error:
         raise Refused(f"Task {task!r}: {error}") from error

@@ -1,6 +1,6 @@
 """Caching: what is done again and what is not. Each test's `salt` makes its tasks its own."""
 
-from typing import List  # noqa: UP035  as many users write them
+from typing import List
 
 import pytest
 from kfp import dsl
@@ -297,11 +297,11 @@ def test_kfp_failures_are_not_cached(bench, salt, tmp_path):
 @feature("Caching", "In loops and nested pipelines: only new items run")
 def test_kfp_caching_in_loops(bench, salt):
     @dsl.component(base_image=IMAGE)
-    def total(numbers: List[int], salt: str) -> int:  # noqa: UP006
+    def total(numbers: List[int], salt: str) -> int:
         return sum(numbers)
 
     @dsl.pipeline
-    def looping(items: List[int], salt: str) -> int:  # noqa: UP006
+    def looping(items: List[int], salt: str) -> int:
         with dsl.ParallelFor(items) as n:
             each = chain(n=n, salt=salt)
         return total(numbers=dsl.Collected(each.output), salt=salt).output

@@ -1,6 +1,6 @@
 """dsl.Collected: what the iterations of a loop made, in the order of its items; artifact loops."""
 
-from typing import List, NamedTuple  # noqa: UP035  as many users write them
+from typing import List, NamedTuple
 
 import pytest
 from kfp import dsl
@@ -26,7 +26,7 @@ def say(text: str) -> str:
 
 
 @dsl.component(base_image=IMAGE)
-def numbers(count: int) -> List[int]:  # noqa: UP006
+def numbers(count: int) -> List[int]:
     return list(range(count))
 
 
@@ -51,7 +51,7 @@ def read(data: Input[Dataset]) -> str:
 
 
 @dsl.component(base_image=IMAGE)
-def join(parts: Input[List[Dataset]]) -> str:  # noqa: UP006
+def join(parts: Input[List[Dataset]]) -> str:
     from pathlib import Path
 
     # The SDK hands on an empty list of artifacts as None.
@@ -109,7 +109,7 @@ def test_kfp_collected_of_every_type(bench):
 @feature("Collected results", "Nested loops: nested lists of the same shape")
 def test_kfp_collected_keeps_the_shape(bench):
     @dsl.component(base_image=IMAGE)
-    def total(rows: List[List[int]]) -> int:  # noqa: UP006
+    def total(rows: List[List[int]]) -> int:
         assert all(type(n) is int for row in rows for n in row), rows
         return sum(n for row in rows for n in row)
 
@@ -161,7 +161,7 @@ def test_kfp_collected_inside_a_loop(bench):
 @feature("Collected results", "Collected again: a loop over what another loop made")
 def test_kfp_a_loop_over_collected(bench):
     @dsl.component(base_image=IMAGE)
-    def same(items: List[int]) -> List[int]:  # noqa: UP006
+    def same(items: List[int]) -> List[int]:
         return items
 
     @dsl.pipeline
@@ -178,7 +178,7 @@ def test_kfp_a_loop_over_collected(bench):
 @feature("Collected results", "As an output of the pipeline, and of a nested one")
 def test_kfp_collected_as_an_output(bench):
     @dsl.pipeline
-    def inner(count: int) -> List[int]:  # noqa: UP006
+    def inner(count: int) -> List[int]:
         with dsl.ParallelFor(numbers(count=count).output) as n:
             each = add(n=n)
         return dsl.Collected(each.output)
@@ -195,7 +195,7 @@ def test_kfp_collected_as_an_output(bench):
 @feature("Collected results", "Iterations that did not take the branch are left out")
 def test_kfp_collected_of_some_iterations(bench):
     @dsl.pipeline
-    def some(items: List[int]) -> str:  # noqa: UP006
+    def some(items: List[int]) -> str:
         with dsl.ParallelFor(items) as n:
             with dsl.If(n > 1):
                 each = add(n=n)
@@ -211,7 +211,7 @@ def test_kfp_collected_of_some_iterations(bench):
 @feature("Collected results", "OneOf in each iteration, collected")
 def test_kfp_collected_one_of(bench):
     @dsl.pipeline
-    def choosing(items: List[int]) -> str:  # noqa: UP006
+    def choosing(items: List[int]) -> str:
         with dsl.ParallelFor(items) as n:
             with dsl.If(n > 1):
                 high = add(n=n, by=100)
@@ -226,7 +226,7 @@ def test_kfp_collected_one_of(bench):
 @feature("Collected results", "A failed iteration: what collects does not run, unless it tolerates")
 def test_kfp_collected_after_a_failure(bench):
     @dsl.component(base_image=IMAGE)
-    def tell(value: list = []) -> str:  # noqa: B006
+    def tell(value: list = []) -> str:
         return repr(value)
 
     @dsl.pipeline
@@ -246,7 +246,7 @@ def test_kfp_collected_after_a_failure(bench):
 @feature("Collected results", "Artifacts, into a list input, in order, with their metadata")
 def test_kfp_collected_artifacts(bench):
     @dsl.pipeline
-    def collecting(texts: List[str]) -> str:  # noqa: UP006
+    def collecting(texts: List[str]) -> str:
         with dsl.ParallelFor(texts) as text:
             made = write(text=text)
         return join(parts=dsl.Collected(made.outputs["data"])).output
@@ -271,7 +271,7 @@ def test_kfp_collected_artifacts_of_nested_loops(bench):
 @feature("Collected results", "Artifacts of iterations that took the branch only")
 def test_kfp_collected_artifacts_of_some(bench):
     @dsl.pipeline
-    def some(texts: List[str]) -> str:  # noqa: UP006
+    def some(texts: List[str]) -> str:
         with dsl.ParallelFor(texts) as text:
             with dsl.If(text != "b"):
                 made = write(text=text)
@@ -291,7 +291,7 @@ def test_kfp_collected_artifacts_after_a_failure(bench):
         data.metadata["text"] = text
 
     @dsl.component(base_image=IMAGE)
-    def count(parts: Input[List[Dataset]]) -> int:  # noqa: UP006
+    def count(parts: Input[List[Dataset]]) -> int:
         return len(parts)
 
     @dsl.pipeline
@@ -315,7 +315,7 @@ def test_kfp_several_collected(bench):
         return n * n
 
     @dsl.component(base_image=IMAGE)
-    def best(scores: List[int], models: Input[List[Model]], chosen: Output[Model]) -> int:  # noqa: UP006
+    def best(scores: List[int], models: Input[List[Model]], chosen: Output[Model]) -> int:
         from pathlib import Path
 
         at = scores.index(max(scores))
@@ -343,13 +343,13 @@ def test_kfp_several_collected(bench):
 @feature("Loops", "Over artifacts: what a nested pipeline has collected")
 def test_kfp_a_loop_over_artifacts(bench):
     @dsl.pipeline
-    def write_all(texts: List[str]) -> List[Dataset]:  # noqa: UP006
+    def write_all(texts: List[str]) -> List[Dataset]:
         with dsl.ParallelFor(texts) as text:
             made = write(text=text)
         return dsl.Collected(made.outputs["data"])
 
     @dsl.pipeline
-    def over(texts: List[str]) -> str:  # noqa: UP006
+    def over(texts: List[str]) -> str:
         with dsl.ParallelFor(write_all(texts=texts).output) as data:
             said = read(data=data)
         return see(value=dsl.Collected(said.output)).output
@@ -365,13 +365,13 @@ def test_kfp_a_loop_over_artifacts(bench):
 @feature("Loops", "Over artifacts: a list input of a pipeline, with a limit of parallelism")
 def test_kfp_a_loop_over_artifacts_of_an_input(bench):
     @dsl.pipeline
-    def inner(parts: Input[List[Dataset]]) -> str:  # noqa: UP006
+    def inner(parts: Input[List[Dataset]]) -> str:
         with dsl.ParallelFor(parts, parallelism=1) as part:
             more = write(text=read(data=part).output)
         return join(parts=dsl.Collected(more.outputs["data"])).output
 
     @dsl.pipeline
-    def outer(texts: List[str]) -> str:  # noqa: UP006
+    def outer(texts: List[str]) -> str:
         with dsl.ParallelFor(texts) as text:
             made = write(text=text)
         return inner(parts=dsl.Collected(made.outputs["data"])).output

@@ -116,9 +116,9 @@ def test_kfp_operators_on_booleans(bench, left, right):
             say(text="==")
         with dsl.If(left != right):
             say(text="!=")
-        with dsl.If(left == True):  # noqa: E712
+        with dsl.If(left == True):
             say(text="true")
-        with dsl.If(left == False):  # noqa: E712
+        with dsl.If(left == False):
             say(text="false")
 
     expected = {"==" if left == right else "!=", "true" if left else "false"}
@@ -139,7 +139,7 @@ def test_kfp_constants_on_either_side(bench):
             say(text="tiny")
         with dsl.If(real == 2):
             say(text="real is 2")
-        with dsl.If("m" <= text):  # noqa: SIM300
+        with dsl.If("m" <= text):
             say(text="late")
         with dsl.If(text == ""):
             say(text="empty")

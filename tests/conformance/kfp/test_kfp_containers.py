@@ -1,6 +1,6 @@
 """Container components: commands, struct placeholders, files in and out, all placeholders."""
 
-from typing import List, Optional  # noqa: UP035  as many users write them
+from typing import List, Optional
 
 import pytest
 from kfp import dsl
@@ -59,7 +59,7 @@ def test_kfp_a_command(bench):
     def shouting(text: str) -> str:
         return say(text=shout(text=text, times=3).outputs["said"]).output
 
-    for text in ("hello", "it's \"é\" $(true) `x` \\ {{$.x}}", ""):
+    for text in ("hello", 'it\'s "é" $(true) `x` \\ {{$.x}}', ""):
         ran = bench.run(shouting, {"text": text})
         assert ran.result == f"{text} x3"
         assert ran.executed == {"shout", "say"}
@@ -100,8 +100,8 @@ def test_kfp_artifacts_of_containers(bench):
     @dsl.container_component
     def transform(data: Input[Dataset], model: Output[Model], facts: OutputPath(str)):
         script = (
-            'mkdir -p "$(dirname "$1")" "$(dirname "$2")"; { printf "model of "; cat "$0"; } > "$1";'
-            'shift 2; printf "%s|" "$@" > "$facts"'
+            'mkdir -p "$(dirname "$1")" "$(dirname "$2")";'
+            '{ printf "model of "; cat "$0"; } > "$1"; shift 2; printf "%s|" "$@" > "$facts"'
         )
         return ContainerSpec(
             image="alpine",
@@ -166,7 +166,7 @@ def test_kfp_a_directory_of_a_container(bench):
 )
 def test_kfp_struct_placeholders(bench, given, expected):
     @dsl.container_component
-    def structs(x: str, out: OutputPath(str), name: Optional[str] = None):  # noqa: UP007
+    def structs(x: str, out: OutputPath(str), name: Optional[str] = None):
         return ContainerSpec(
             image="alpine",
             command=["sh", "-c", WRITE_LINES, out],
@@ -193,7 +193,7 @@ def test_kfp_struct_placeholders(bench, given, expected):
         )
 
     @dsl.pipeline
-    def structured(name: Optional[str] = None) -> str:  # noqa: UP007
+    def structured(name: Optional[str] = None) -> str:
         return structs(x="x", name=name).outputs["out"]
 
     ran = bench.run(structured, given)
@@ -241,9 +241,7 @@ def test_kfp_words(bench):
 
     @dsl.pipeline
     def worded() -> str:
-        return words(
-            items=[1, "a", 0.5], table={"n": 1}, flag=True, real=2.5, n=2
-        ).outputs["out"]
+        return words(items=[1, "a", 0.5], table={"n": 1}, flag=True, real=2.5, n=2).outputs["out"]
 
     lines = bench.run(worded).result.split("\n")[:-1]
     assert [line.replace(" ", "") for line in lines[:2]] == ['[1,"a",0.5]', '{"n":1}']
@@ -254,7 +252,7 @@ def test_kfp_words(bench):
 @feature("Containers", "Lists of artifacts, and the whole executor input, as JSON")
 def test_kfp_the_executor_input(bench):
     @dsl.container_component
-    def whole(n: int, parts: Input[List[Dataset]], out: OutputPath(dict)):  # noqa: UP006
+    def whole(n: int, parts: Input[List[Dataset]], out: OutputPath(dict)):
         return ContainerSpec(
             image="alpine",
             command=["sh", "-c", 'mkdir -p "$(dirname "$1")"; printf "%s" "$0" > "$1"'],

@@ -1,4 +1,4 @@
-"""What flows between tasks: outputs, constants with references, orders, names, loaded components."""
+"""What flows between tasks: outputs, references in constants, order, names, loaded components."""
 
 import json
 from typing import NamedTuple
@@ -96,8 +96,8 @@ def test_kfp_references_in_texts(bench):
         second = say(text=f"{name} has {first.output} of {n}, {{not}} {{{{$.x}} %s \\n")
         return say(text=f"<{second.output}|{second.output}>").output
 
-    inner = "Ana's \"é\" has 4 of 3, {not} {{$.x} %s \\n"
-    ran = bench.run(greeting, {"name": "Ana's \"é\"", "n": 3})
+    inner = 'Ana\'s "é" has 4 of 3, {not} {{$.x} %s \\n'
+    ran = bench.run(greeting, {"name": 'Ana\'s "é"', "n": 3})
     assert ran.result == f"<{inner}|{inner}>"
 
 

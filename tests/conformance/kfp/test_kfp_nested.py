@@ -113,11 +113,11 @@ def test_kfp_inputs_go_down(bench):
         return repr((n, items, table))
 
     @dsl.pipeline
-    def lowest(n: int, items: list, table: dict = {"in": [1]}) -> str:  # noqa: B006
+    def lowest(n: int, items: list, table: dict = {"in": [1]}) -> str:
         return see(n=n, items=items, table=table).output
 
     @dsl.pipeline
-    def middle(n: int, items: list = [1, 2]) -> str:  # noqa: B006
+    def middle(n: int, items: list = [1, 2]) -> str:
         lowest(n=n, items=[n, f"<{n}>"], table={"n": n})
         return lowest(n=n, items=items).output
 

@@ -209,8 +209,10 @@ def test_kfp_branches_of_pipelines_and_loops(bench):
 
     ran = bench.run(branching, {"n": 5})
     assert ran.result == 7
-    assert ran.executed == {f"{BRANCHES}/condition-2/plus-two/add", 
-                            f"{BRANCHES}/condition-2/plus-two/add-2"}
+    assert ran.executed == {
+        f"{BRANCHES}/condition-2/plus-two/add",
+        f"{BRANCHES}/condition-2/plus-two/add-2",
+    }
     ran = bench.run(branching, {"n": -5})
     assert ran.result == 36 and len(ran.executed) == 4
     assert {name for name in ran.not_triggered if "plus-two" in name} == {

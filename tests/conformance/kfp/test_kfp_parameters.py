@@ -1,7 +1,7 @@
 """Parameters: types, casts, defaults, what is optional, and what a run can be given."""
 
 import math
-from typing import Any, Dict, List, NamedTuple, Optional  # noqa: UP035  as many users write them
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import pytest
 import yaml
@@ -35,7 +35,7 @@ def see_float(value: float) -> str:
 
 
 @dsl.component(base_image=IMAGE)
-def see_list(value: List[Any]) -> str:  # noqa: UP006
+def see_list(value: List[Any]) -> str:
     return repr(value)
 
 
@@ -54,8 +54,8 @@ class All(NamedTuple):
     whole: int
     real: float
     flag: bool
-    items: List[int]  # noqa: UP006
-    table: Dict[str, int]  # noqa: UP006
+    items: List[int]
+    table: Dict[str, int]
 
 
 SEEN = "('a', 3, 2.0, True, [1, 2.5, [4], {'b': 5}, False], {'in': [7], 'n': 6, 'x': 0.5})"
@@ -88,12 +88,8 @@ def test_kfp_constants_keep_their_types(bench):
 @feature("Parameters", "Arguments of every type; whole numbers stay integers in lists and structs")
 def test_kfp_arguments_keep_their_types(bench):
     @dsl.pipeline
-    def arguments(
-        text: str, whole: int, real: float, flag: bool, items: list, table: dict
-    ) -> str:
-        return see(
-            text=text, whole=whole, real=real, flag=flag, items=items, table=table
-        ).output
+    def arguments(text: str, whole: int, real: float, flag: bool, items: list, table: dict) -> str:
+        return see(text=text, whole=whole, real=real, flag=flag, items=items, table=table).output
 
     assert bench.run(arguments, VALUES).result == SEEN
     # As some clients send numbers: JSON from a language that has only doubles.
@@ -108,8 +104,8 @@ def test_kfp_defaults_keep_their_types(bench):
         whole: int = 3,
         real: float = 2.0,
         flag: bool = True,
-        items: list = [1, 2.5, [4], {"b": 5}, False],  # noqa: B006
-        table: dict = {"in": [7], "n": 6, "x": 0.5},  # noqa: B006
+        items: list = [1, 2.5, [4], {"b": 5}, False],
+        table: dict = {"in": [7], "n": 6, "x": 0.5},
     ) -> str:
         return repr((text, whole, real, flag, items, table))
 
@@ -119,12 +115,10 @@ def test_kfp_defaults_keep_their_types(bench):
         whole: int = 3,
         real: float = 2.0,
         flag: bool = True,
-        items: list = [1, 2.5, [4], {"b": 5}, False],  # noqa: B006
-        table: dict = {"in": [7], "n": 6, "x": 0.5},  # noqa: B006
+        items: list = [1, 2.5, [4], {"b": 5}, False],
+        table: dict = {"in": [7], "n": 6, "x": 0.5},
     ) -> str:
-        return see(
-            text=text, whole=whole, real=real, flag=flag, items=items, table=table
-        ).output
+        return see(text=text, whole=whole, real=real, flag=flag, items=items, table=table).output
 
     assert bench.run(defaults).tasks["defaults"]["outputs"]["parameters"]["Output"] == SEEN
     assert bench.run(of_the_pipeline).result == SEEN
@@ -185,15 +179,15 @@ def test_kfp_outputs_keep_their_types(bench, exactly):
 @feature("Parameters", "Typed lists and structs: List[int], Dict[str, List[int]], nested")
 def test_kfp_typed_lists_and_structs(bench):
     @dsl.component(base_image=IMAGE)
-    def add_up(rows: Dict[str, List[int]]) -> List[int]:  # noqa: UP006
+    def add_up(rows: Dict[str, List[int]]) -> List[int]:
         return [sum(row) for row in rows.values()]
 
     @dsl.component(base_image=IMAGE)
-    def largest(numbers: List[int]) -> int:  # noqa: UP006
+    def largest(numbers: List[int]) -> int:
         return max(numbers)
 
     @dsl.pipeline
-    def typed(rows: Dict[str, List[int]]) -> int:  # noqa: UP006
+    def typed(rows: Dict[str, List[int]]) -> int:
         return largest(numbers=add_up(rows=rows).output).output
 
     assert repr(bench.run(typed, {"rows": {"a": [1, 2], "b": [3, 4]}}).result) == "7"
@@ -203,7 +197,7 @@ TEXTS = {
     "empty": "",
     "space": "  \t ",
     "lines": "a\nb\r\nc\u2028d",
-    "quotes": "it's \"quoted\" `x` $(y) ${z}",
+    "quotes": 'it\'s "quoted" `x` $(y) ${z}',
     "backslashes": "\\n \\\\ \\u0041 C:\\new",
     "braces": "{} {{}} }} {{ {0} %s",
     "placeholder": "{{$.pipeline_job_uuid}} {{$.inputs.parameters['value']}} {{$}}",
@@ -300,14 +294,14 @@ def test_kfp_nan_and_infinity_flow_on(bench):
 def test_kfp_optional_parameters(bench):
     @dsl.component(base_image=IMAGE)
     def options(
-        text: Optional[str] = None,  # noqa: UP007
-        count: Optional[int] = 3,  # noqa: UP007
-        items: Optional[list] = None,  # noqa: UP007
+        text: Optional[str] = None,
+        count: Optional[int] = 3,
+        items: Optional[list] = None,
     ) -> str:
         return repr((text, count, items))
 
     @dsl.pipeline
-    def optional(text: Optional[str] = None, count: Optional[int] = None):  # noqa: UP007
+    def optional(text: Optional[str] = None, count: Optional[int] = None):
         options()
         options(text=text, count=count)
         options(text="x", count=0, items=[])
@@ -325,12 +319,12 @@ def test_kfp_optional_parameters(bench):
 @feature("Parameters", "Optional parameters: None, left out, and a default further down")
 def test_kfp_optional_parameters_through_nested_pipelines(bench):
     @dsl.pipeline
-    def inner(count: Optional[int] = None, known: int = 4) -> str:  # noqa: UP007
+    def inner(count: Optional[int] = None, known: int = 4) -> str:
         see_int(value=known)
         return see_int(value=count).output
 
     @dsl.pipeline
-    def outer(count: Optional[int] = None) -> str:  # noqa: UP007
+    def outer(count: Optional[int] = None) -> str:
         inner()
         return inner(count=count, known=5).output
 
@@ -405,8 +399,8 @@ def test_kfp_wrong_arguments_are_refused(bench, arguments, said):
         real: float = 0.5,
         text: str = "",
         flag: bool = False,
-        items: list = [],  # noqa: B006
-        table: dict = {},  # noqa: B006
+        items: list = [],
+        table: dict = {},
     ):
         see(text=text, whole=whole, real=real, flag=flag, items=items, table=table)
 

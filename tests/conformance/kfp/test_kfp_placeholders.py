@@ -1,4 +1,4 @@
-"""All `{{$…}}` placeholders: in constants of the pipeline, in commands, in environment variables."""
+"""All `{{$…}}` placeholders: in constants of a pipeline, in commands, in environment variables."""
 
 import re
 from datetime import datetime
@@ -126,9 +126,7 @@ def test_kfp_inputs_by_name(bench):
 
     @dsl.pipeline
     def naming() -> str:
-        return two(
-            a="x", b="{{$.inputs.parameters['a']}}-{{$.inputs.parameters[\"a\"]}}"
-        ).output
+        return two(a="x", b="{{$.inputs.parameters['a']}}-{{$.inputs.parameters[\"a\"]}}").output
 
     assert bench.run(naming).result == "x|x-x"
 
@@ -143,9 +141,7 @@ def test_kfp_json_escape(bench):
 
     @dsl.pipeline
     def escaping(text: str) -> str:
-        return two(
-            a=text, b='{"deep": "{{$.inputs.parameters[\'a\'].json_escape[1]}}"}'
-        ).output
+        return two(a=text, b='{"deep": "{{$.inputs.parameters[\'a\'].json_escape[1]}}"}').output
 
     try:
         ir = bench.compile(escaping)

@@ -1,7 +1,7 @@
 """On generated values and pipelines: conditions are Python's, data flow is right, order is free."""
 
 import operator
-from typing import Any, Dict, List  # noqa: UP035  as many users write them
+from typing import Any, Dict, List
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,7 +46,7 @@ def add(n: int, by: int) -> int:
 
 
 @dsl.component(base_image=IMAGE)
-def total(numbers: List[int]) -> int:  # noqa: UP006
+def total(numbers: List[int]) -> int:
     return sum(numbers)
 
 
@@ -77,17 +77,17 @@ def comparing() -> dict[type, Any]:
     """By type: a loop over pairs, one branch per operator."""
 
     @dsl.pipeline
-    def of_texts(rows: List[Dict[str, str]]):  # noqa: UP006
+    def of_texts(rows: List[Dict[str, str]]):
         with dsl.ParallelFor(rows) as row:
             branches(row.left, row.right)
 
     @dsl.pipeline
-    def of_wholes(rows: List[Dict[str, int]]):  # noqa: UP006
+    def of_wholes(rows: List[Dict[str, int]]):
         with dsl.ParallelFor(rows) as row:
             branches(row.left, row.right)
 
     @dsl.pipeline
-    def of_reals(rows: List[Dict[str, float]]):  # noqa: UP006
+    def of_reals(rows: List[Dict[str, float]]):
         with dsl.ParallelFor(rows) as row:
             branches(row.left, row.right)
 
@@ -244,7 +244,7 @@ def told(ran) -> dict[str, Any]:
     }
 
 
-@feature("Data flow", "Generated pipelines give what Python gives; one after another or in parallel")
+@feature("Data flow", "Generated pipelines give what Python gives, in series and in parallel")
 @quick
 @given(steps=programs(), argument=st.integers(-5, 5))
 def test_kfp_generated_pipelines(bench, serial_bench, steps, argument):

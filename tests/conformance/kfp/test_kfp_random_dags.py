@@ -76,7 +76,7 @@ def scopes(draw: st.DrawFn, path: str = "", depth: int = 0, in_loop: bool = Fals
         elif kind == "loop":
             node.count = draw(st.integers(0, 3))
         if kind != "task":
-            below = in_loop and kind == "condition" or kind == "loop"
+            below = (in_loop and kind == "condition") or kind == "loop"
             node.nodes = tuple(draw(scopes(f"{label}-", depth + 1, below)))
         nodes.append(node)
     return nodes
@@ -213,10 +213,10 @@ def expect_loop(node: Node, path: str, fate: str | None, into: Expected) -> str:
     return BAD if failed else GOOD
 
 
-@feature("Exit handlers and failures", "Random pipelines: every task ends in exactly one right state")
+@feature("Exit handlers and failures", "Random pipelines: every task ends in its one right state")
 @settings(
     deadline=None,
-    max_examples=500,
+    max_examples=25 if settings.default.derandomize else 500,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(nodes=scopes())

@@ -1,4 +1,4 @@
-"""What cannot be: refused at submission with the task's name and the feature's, or a failed task."""
+"""What cannot be: refused at submission, by task and feature; or a failed task that says why."""
 
 import json
 import os
@@ -321,25 +321,3 @@ def test_kfp_a_demanded_fidelity(bench):
     with pytest.raises(Refused, match=r"say[\s\S]*container"):
         bench.run(plain, demand_fidelity=Fidelity.CONTAINER)
     assert bench.run(plain, demand_fidelity=Fidelity.FORKED).state == "succeeded"
-
-
-@feature("Refused", "Dynamic claims (CreatePVC), which only a cluster can make", status="refused")
-def test_kfp_dynamic_claims(bench):
-    """kfp-kubernetes compiles them to an image that no machine runs."""
-
-    @dsl.container_component
-    def createpvc(pvc_name: str, size: str, name: dsl.OutputPath(str)):
-        return dsl.ContainerSpec(image="argostub/createpvc")
-
-    @dsl.pipeline
-    def claiming():
-        createpvc(pvc_name="shared", size="1Gi")
-
-    try:
-        ran = bench.run(claiming)
-    except SeamlineError as refused:
-        said = refused.message
-    else:
-        assert ran.failed == {"createpvc"}
-        said = ran.error("createpvc")["message"]
-    assert "createpvc" in said or "command" in said

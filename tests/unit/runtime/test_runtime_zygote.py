@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
+import pytest
+
 from seamline.domain.clock import ManualClock, SystemClock
 from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.processes import identity_of, is_alive
@@ -163,6 +165,26 @@ def test_a_module_that_cannot_be_imported_does_not_matter(
 ) -> None:
     with TaskRunner(SystemClock(), tmp_path / "run", {"script:host": ["no.such"]}) as runner:
         zygote_of(runner, script("t", PARENT))
+
+
+def test_more_to_preload_than_an_argument_list_takes(tmp_path: Path, script: MakeScript) -> None:
+    missing = [f"no_such_module_of_a_long_name_{number:06}" for number in range(4000)]
+    source = "import sys\ndef main(payload):\n    return {'zygote': 'packaging' in sys.modules}\n"
+    assert len(json.dumps(missing)) > 128 << 10
+    with TaskRunner(SystemClock(), tmp_path / "run", {"script:host": [*missing, "packaging"]}) as r:
+        assert zygote_of(r, script("t", source)) == 1
+    (log,) = (tmp_path / "run").glob("zygote-script-host-*.log")
+    assert f"{missing[-1]}: ModuleNotFoundError" in log.read_text()
+
+
+def test_a_zygote_started_anew_still_has_its_configuration(
+    tmp_path: Path, script: MakeScript
+) -> None:
+    pytest.importorskip("polars")
+    source = "import sys\ndef main(payload):\n    return {'zygote': sys.stdin.read() == ''}\n"
+    many = ["polars", *(f"no_such_module_of_a_long_name_{number:06}" for number in range(4000))]
+    with TaskRunner(SystemClock(), tmp_path / "run", {"script:host": many}) as runner:
+        assert zygote_of(runner, script("t", source)) == 1
 
 
 def test_an_interpreter_that_dies_at_once_is_told_with_its_words(

@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import insert
 
 from seamline.domain.clock import ManualClock, iso
-from seamline.domain.errors import InvalidInput, Refused
+from seamline.domain.errors import InvalidInput, NotFound, Refused
 from seamline.domain.states import RunState, is_terminal
-from seamline.runtime.mounts import LINK, NAMESPACE
+from seamline.runtime.mounts import LINK, NAMESPACE, Bind
 from seamline.store.stores import Stores, open_stores
+from seamline.train.ir import Constant, Mount, VolumeKind
 from seamline.train.rows import RUNS
 from seamline.train.volumes import (
     check_mounts,
@@ -21,8 +22,10 @@ from seamline.train.volumes import (
     remove_attempt_volumes,
     run_workspace,
     sweep_workspaces,
+    task_binds,
     write_secret_files,
 )
+from seamline.trust.secrets import SecretKind, set_values
 
 
 @pytest.fixture
@@ -93,14 +96,44 @@ def test_a_link_that_a_task_has_left_is_not_followed(stores: Stores, tmp_path: P
 def test_folders_of_an_attempt(tmp_path: Path) -> None:
     empty = empty_folder(tmp_path, "scratch")
     (empty / "x").touch()
-    secret = write_secret_files(tmp_path, "tls", {"cert.der": b"\xff", "key": b"hush"})
-    again = write_secret_files(tmp_path, "db", {"key": b"2"})
+    secret = write_secret_files(
+        tmp_path, SecretKind.SECRET, "tls", {"cert.der": b"\xff", "key": b"hush"}
+    )
+    again = write_secret_files(tmp_path, SecretKind.CONFIG_MAP, "tls", {"key": b"2"})
+    assert write_secret_files(tmp_path, SecretKind.SECRET, "tls", {}) == secret
     assert (secret / "cert.der").read_bytes() == b"\xff"
     assert stat.S_IMODE((secret / "key").stat().st_mode) == 0o400
     assert stat.S_IMODE(secret.stat().st_mode) == 0o700
     remove_attempt_volumes(tmp_path)
     assert not any(path.exists() for path in (empty, secret, again))
     remove_attempt_volumes(tmp_path)
+
+
+def test_what_a_task_finds_where(stores: Stores, tmp_path: Path) -> None:
+    set_values(stores, "dataops", SecretKind.SECRET, "tls", {"key": b"hush"}, by="ada")
+    data, name = Constant("data"), Constant("")
+    binds = task_binds(
+        stores,
+        "dataops",
+        [
+            (Mount(VolumeKind.CLAIM, data, "/data", "year/2026"), "data"),
+            (Mount(VolumeKind.EMPTY, data, "/dev/shm"), "shm"),
+            (Mount(VolumeKind.SECRET, name, "/etc/tls"), "tls"),
+            (Mount(VolumeKind.CONFIG_MAP, name, "/etc/app", is_optional=True), "app"),
+        ],
+        tmp_path,
+    )
+    assert binds == (
+        Bind(str(claim_folder(stores, "dataops", "data") / "year" / "2026"), "/data"),
+        Bind(str(tmp_path / "volumes" / "shm"), "/dev/shm"),
+        Bind(str(tmp_path / "secrets" / "secret" / "tls"), "/etc/tls", is_read_only=True),
+        Bind(str(tmp_path / "secrets" / "config_map" / "app"), "/etc/app", is_read_only=True),
+    )
+    assert all(Path(bind.source).is_dir() for bind in binds)
+    assert Path(binds[2].source, "key").read_bytes() == b"hush"
+    with pytest.raises(NotFound, match="no config map 'app' in dataops"):
+        mount = Mount(VolumeKind.CONFIG_MAP, name, "/etc/app")
+        task_binds(stores, "dataops", [(mount, "app")], tmp_path / "other")
 
 
 def test_a_workspace_lives_as_long_as_its_run_can_be_retried(
@@ -133,10 +166,10 @@ def test_sweeping(stores: Stores, clock: ManualClock) -> None:
 
 
 def test_whether_a_path_can_be_mounted_is_known_before_the_run(stores: Stores) -> None:
-    check_mounts(stores, "train", ["/data", "/data/in"], NAMESPACE)
+    check_mounts("train", ["/data", "/data/in"], NAMESPACE)
     with pytest.raises(Refused, match="Task 'train': A volume at /etc would hide /etc"):
-        check_mounts(stores, "train", ["/data", "/etc"], NAMESPACE)
+        check_mounts("train", ["/data", "/etc"], NAMESPACE)
     with pytest.raises(Refused, match="would hide"):
-        check_mounts(stores, "train", [str(stores.root.parent)], NAMESPACE)
+        check_mounts("train", [str(stores.root.parent)], NAMESPACE, stores.root)
     with pytest.raises(Refused, match="Run the server as root"):
-        check_mounts(stores, "train", ["/data", "/data/in"], LINK)
+        check_mounts("train", ["/data", "/data/in"], LINK)

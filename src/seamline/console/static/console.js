@@ -31,6 +31,7 @@
     }
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     addCopyButtons();
+    groupCells();
   }
 
   async function refresh() {
@@ -63,6 +64,26 @@
     }
   }
 
+  // Cells are one stop of the Tab key; the arrows move within.
+  function moveInCells(event) {
+    const cell = event.target.closest?.("[data-arrows] a");
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 50, ArrowUp: -50 }[event.key];
+    if (!cell || !step) return;
+    const cells = [...cell.closest("[data-arrows]").querySelectorAll("a")];
+    const next = cells[cells.indexOf(cell) + step];
+    event.preventDefault();
+    if (!next) return;
+    cell.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  }
+
+  function groupCells() {
+    for (const group of document.querySelectorAll("[data-arrows]")) {
+      group.querySelectorAll("a").forEach((cell, place) => (cell.tabIndex = place ? -1 : 0));
+    }
+  }
+
   const KUBEFLOW = [
     [/^#\/runs\/details\/([\w-]+)/, "/runs/"],
     [/^#\/experiments\/details\/([\w-]+)/, "/experiments/"],
@@ -82,7 +103,10 @@
 
   followKubeflowLink();
   addEventListener("hashchange", followKubeflowLink);
+  addEventListener("keydown", moveInCells);
   addCopyButtons();
+  groupCells();
+  document.querySelector(".drawing .node.chosen")?.scrollIntoView({ block: "nearest", inline: "center" });
   const log = document.getElementById("log");
   if (log && location.hash !== "#top") log.scrollTop = log.scrollHeight;
   setTimeout(refresh, Number(main()?.dataset.refresh ?? 0) * 1000);
