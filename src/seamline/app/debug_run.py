@@ -154,19 +154,6 @@ def debug_run(
     with ExitStack() as stack:
         stores = open_stores(folder.absolute(), clock)
         stack.callback(stores.db.close)
-        others = stack.enter_context(TaskRunner(clock, stores.root / "zygotes", environ=environ))
-        thread = CallersThread(others, clock, watcher)
-        stores.db.on_commit(thread.wake)
-        sources = _Sources(settings, clock)
-        stack.callback(sources.close)
-        engine = Engine(
-            stores,
-            thread,
-            EnvironmentCache(stores.root / "environments", Path(sys.executable)),
-            sources.resolve,
-            slots=1,
-            machine=machine,
-        )
         run_id = request_run(
             stores,
             ir,
@@ -176,8 +163,15 @@ def debug_run(
             options=RunOptions(isolation=Isolation.IN_PROCESS, enable_cache=False),
             machine=machine,
         )
+        others = stack.enter_context(TaskRunner(clock, stores.root / "zygotes", environ=environ))
+        sources = _Sources(settings, clock)
+        stack.callback(sources.close)
+        thread = CallersThread(others, clock, watcher)
+        environments = EnvironmentCache(stores.root / "environments", Path(sys.executable))
+        engine = Engine(stores, thread, environments, sources.resolve, slots=1, machine=machine)
         stack.callback(engine.close)
         stack.callback(thread.close)
+        stores.db.on_commit(thread.wake)
         engine.start()
 
         def is_over() -> bool:

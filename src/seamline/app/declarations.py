@@ -68,12 +68,16 @@ class EvaluationDeclaration:
 class ModelDeclaration:
     name: str
     pipeline: str
-    #: "task.output" of that pipeline's runs: the model, and rows as it takes them.
+    #: "task.output" of that pipeline's runs: the model, and rows as it takes them. The task may be
+    #: in a loop ("for-loop-1/train.model"), or be put into one by scenarios.
     output: str
     samples: str
     #: "task.output" with the training rows (features, and `ds`): what served rows are held against.
     profile: str | None = None
     version: str = "1.0.{n}"
+    #: One model per scenario, called NAME-VALUE-VALUE-…: the fields of a loop's item, or parameters
+    #: of the pipeline, that tell them apart.
+    per: tuple[str, ...] = ()
     evaluation: EvaluationDeclaration | None = None
 
 
@@ -135,13 +139,27 @@ class Declarations:
         return _get("dataset", self.datasets, name)
 
     def model(self, name: str) -> ModelDeclaration:
-        return _get("model", self.models, name)
+        """Also by the name of one of a family's models."""
+        return _get("model", self.models, family_of(name, self.models) or name)
 
     def deployment(self, name: str) -> DeploymentDeclaration:
         return _get("deployment", self.deployments, name)
 
     def monitor(self, name: str) -> MonitorDeclaration:
         return _get("monitor", self.monitors, name)
+
+
+def family_of(name: str, models: Mapping[str, ModelDeclaration]) -> str | None:
+    """The declaration that a model called so comes from.
+
+    >>> air_time = ModelDeclaration("air-time", "train", "fit.model", "fit.rows", per=("origin",))
+    >>> family_of("air-time-jfk", {"air-time": air_time}), family_of("air-times", {})
+    ('air-time', None)
+    """
+    if name in models:
+        return name
+    families = [one for one in models if models[one].per and name.startswith(f"{one}-")]
+    return max(families, key=len, default=None)
 
 
 def _get(kind: str, known: Mapping[str, Declared], name: str) -> Declared:

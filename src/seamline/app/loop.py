@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from datetime import timedelta
 
 from seamline.app.advance_promotion import advance_waiting
 from seamline.app.platform import Platform
@@ -12,10 +13,18 @@ from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import RunState
 from seamline.serve.log_tables import compact
 from seamline.serve.log_tables import list_environments as list_log_environments
-from seamline.store.outbox import claim_next, finish, has_due, postpone, release_leases
+from seamline.store.outbox import (
+    claim_next,
+    continue_later,
+    finish,
+    has_due,
+    postpone,
+    release_leases,
+)
 from seamline.train.runs import list_runs
 
 TICK_S = 1.0
+TURN_S = 1.0
 COMPACT_S = 60.0
 _GOING = (RunState.PENDING, RunState.RUNNING)
 _LOG = logging.getLogger("seamline.loop")
@@ -62,8 +71,12 @@ class Loop:
             self._wake.wait(TICK_S)
 
     def _react_to_all(self) -> None:
+        """What goes on for long lets the loop's other parts have their turn, too."""
+        until = self._platform.stores.clock.now() + timedelta(seconds=TURN_S)
         while not self._stopping.is_set() and self.step():
-            pass
+            if self._platform.stores.clock.now() > until:
+                self._wake.set()
+                return
 
     def _advance_waiting(self) -> None:
         advance_waiting(self._platform)
@@ -85,7 +98,7 @@ class Loop:
             if entry is None:
                 return False
             try:
-                react(self._platform, entry.fact)
+                is_done = react(self._platform, entry.fact)
             except Unavailable as error:
                 _LOG.info("%s %s: %s", entry.fact.kind, entry.fact.subject, error)
                 postpone(stores.db, stores.clock, entry, str(error))
@@ -96,5 +109,8 @@ class Loop:
                 _LOG.exception("%s %s", entry.fact.kind, entry.fact.subject)
                 postpone(stores.db, stores.clock, entry, repr(error))
             else:
-                finish(stores.db, entry.fact.id)
+                if is_done:
+                    finish(stores.db, entry.fact.id)
+                else:
+                    continue_later(stores.db, stores.clock, entry.fact.id)
             return True

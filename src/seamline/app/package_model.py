@@ -1,28 +1,24 @@
-"""Outputs that a model declares become wheels, described in a task process of their own."""
+"""One model that a run has made becomes a wheel, described in a task process."""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from seamline.app.declarations import ModelDeclaration
 from seamline.app.platform import Platform
+from seamline.app.run_models import MadeModel, Source
 from seamline.domain.clock import iso
-from seamline.domain.errors import (
-    Conflict,
-    DigestMismatch,
-    InvalidInput,
-    MachineryError,
-    NotFound,
-    Refused,
-    SeamlineError,
-)
+from seamline.domain.errors import InvalidInput, MachineryError, Refused, SeamlineError, not_found
 from seamline.measure.basis import make_basis
 from seamline.measure.profiles import profile_partitions, sum_profiles
-from seamline.promote.environments import TRAINING
 from seamline.register.documents import (
     DatasetVersionRef,
     Lineage,
@@ -30,176 +26,186 @@ from seamline.register.documents import (
     packaging_task,
 )
 from seamline.register.models import (
-    find_version_of_run,
+    ModelVersion,
     newest_version,
     next_version,
-    refuse_model,
     register_model_version,
 )
-from seamline.register.pipelines import commit_of_pipeline, find_pipeline
 from seamline.register.wheels import ModelWheelSpec, build_model_wheel
-from seamline.runtime.requirements import RequirementSet
-from seamline.runtime.tasks import TaskKind, TaskSpec
+from seamline.runtime.environments import PythonEnvironment
+from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome, TaskSpec
 from seamline.store.canonical import canonical_json
-from seamline.store.facts import RecordedFact
 from seamline.train.artifacts import Artifact
-from seamline.train.requirements import task_requirements
-from seamline.train.runs import find_artifact, show_run
+from seamline.train.rounds import Round, is_of_other_round, list_made
 
 DAY = "ds"
-#: What would say the same again: the model is refused, and other reactions to the run go on.
-FINAL = (InvalidInput, Refused, NotFound, Conflict, DigestMismatch)
 
 
-def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
-    """Safe to do again: a run whose model is registered is left alone."""
-    if fact.body["environment"] != TRAINING:
-        return
-    for declaration in platform.declarations().models.values():
-        if declaration.pipeline != fact.body["pipeline"]:
-            continue
-        try:
-            package_model(platform, declaration, fact)
-        except FINAL as error:
-            refuse_model(
-                platform.stores,
-                declaration.name,
-                fact.body["run_id"],
-                str(error),
-                caused_by=fact.id,
-            )
+@dataclass(frozen=True)
+class Bench:
+    """What packaging the models of one source needs, whichever model it is."""
+
+    source: Source
+    requirements: tuple[str, ...]
+    environment: PythonEnvironment
+    #: Task → the same task in each round → the dataset version that it read.
+    read: Mapping[str, Mapping[str, Artifact]]
+    commit: str | None
+    isolation: TaskIsolation
 
 
-def package_model(platform: Platform, declaration: ModelDeclaration, fact: RecordedFact) -> None:
-    stores, run_id = platform.stores, fact.body["run_id"]
-    if find_version_of_run(stores, declaration.name, run_id) is not None:
-        return
-    run = show_run(stores, run_id)
-    _check_published(platform, run)
-    task, _, output = declaration.output.partition(".")
-    try:
-        model = find_artifact(stores, run_id, task, output)
-    except NotFound:
-        if any(one["name"] == task for one in run["tasks"]) and run["state"] != "succeeded":
-            return  # the run failed before it made a model
-        raise
-    described = _describe(platform, declaration, run, model)
-    document = _document(platform, declaration, run, model, described)
-    wheel = build_model_wheel(
-        ModelWheelSpec(
-            document, described["samples"], stores.blobs.get(model.digest, f"model of run {run_id}")
-        )
-    )
-    register_model_version(
-        stores, wheel, key=platform.key, by=run["requested_by"], caused_by=fact.id
-    )
+@dataclass(frozen=True)
+class Packaging:
+    """A model that is being described."""
+
+    bench: Bench
+    made: MadeModel
+    work: Path
+    outcome: Future[TaskOutcome]
+
+    @property
+    def what(self) -> str:
+        return f"{self.made.member.name} of run {self.bench.source.run_id}"
 
 
-def _check_published(platform: Platform, run: dict[str, Any]) -> None:
-    """A pipeline that merely bears the name makes no version of the model."""
-    try:
-        find_pipeline(platform.stores, run["pipeline"], run["pipeline_digest"])
-    except NotFound as error:
-        raise Refused(
-            f"Run {run['id']} ran a pipeline that was not published as {run['pipeline']}.",
-            next_step="Publish it with seamline pipeline push, and run it by its tag.",
-        ) from error
-
-
-def _describe(
-    platform: Platform, declaration: ModelDeclaration, run: dict[str, Any], model: Artifact
-) -> dict[str, Any]:
+def start_packaging(platform: Platform, bench: Bench, made: MadeModel) -> Packaging:
     """Runs the packaging script where the model's libraries are; the control plane does not."""
-    stores, run_id = platform.stores, run["id"]
-    task, _, _ = declaration.output.partition(".")
-    samples = find_artifact(stores, run_id, *declaration.samples.split(".", 1))
-    requirements = task_requirements(stores, run["pipeline_digest"], task)
+    stores, source, member = platform.stores, bench.source, made.member
+    check_owner(newest_version(stores, member.name), made, source.declaration.name)
+    if made.samples is None:
+        beside = member.round.beside(source.samples.path)
+        raise not_found(f"artifact of task {beside!r} of run {source.run_id}", source.samples.name)
+    what = f"{member.name} of run {source.run_id}"
     script, payload = packaging_task(
-        stores.blobs.verified_path(model.digest, f"model of run {run_id}").resolve(),
-        stores.blobs.verified_path(samples.digest, f"samples of run {run_id}").resolve(),
-        requirements=requirements,
-        threshold=float(model.metadata.get("threshold", 0.5)),
+        stores.blobs.verified_path(made.artifact.digest, f"model {what}").resolve(),
+        stores.blobs.verified_path(made.samples.digest, f"samples of {what}").resolve(),
+        requirements=bench.requirements,
+        threshold=_threshold(made),
     )
-    work = stores.root / "runs" / run_id / f"package-{declaration.name}"
+    work = stores.root / "runs" / source.run_id / f"package-{member.name}"
     work.mkdir(parents=True, exist_ok=True)
     (work / "input.json").write_text(json.dumps(payload))
     spec = TaskSpec(
-        task_id=f"package/{run_id}/{declaration.name}",
+        task_id=f"package/{source.run_id}/{member.name}",
         kind=TaskKind.SCRIPT,
         source=script,
         input_path=work / "input.json",
         output_path=work / "output.json",
         work_dir=work,
         log_path=work / "log",
-        environment=platform.environments.ensure(RequirementSet.of(requirements)),
+        environment=bench.environment,
+        isolation=bench.isolation,
+        share=f"package/{source.run_id}",
     )
-    outcome = platform.runner.start(spec).result()
-    if outcome.is_machinery:
-        raise MachineryError(f"Packaging {declaration.name} of run {run_id} was interrupted.")
+    return Packaging(bench, made, work, platform.runner.start(spec))
+
+
+def check_owner(held: ModelVersion | None, made: MadeModel, family: str) -> None:
+    """A name goes on meaning what it meant: no other declaration's model, no other scenario's."""
+    wanted = made.member.scenario
+    if held is None:
+        return
+    if held.family != family or [*held.scenario.values()] != [*wanted.values()]:
+        before = f"{held.family} {held.scenario}" if held.scenario else held.family
+        after = f"{family} {dict(wanted)}" if wanted else family
+        raise Refused(
+            f"{held.model} {held.version} is a model of {before}, not of {after}.",
+            next_step="Rename one of the two, or tell its scenarios apart by more fields in per.",
+        )
+
+
+def finish_packaging(platform: Platform, packaging: Packaging, caused_by: str) -> ModelVersion:
+    """Waits for the description, and registers the model with it."""
+    stores, source, made = platform.stores, packaging.bench.source, packaging.made
+    outcome = packaging.outcome.result()
+    if outcome.is_machinery or outcome.end is TaskEnd.CANCELED:
+        raise MachineryError(f"Packaging {packaging.what} was interrupted.")
     if not outcome.succeeded:
         reason = outcome.error.message if outcome.error else "it did not say why"
-        raise InvalidInput(f"{declaration.name} of run {run_id} cannot be packaged: {reason}")
-    described: dict[str, Any] = json.loads((work / "output.json").read_text())
-    return described
+        raise InvalidInput(f"{packaging.what} cannot be packaged: {reason}")
+    described: dict[str, Any] = json.loads((packaging.work / "output.json").read_text())
+    payload = stores.blobs.get(made.artifact.digest, f"model {packaging.what}")
+    document = _document(platform, packaging.bench, made, described)
+    wheel = build_model_wheel(ModelWheelSpec(document, described["samples"], payload))
+    registered = register_model_version(
+        stores, wheel, key=platform.key, by=source.run["requested_by"], caused_by=caused_by
+    )
+    shutil.rmtree(packaging.work, ignore_errors=True)
+    return registered
+
+
+def _threshold(made: MadeModel) -> float:
+    value = made.artifact.metadata.get("threshold", 0.5)
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"The threshold of {made.member.name} is {value!r}, no number."
+        ) from error
 
 
 def _document(
-    platform: Platform,
-    declaration: ModelDeclaration,
-    run: dict[str, Any],
-    model: Artifact,
-    described: dict[str, Any],
+    platform: Platform, bench: Bench, made: MadeModel, described: Mapping[str, Any]
 ) -> dict[str, Any]:
-    stores = platform.stores
-    previous = newest_version(stores, declaration.name)
+    stores, source, member = platform.stores, bench.source, made.member
+    previous = newest_version(stores, member.name)
     inputs = [column["name"] for column in described["signature"]["inputs"]]
+    run, declaration = source.run, source.declaration
     lineage = Lineage(
-        run_id=run["id"],
+        run_id=source.run_id,
         pipeline=run["pipeline"],
-        pipeline_digest=run["pipeline_digest"],
-        dataset_versions=_datasets(run),
-        commit=commit_of_pipeline(stores, run["pipeline_digest"]),
-        trained_at=run["ended_at"] or iso(stores.clock.now()),
+        pipeline_digest=source.published.digest,
+        dataset_versions=_datasets(bench, member.round),
+        commit=bench.commit,
+        trained_at=member.round.ended_at or run["ended_at"] or iso(stores.clock.now()),
         previous_version=previous.version if previous else None,
         arguments=run["arguments"],
+        task=member.round.task,
+        item=member.round.item,
+        executed_digest=run["pipeline_digest"],
     )
     return make_model_document(
-        declaration.name,
-        next_version(stores, declaration.name, declaration.version),
+        member.name,
+        next_version(stores, member.name, declaration.version),
         described,
         lineage,
-        parameters=model.metadata.get("parameters", {}),
-        metrics=model.metadata.get("metrics", {}),
-        profile_digest=_profile(platform, declaration, run["id"], inputs),
+        family=declaration.name,
+        scenario=member.scenario,
+        parameters=made.artifact.metadata.get("parameters", {}),
+        metrics=made.artifact.metadata.get("metrics", {}),
+        profile_digest=_profile(platform, source, made, inputs),
     )
 
 
-def _datasets(run: dict[str, Any]) -> tuple[DatasetVersionRef, ...]:
-    found = {}
-    for task in run["tasks"]:
-        for artifact in task["outputs"]["artifacts"].values():
-            if artifact["uri"].startswith("datasets://"):
-                metadata = artifact["metadata"]
-                found[artifact["uri"]] = DatasetVersionRef(
-                    metadata["dataset"], int(metadata["version"]), artifact["digest"]
-                )
+def _datasets(bench: Bench, one: Round) -> tuple[DatasetVersionRef, ...]:
+    """What the run read, but for what only other rounds of this one's loops did."""
+    found: dict[str, DatasetVersionRef] = {}
+    for task, rounds in bench.read.items():
+        own = rounds.get(one.beside(task))
+        shared = (art for path, art in rounds.items() if not is_of_other_round(path, one.task))
+        for artifact in shared if own is None else (own,):
+            found[artifact.uri] = DatasetVersionRef(
+                artifact.metadata["dataset"], int(artifact.metadata["version"]), artifact.digest
+            )
     return tuple(found[uri] for uri in sorted(found))
 
 
-def _profile(
-    platform: Platform, declaration: ModelDeclaration, run_id: str, inputs: list[str]
-) -> str | None:
+def _profile(platform: Platform, source: Source, made: MadeModel, inputs: list[str]) -> str | None:
     """A blob {basis, total, days}: the training rows day by day, on a basis of their own."""
-    if declaration.profile is None:
+    if source.profile is None:
         return None
-    stores = platform.stores
-    artifact = find_artifact(stores, run_id, *declaration.profile.split(".", 1))
+    stores, run_id = platform.stores, source.run_id
+    path = made.member.round.beside(source.profile.path)
+    artifact = list_made(stores, run_id, source.profile.path, source.profile.name).get(path)
+    if artifact is None:
+        raise not_found(f"artifact of task {path!r} of run {run_id}", source.profile.name)
     data = stores.blobs.get(artifact.digest, f"training rows of run {run_id}")
     try:
         rows = pl.read_parquet(io.BytesIO(data), columns=[*inputs, DAY])
     except (pl.exceptions.PolarsError, SeamlineError) as error:
         raise InvalidInput(
-            f"{declaration.profile} of run {run_id} lacks the model's inputs or {DAY!r}: {error}"
+            f"{path}.{source.profile.name} of run {run_id} lacks the model's inputs or {DAY!r}: "
+            f"{error}"
         ) from error
     features = rows.select(inputs)
     basis = make_basis(features)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from seamline.app.advance_promotion import on_promotion_moved
 from seamline.app.apply_release import on_environment_changed
 from seamline.app.commit_outputs import on_run_ended as commit_outputs
-from seamline.app.package_model import on_run_ended as package_models
+from seamline.app.package_run import on_run_ended as package_models
 from seamline.app.platform import Platform
 from seamline.app.promote_automatically import on_release_created, on_release_live
 from seamline.app.retrain_once import on_alarm, start_retraining
@@ -25,7 +25,8 @@ from seamline.store.facts import RecordedFact
 @dataclass(frozen=True)
 class Reaction:
     fact: type[Fact]
-    effect: Callable[[Platform, RecordedFact], None]
+    #: True: there is more to do, and the reactions after this one wait until it is done.
+    effect: Callable[[Platform, RecordedFact], bool | None]
     says: str
 
 
@@ -52,10 +53,11 @@ REACTIONS = (
 REACTING = frozenset(reaction.fact.kind for reaction in REACTIONS)
 
 
-def react(platform: Platform, fact: RecordedFact) -> None:
-    for reaction in REACTIONS:
-        if reaction.fact.kind == fact.kind:
-            reaction.effect(platform, fact)
+def react(platform: Platform, fact: RecordedFact) -> bool:
+    """Whether all is done; else do it again, when other facts have had their turn."""
+    return not any(
+        reaction.effect(platform, fact) for reaction in REACTIONS if reaction.fact.kind == fact.kind
+    )
 
 
 def describe_reactions() -> str:

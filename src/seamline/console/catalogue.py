@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from seamline.app.platform import Platform
 from seamline.app.show_schedule import show_schedule
 from seamline.console.page import Pages
+from seamline.console.run_list import show_record
 from seamline.domain.clock import iso
 from seamline.domain.errors import not_found
 from seamline.protocols.kfp_api.catalogue import Pipeline, list_pipelines, versions_of
@@ -18,13 +19,15 @@ from seamline.train.listing import (
     Condition,
     Drawer,
     Order,
-    RunRecord,
     page_runs,
 )
+from seamline.train.run_lists import newest_by_schedule
 from seamline.train.schedule.schedules import find_schedule, list_schedules
 
 LISTED_RUNS = 100
 RECENT_RUNS = 10
+#: Of each schedule in the list of them.
+LAST_RUNS = 8
 
 
 def add_catalogue_views(router: APIRouter, pages: Pages) -> None:
@@ -115,8 +118,12 @@ def _find_pipeline(platform: Platform, name: str) -> Pipeline:
 
 
 def read_schedules(platform: Platform) -> dict[str, Any]:
-    found = [one.to_json() for one in list_schedules(platform.stores)]
-    return {"schedules": found, "now": iso(platform.stores.clock.now())}
+    known = list_schedules(platform.stores)
+    recent = newest_by_schedule(platform.stores, [one.id for one in known], LAST_RUNS)
+    return {
+        "schedules": [{**one.to_json(), "recent": recent[one.id]} for one in known],
+        "now": iso(platform.stores.clock.now()),
+    }
 
 
 def read_schedule(platform: Platform, reference: str) -> dict[str, Any]:
@@ -158,18 +165,4 @@ def _newest(
         order=Order("created_at", is_descending=True),
         limit=limit,
     )
-    return [_row(run) for run in found.runs]
-
-
-def _row(run: RunRecord) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "display_name": run.display_name,
-        "pipeline": run.pipeline,
-        "pipeline_digest": run.pipeline_digest,
-        "environment": run.environment,
-        "state": run.state,
-        "requested_by": run.requested_by,
-        "created_at": run.created_at,
-        "scheduled_for": run.scheduled_for,
-    }
+    return [show_record(run) for run in found.runs]

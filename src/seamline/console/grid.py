@@ -82,6 +82,17 @@ def say_progress(counts: Mapping[str, int]) -> str:
     return " · ".join(parts)
 
 
+def say_brief_progress(counts: Mapping[str, int]) -> str:
+    """What fits into a box of a picture: how far it is, and what needs a look.
+
+    >>> say_brief_progress({"failed": 1, "running": 1, "succeeded": 315, "not_triggered": 122})
+    '437 of 439 · 1 failed'
+    """
+    done, *others = say_progress(counts).split(" · ")
+    urgent = [one for one in others if one.endswith((" failed", " running"))][:1]
+    return " · ".join([done.removesuffix(" done"), *urgent])
+
+
 def segments(counts: Mapping[str, int], width: float, least: float = 3.0) -> list[Segment]:
     """A bar whose parts are as long as their counts, and none too short to be seen.
 
@@ -128,6 +139,21 @@ def fields_of(items: Sequence[Any]) -> list[str]:
         return []
     names = dict.fromkeys(name for item in objects for name in item)
     return list(names) if len(names) <= MAX_FIELDS else []
+
+
+def label_steps(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Path → what people call it, where that tells it from the others.
+
+    >>> names = {"a/for-loop-2": "by depth", "a/fit": "fit", "b/fit": "fit"}
+    >>> label_steps([{"name": name, "display_name": shown} for name, shown in names.items()])
+    {'a/for-loop-2': 'by depth', 'a/fit': 'a/fit', 'b/fit': 'b/fit'}
+    """
+    named = Counter(one["display_name"] for one in steps)
+    short = short_names([one["name"] for one in steps])
+    return {
+        one["name"]: one["display_name"] if named[one["display_name"]] == 1 else short[one["name"]]
+        for one in steps
+    }
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from fastapi.responses import RedirectResponse
 from seamline.app.platform import Platform
 from seamline.app.repeat_run import retry
 from seamline.console.page import HEADERS, Pages
-from seamline.console.run_sources import Filter, Look, read_run, read_runs
+from seamline.console.run_list import Filter, read_runs
+from seamline.console.run_sources import Look, read_run
 from seamline.domain.errors import SeamlineError
 from seamline.protocols.errors import STATUS, error_body
 from seamline.protocols.identity import caller_who_may

@@ -6,43 +6,26 @@ PER_PAGE tasks or scenarios in full.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.console import grid
+from seamline.console.run_list import in_order
 from seamline.domain.clock import iso
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import RunState, is_terminal
-from seamline.promote.environments import list_environments
 from seamline.train.explain import explain_task
-from seamline.train.listing import (
-    Comparison,
-    Condition,
-    Cursor,
-    Order,
-    RunRecord,
-    Storage,
-    page_runs,
-)
-from seamline.train.overview import (
-    count_tasks,
-    iteration_of,
-    list_pipelines_run,
-    show_failures,
-    show_loop,
-    show_scope,
-    show_steps,
-    show_trail,
-)
+from seamline.train.loop_view import show_loop, show_steps
+from seamline.train.overview import iterations_of, show_failures, show_scope, show_trail
 from seamline.train.record import RUNNABLE
+from seamline.train.run_lists import count_tasks
 from seamline.train.runs import read_log, show_request
 from seamline.train.task_view import read_packages, show_outputs, show_tasks
 from seamline.trust.roles import Principal, Verb
 
-LISTED_RUNS = 50
 LOG_BYTES = 64 << 10
 #: Beyond this, a picture of tasks says less than the cells below it.
 DRAWN_TASKS = 200
@@ -70,94 +53,6 @@ class Look:
     page: int = 1
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which runs are listed."""
-
-    environment: str | None = None
-    pipeline: str | None = None
-    state: str | None = None
-    storage: str = Storage.AVAILABLE.value
-    #: "CREATED_AT~ID" of the last run of the page before.
-    after: str | None = None
-
-
-# -- the list ----------------------------------------------------------------------------------
-
-
-def read_runs(platform: Platform, asked: Filter) -> dict[str, Any]:
-    with platform.stores.db.read() as connection:
-        environments = [one.name for one in list_environments(connection)]
-    known = [*RunState]
-    if asked.state is not None and asked.state not in known:
-        raise InvalidInput(
-            f"{asked.state!r} is no state of a run.", next_step=nearest(asked.state, known)
-        )
-    wanted = {"pipeline": asked.pipeline, "state": asked.state, "storage": asked.storage}
-    found = page_runs(
-        platform.stores,
-        environment=asked.environment,
-        conditions=[
-            Condition(name, Comparison.EQUALS, value) for name, value in wanted.items() if value
-        ],
-        order=Order("created_at", is_descending=True),
-        after=_cursor(asked.after),
-        limit=LISTED_RUNS,
-    )
-    runs = with_counts(platform, found.runs)
-    return {
-        "runs": runs,
-        "total": found.total,
-        "next": f"{found.next.value}~{found.next.id}" if found.next else None,
-        **{name: getattr(asked, name) for name in ("environment", "storage", "after", *wanted)},
-        "environments": environments,
-        "pipelines": list_pipelines_run(platform.stores),
-        "states": known,
-        "is_moving": any_going(runs) and asked.after is None,
-        "now": iso(platform.stores.clock.now()),
-    }
-
-
-def _cursor(text: str | None) -> Cursor | None:
-    if text is None:
-        return None
-    value, mark, run_id = text.partition("~")
-    if not mark:
-        raise InvalidInput(f"{text!r} is no place in the list.", next_step="Begin at /runs.")
-    return Cursor(value, run_id)
-
-
-def newest_runs(platform: Platform, limit: int) -> list[dict[str, Any]]:
-    """Of all environments, without archived ones."""
-    available = Condition("storage", Comparison.EQUALS, Storage.AVAILABLE.value)
-    newest = Order("created_at", is_descending=True)
-    found = page_runs(platform.stores, conditions=[available], order=newest, limit=limit)
-    return with_counts(platform, found.runs)
-
-
-def with_counts(platform: Platform, runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    counts = count_tasks(platform.stores, [run.id for run in runs])
-    return [{**show_record(run), "tasks": _ordered(counts[run.id])} for run in runs]
-
-
-def show_record(run: RunRecord) -> dict[str, Any]:
-    names = ("id", "display_name", "pipeline", "pipeline_digest", "environment", "team", "state")
-    more = ("storage", "requested_by", "schedule_id", "scheduled_for", "reference")
-    times = ("created_at", "started_at", "ended_at")
-    return {name: getattr(run, name) for name in (*names, *more, *times)}
-
-
-def any_going(runs: Sequence[Mapping[str, Any]]) -> bool:
-    return any(not is_terminal(RunState(run["state"])) for run in runs)
-
-
-def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
-    return {state: counts[state] for state in grid.ORDER if counts.get(state)}
-
-
-# -- one run -----------------------------------------------------------------------------------
-
-
 def read_run(platform: Platform, principal: Principal, run_id: str, look: Look) -> dict[str, Any]:
     stores = platform.stores
     run = show_request(stores, run_id)
@@ -173,7 +68,7 @@ def read_run(platform: Platform, principal: Principal, run_id: str, look: Look) 
     return {
         "run": run,
         "outputs": show_outputs(stores, run_id) if not trail else None,
-        "counts": _ordered(count_tasks(stores, [run_id])[run_id]),
+        "counts": in_order(count_tasks(stores, [run_id])[run_id]),
         "failures": _read_failures(platform, run_id) if not trail else None,
         "trail": trail,
         "scope": None,
@@ -194,7 +89,6 @@ def _read_failures(platform: Platform, run_id: str) -> dict[str, Any]:
     found = show_failures(platform.stores, run_id, READ_FAILURES)
     return {
         "total": found["total"],
-        "read": len(found["first"]),
         "groups": grid.group_failures(found["first"]),
     }
 
@@ -225,13 +119,17 @@ def _without_groups(scope: dict[str, Any]) -> dict[str, Any]:
     groups = {one["name"]: one["display_name"] for one in scope["nodes"] if one["kind"] == "dag"}
     nodes = [one for one in scope["nodes"] if one["kind"] != "dag"]
     paths = [_group_path(one, groups) for one in nodes]
-    shared = len(os.path.commonprefix(paths)) if len(paths) > 1 else 0
+    shared = sum(1 for _ in takewhile(_is_one, zip(*paths, strict=False))) if paths[1:] else 0
     return {
         **scope,
         "nodes": [
             {**one, "path": "/".join(path[shared:])} for one, path in zip(nodes, paths, strict=True)
         ],
     }
+
+
+def _is_one(words: Sequence[str]) -> bool:
+    return len(set(words)) == 1
 
 
 def _group_path(node: Mapping[str, Any], groups: Mapping[str, str]) -> list[str]:
@@ -290,9 +188,9 @@ def _read_loop(platform: Platform, run_id: str, name: str, look: Look) -> dict[s
     loop = show_loop(platform.stores, run_id, name)
     iterations = loop.pop("iterations")
     chosen = grid.pick(iterations, look.state, look.find)
-    steps = [one["name"] for one in loop["steps"]][: grid.MAX_STEPS]
+    labels = grid.label_steps(loop["steps"][: grid.MAX_STEPS])
     rows = _page(chosen, look.page)
-    found = show_steps(platform.stores, run_id, name, [one["index"] for one in rows], steps)
+    found = show_steps(platform.stores, run_id, name, [one["index"] for one in rows], list(labels))
     is_filtered = len(chosen) < len(iterations)
     return {
         "loop": {
@@ -301,7 +199,7 @@ def _read_loop(platform: Platform, run_id: str, name: str, look: Look) -> dict[s
             "cells": iterations,
             "matching": [one["index"] for one in chosen] if is_filtered else None,
             "fields": grid.fields_of([one["item"] for one in iterations]),
-            "shown_steps": grid.short_names(steps),
+            "shown_steps": labels,
             "chosen": len(chosen),
             "pages": _pages(chosen),
             "rows": [{**one, **steps} for one, steps in zip(rows, found, strict=True)],
@@ -313,7 +211,8 @@ def _read_task(
     platform: Platform, run_id: str, node: Mapping[str, Any], look: Look
 ) -> dict[str, Any]:
     stores, name = platform.stores, node["name"]
-    scope = _without_groups(show_scope(stores, run_id, iteration_of(name) or None))
+    around = iterations_of(name)
+    scope = _without_groups(show_scope(stores, run_id, around[-1] if around else None))
     is_drawn = len(scope["nodes"]) <= DRAWN_TASKS
     (task,) = show_tasks(stores, run_id, [name])
     return {

@@ -13,7 +13,7 @@ from seamline.app.parties import parties_of
 from seamline.app.platform import Platform
 from seamline.app.show_model import list_models, show_model
 from seamline.console.lineage import draw_lineage
-from seamline.console.run_sources import any_going, newest_runs
+from seamline.console.run_list import any_going, newest_runs
 from seamline.domain.clock import iso
 from seamline.domain.errors import NotFound
 from seamline.domain.states import PromotionPhase

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from seamline.console.grid import say_iteration, say_progress, segments
+from seamline.console.grid import say_brief_progress, say_iteration, say_progress, segments
 from seamline.domain.clock import from_iso
 from seamline.domain.digests import short
 from seamline.evaluate.wording import say_value
@@ -76,6 +76,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "item": say_item,
         "iteration": say_iteration,
         "progress": say_progress,
+        "brief_progress": say_brief_progress,
         "segments": segments,
         "plural": say_plural,
     }

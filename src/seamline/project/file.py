@@ -106,22 +106,41 @@ def _check_values(declarations: Declarations, source: Source) -> None:
             )
     for name, trigger in declarations.triggers.items():
         _pointing(source, f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
-    for name, model in declarations.models.items():
-        for key in ("output", "samples", "profile"):
-            named = getattr(model, key)
-            if named is not None and "." not in named:
-                where = f"models.{name}.{key}"
-                raise source.error(where, f"{where} has to be 'task.output', not {named!r}.")
-        if model.evaluation is not None:
-            for key in ("checks", "against_incumbent"):
-                for check in getattr(model.evaluation, key):
-                    _pointing(source, f"models.{name}.evaluation.{key}", parse_check, check)
+    for model in declarations.models.values():
+        _check_model(model, source)
     for name, monitor in declarations.monitors.items():
         for check in monitor.checks:
             _pointing(source, f"monitors.{name}.checks", parse_check, check)
         if monitor.window not in ("day", "week", "month"):
             where = f"monitors.{name}.window"
             raise source.error(where, f"{where} has to be day, week or month.")
+
+
+def _check_model(model: ModelDeclaration, source: Source) -> None:
+    here = f"models.{model.name}"
+    for key in ("output", "samples", "profile"):
+        named = getattr(model, key)
+        if named is None:
+            continue
+        task, _, output = named.partition(".")
+        if not task or not output:
+            raise source.error(
+                f"{here}.{key}", f"{here}.{key} has to be 'task.output', not {named!r}."
+            )
+        if "[" in task:
+            raise source.error(
+                f"{here}.{key}",
+                f"{here}.{key} = {named!r} names one round of a loop.",
+                "Leave the index out: each round makes a model.",
+            )
+    if "" in model.per or len(set(model.per)) < len(model.per):
+        raise source.error(
+            f"{here}.per", f"{here}.per has to name different fields, not {list(model.per)}."
+        )
+    if model.evaluation is not None:
+        for key in ("checks", "against_incumbent"):
+            for check in getattr(model.evaluation, key):
+                _pointing(source, f"{here}.evaluation.{key}", parse_check, check)
 
 
 def _pointing(source: Source, where: str, parse: Any, text: str) -> None:

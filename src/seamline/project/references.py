@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from seamline.app.declarations import Declarations
+from seamline.app.declarations import Declarations, family_of
 from seamline.domain.errors import nearest
 from seamline.project.file import ProjectFile
 
@@ -18,7 +18,8 @@ def check_references(
         known = {one for each in files for one in getattr(each.declarations, section)}
         if section == "environments":
             known |= set(environments)
-        if name not in known:
+        models = {key: one for each in files for key, one in each.declarations.models.items()}
+        if name not in known and not (section == "models" and family_of(name, models)):
             raise file.source.error(
                 where,
                 f"{where}: there is no {section.removesuffix('s')} {name!r}.",

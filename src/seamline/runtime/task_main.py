@@ -58,7 +58,7 @@ class TaskProcess:
                 self._on_error(error)
         try:
             finish()
-            record_modules(modules_path, known)
+            record_modules(modules_path, known, request)
         except BaseException as error:
             code = code or 1
             report_error(error, error_path, request["source"])
@@ -246,14 +246,16 @@ def finish_process() -> None:
     atexit._run_exitfuncs()
 
 
-def record_modules(path: str, known: int) -> None:
+def record_modules(path: str, known: int, request: dict[str, Any]) -> None:
     """What this task had to import, so that the next zygote has it already.
 
-    Packages and their direct public submodules, in import order; the standard library is cheap.
+    Packages and their direct public submodules, in import order, but not those of the task's own
+    folder; the standard library is cheap.
     Only the end of `sys.modules` is looked at: to touch all of its (thousands of) objects would
     copy as many pages that are shared with the zygote, which takes longer than the fork.
     """
     last = list(itertools.islice(reversed(sys.modules), max(0, len(sys.modules) - known)))
+    own = (request["work_dir"] + "/", request["source"].rpartition("/")[0] + "/")
     standard: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset())
     new = [
         name
@@ -263,6 +265,7 @@ def record_modules(path: str, known: int) -> None:
         and "._" not in name
         and name.partition(".")[0] not in standard
         and getattr(sys.modules.get(name), "__spec__", None) is not None
+        and not (getattr(sys.modules[name], "__file__", None) or "").startswith(own)
     ]
     if new:
         Path(path).write_text(json.dumps(new), "utf-8")

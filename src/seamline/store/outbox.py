@@ -1,4 +1,8 @@
-"""Effects that must happen: claimed with a lease, executed at least once, in fact order."""
+"""Effects that must happen: claimed with a lease, executed at least once.
+
+In fact order, as long as they are done at once: what is tried again, or goes on in portions, takes
+its place behind what has become due by then.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from sqlalchemy import select, update
 from seamline.domain.clock import Clock, iso
 from seamline.store.database import Database
 from seamline.store.facts import RecordedFact, read_facts
-from seamline.store.schema import OUTBOX
+from seamline.store.schema import FACTS, OUTBOX
 
 LEASE_S = 120.0
 MAX_BACKOFF_S = 60.0
@@ -23,7 +27,7 @@ class OutboxEntry:
 
 
 def claim_next(db: Database, clock: Clock) -> OutboxEntry | None:
-    """The oldest entry that is due, leased to the caller; None when nothing is."""
+    """The entry that has been due for longest, leased to the caller; None when nothing is."""
     # A look costs no commit: an empty one would wake whoever waits for commits, and so us.
     if not has_due(db, clock):
         return None
@@ -32,7 +36,7 @@ def claim_next(db: Database, clock: Clock) -> OutboxEntry | None:
         row = tx.execute(
             select(OUTBOX)
             .where(OUTBOX.c.done.is_(False), OUTBOX.c.due_at <= iso(now))
-            .order_by(OUTBOX.c.seq)
+            .order_by(OUTBOX.c.due_at, OUTBOX.c.seq)
             .limit(1)
             .with_for_update(skip_locked=True)
         ).one_or_none()
@@ -48,11 +52,13 @@ def claim_next(db: Database, clock: Clock) -> OutboxEntry | None:
 
 
 def release_leases(db: Database, clock: Clock) -> None:
-    """What a killed process had claimed is due again, now. For the workspace's one holder."""
-    now = iso(clock.now())
+    """What a killed process had claimed is due again, as before. For the workspace's one holder."""
+    said = select(FACTS.c.at).where(FACTS.c.id == OUTBOX.c.fact_id).scalar_subquery()
     with db.transaction() as tx:
         tx.execute(
-            update(OUTBOX).where(OUTBOX.c.done.is_(False), OUTBOX.c.due_at > now).values(due_at=now)
+            update(OUTBOX)
+            .where(OUTBOX.c.done.is_(False), OUTBOX.c.due_at > iso(clock.now()))
+            .values(due_at=said)
         )
 
 
@@ -68,6 +74,16 @@ def finish(db: Database, fact_id: str) -> None:
     with db.transaction() as tx:
         tx.execute(
             update(OUTBOX).where(OUTBOX.c.fact_id == fact_id).values(done=True, last_error=None)
+        )
+
+
+def continue_later(db: Database, clock: Clock, fact_id: str) -> None:
+    """A part is done: the rest comes when all that is due by now has had its turn."""
+    with db.transaction() as tx:
+        tx.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.fact_id == fact_id)
+            .values(due_at=iso(clock.now()), attempts=0, last_error=None)
         )
 
 

@@ -15,7 +15,7 @@ from seamline.domain.errors import not_found
 from seamline.domain.states import TaskState
 from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact
-from seamline.train.plan import NodeKind, Plan, PlannedLoop, PlannedTask, all_tasks, find_node
+from seamline.train.plan import NodeKind, Plan, PlannedLoop, all_tasks, find_node
 from seamline.train.record import artifact_of
 from seamline.train.rows import ARTIFACTS, TASKS
 
@@ -69,15 +69,19 @@ def is_of_other_round(path: str, of: str) -> bool:
     return False
 
 
-def find_output(plan: Plan, path: str, output: str) -> PlannedTask:
-    """The task behind a path without indexes; NotFound names the nearest path, or output."""
-    known = dict(all_tasks(plan))
-    if path not in known:
-        raise not_found("task", path, known)
-    made = known[path].component.output_artifacts
+def find_output(plan: Plan, task: str, output: str, prefix: str = "") -> str:
+    """The path without indexes of the task, which may be given without the prefix that all have.
+
+    NotFound names the nearest task, or output.
+    """
+    tasks = dict(all_tasks(plan))
+    path = task if task in tasks else prefix + task
+    if path not in tasks:
+        raise not_found("task", task, [known.removeprefix(prefix) for known in tasks])
+    made = tasks[path].component.output_artifacts
     if output not in made:
-        raise not_found(f"artifact that {path!r} puts out", output, made)
-    return known[path]
+        raise not_found(f"artifact that {task!r} puts out", output, made)
+    return path
 
 
 def loops_around(plan: Plan, path: str) -> list[tuple[str, str]]:

@@ -111,6 +111,22 @@ def test_what_a_task_imports_the_next_zygote_has(
         assert "packaging" in runner.preload["script:host"]
 
 
+def test_a_task_teaches_nothing_of_its_own_folder(runner: TaskRunner, script: MakeScript) -> None:
+    source = """
+    import sys
+    from pathlib import Path
+    def main(payload):
+        Path("beside.py").write_text("x = 1")
+        sys.path.insert(0, "")
+        sys.path.insert(0, str(Path.cwd()))
+        import beside, packaging.version
+        return {}
+    """
+    outcome = runner.start(script("t", source)).result()
+    assert "packaging" in outcome.imported
+    assert "beside" not in outcome.imported
+
+
 def test_tasks_in_flight_are_not_disturbed_by_a_successor(
     runner: TaskRunner, script: MakeScript, wait_until: WaitUntil, tmp_path: Path
 ) -> None:

@@ -1,10 +1,12 @@
 """A workspace, a real runner and a real engine; pipelines compiled by the real SDK."""
 
+import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -101,3 +103,34 @@ def house(
     engine.start()
     yield House(stores, engine)
     engine.close()
+
+
+def _sibling(name: str) -> ModuleType:
+    """A module beside this one, which is no test."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def sketching() -> ModuleType:
+    """Random pipelines, and how they have to end (sketches.py)."""
+    return _sibling("sketches")
+
+
+@pytest.fixture(scope="session")
+def puppetry() -> ModuleType:
+    """The engine's turns without its processes (puppets.py)."""
+    return _sibling("puppets")
+
+
+@pytest.fixture(scope="module")
+def shared_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """For property tests: many examples in one workspace, each with a run of its own."""
+    opened = open_stores(tmp_path_factory.mktemp("shared"), SystemClock())
+    yield opened
+    opened.db.close()

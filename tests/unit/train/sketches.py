@@ -167,6 +167,8 @@ class Fate:
     after: list[Fate]
     above: Fate | None
     below: list[Fate] = field(default_factory=list)
+    #: Of a task: it was called.
+    has_run: bool = False
 
     def lineage(self) -> Iterator[Fate]:
         """Itself, and all that it is in."""
@@ -258,6 +260,7 @@ class Expected:
     def _open(self, fate: Fate, fates: Sequence[Fate]) -> None:
         node, path = fate.node, fate.path
         if node.inner is None:
+            fate.has_run = True
             fate.end = BAD if self._fails(path) else GOOD
         elif not node.is_loop:
             fate.below = self._dag(node.inner, f"{path}/", fate, None)
