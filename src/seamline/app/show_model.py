@@ -5,15 +5,48 @@ from __future__ import annotations
 from typing import Any
 
 from seamline.app.platform import Platform
+from seamline.domain.errors import not_found
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.promote.environments import list_environments, live_release
 from seamline.register.models import ModelVersion, find_model_version, list_model_versions
 
 
-def list_models(platform: Platform) -> list[dict[str, Any]]:
-    """All versions, newest first."""
+def list_models(
+    platform: Platform, *, of: str | None = None, run_id: str | None = None
+) -> list[dict[str, Any]]:
+    """All versions, newest first. `of`: of this model, or of a family that has one per scenario;
+    `run_id`: that this run has made."""
+    stores = platform.stores
+    found = list_model_versions(stores, family=of, run_id=run_id)
+    if of is not None and not found:
+        found = list_model_versions(stores, of, run_id=run_id)
+    if of is not None and not found:
+        families = {one.family for one in list_model_versions(stores)}
+        if of not in families and of not in platform.declarations().models:
+            raise not_found("model", of, families)
     live = _live(platform)
-    return [_summary(one, live) for one in list_model_versions(platform.stores)]
+    return [_summary(one, live) for one in found]
+
+
+def list_families(platform: Platform) -> list[dict[str, Any]]:
+    """What is declared, each with its models: one, or one per scenario."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for version in list_models(platform):
+        members = found.setdefault(version["family"], {})
+        members.setdefault(version["model"], []).append(version)
+    return [_family(name, members) for name, members in sorted(found.items())]
+
+
+def _family(name: str, members: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    versions = [one for each in members.values() for one in each]
+    return {
+        "name": name,
+        "is_of_scenarios": any(one["scenario"] for one in versions),
+        "models": len(members),
+        "versions": len(versions),
+        "newest": max(versions, key=lambda one: (one["registered_at"], one["model"])),
+        "live_in": sorted({place for one in versions for place in one["live_in"]}),
+    }
 
 
 def show_model(platform: Platform, name: str, version: str | None) -> dict[str, Any]:
@@ -40,6 +73,8 @@ def _summary(version: ModelVersion, live: dict[tuple[str, str], list[str]]) -> d
         "payload_digest": version.payload_digest,
         "filename": version.filename,
         "run_id": version.run_id,
+        "family": version.family,
+        "scenario": version.scenario,
         "registered_by": version.registered_by,
         "registered_at": version.registered_at,
         "metrics": version.document["metrics"],

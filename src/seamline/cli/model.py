@@ -16,12 +16,38 @@ def model() -> None:
 
 
 @command(model, "list")
-def list_(client: Client) -> tuple[Any, str]:
-    """All model versions, newest first."""
-    found = client.get("/models")
+@click.option("--of", metavar="NAME", help="A model, or what has one model per scenario.")
+@click.option("--run", "run_id", metavar="RUN", help="Only what this run has made so far.")
+def list_(client: Client, of: str | None, run_id: str | None) -> tuple[Any, str]:
+    """All model versions, newest first. Models of which there is one per scenario are one line,
+    unless they are asked for."""
+    found = client.get("/models", of=of, run_id=run_id)
     columns = ["model", "version", "wheel_digest", "run_id", "live_in", "registered_at"]
     rows = [{**one, "live_in": ", ".join(one["live_in"]) or "-"} for one in found]
-    return found, table(rows, columns, "No models yet.")
+    if of is not None or run_id is not None:
+        return found, table(rows, columns, "No such models yet.")
+    alone = [one for one in rows if not one["scenario"]]
+    families = sorted({one["family"] for one in rows if one["scenario"]})
+    lines = [
+        _family([one for one in rows if one["scenario"] and one["family"] == family])
+        for family in families
+    ]
+    more = [f"\nEach of them: seamline model list --of {family}" for family in families]
+    return found, table([*alone, *lines], columns, "No models yet.") + "".join(more)
+
+
+def _family(versions: list[dict[str, Any]]) -> dict[str, Any]:
+    """One line for all models of a family."""
+    models = len({one["model"] for one in versions})
+    newest = max(versions, key=lambda one: str(one["registered_at"]))
+    live = sorted({one["model"] for one in versions if one["live_in"] != "-"})
+    return {
+        **newest,
+        "model": f"{newest['family']}-…",
+        "version": f"{models} model{'s' if models != 1 else ''}",
+        "wheel_digest": None,
+        "live_in": f"{len(live)} of them" if live else "-",
+    }
 
 
 @command(model)

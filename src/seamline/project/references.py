@@ -14,12 +14,19 @@ def check_references(
 ) -> None:
     """Raises InvalidInput that points at the line of the first name that nothing declares."""
     files = [file, *applied.values()]
+    models = {key: one for each in files for key, one in each.declarations.models.items()}
     for where, section, name in _references(file.declarations):
         known = {one for each in files for one in getattr(each.declarations, section)}
         if section == "environments":
             known |= set(environments)
-        models = {key: one for each in files for key, one in each.declarations.models.items()}
-        if name not in known and not (section == "models" and family_of(name, models)):
+        family = family_of(name, models) if section == "models" else None
+        if family == name and models[name].per:
+            raise file.source.error(
+                where,
+                f"{where}: {name} has one model per scenario ({', '.join(models[name].per)}).",
+                f"Name one of them, as in {name}-{'-'.join(models[name].per)}.",
+            )
+        if name not in known and family is None:
             raise file.source.error(
                 where,
                 f"{where}: there is no {section.removesuffix('s')} {name!r}.",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seamline.runtime.environments import PythonEnvironment
+from seamline.runtime.mounts import Bind
 from seamline.runtime.processes import ProcessIdentity
 
 
@@ -46,6 +47,17 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class TaskMounts:
+    """Volumes at paths of their own, for the task's process alone (see mounts.py)."""
+
+    binds: tuple[Bind, ...]
+    #: What `probe_ability` found.
+    ability: str
+    #: No volume may hide it.
+    workspace: Path
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     task_id: str
     kind: TaskKind
@@ -66,6 +78,8 @@ class TaskSpec:
     isolation: TaskIsolation = TaskIsolation.FORKED
     #: REUSED tasks share a process only with those that say the same here: their run, or team.
     share: str = ""
+    #: Not for REUSED ones: from a mount namespace there is no way back.
+    mounts: TaskMounts | None = None
 
 
 #: Called on the runner's thread when the task's process is known: it must return quickly.
@@ -102,4 +116,13 @@ def write_request(spec: TaskSpec, log_limit_bytes: int, cpus: Sequence[int]) -> 
         "cpus": list(cpus),
         "cpu_s": spec.limits.cpu_s,
         "timeout_s": spec.limits.timeout_s,
+        "mounts": _mounts_of(spec.mounts) if spec.mounts else None,
+    }
+
+
+def _mounts_of(mounts: TaskMounts) -> dict[str, Any]:
+    return {
+        "binds": [list(bind) for bind in mounts.binds],
+        "ability": mounts.ability,
+        "workspace": str(mounts.workspace.absolute()),
     }

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
+from .mounts import Bind, enter_mounts
 from .task_kernel import read_data_bytes
 from .task_sources import Sources, read_verified
 
@@ -84,6 +85,10 @@ def enter_task(request: dict[str, Any]) -> None:
     sys.argv = [request["source"]]
     set_limits(request)
     os.environ.update(request["env"])
+    mounts = request.get("mounts")
+    if mounts:
+        binds = [Bind(*one) for one in mounts["binds"]]
+        enter_mounts(binds, mounts["ability"], request["work_dir"], mounts["workspace"])
     os.chdir(request["work_dir"])
     for name in ("random", "numpy.random"):
         # Else every task of a zygote would draw the same numbers.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from seamline.domain.errors import Refused, SeamlineError
+from seamline.domain.states import Fidelity
 from seamline.train.ir import ContainerExecutor
 from seamline.train.machine import Machine
 from seamline.train.options import DEFAULT_OPTIONS, RunOptions
 from seamline.train.plan import Plan, all_tasks, find_node
 from seamline.train.plans import plan_of
 from seamline.train.requirements import requirement_set
+from seamline.train.volumes import check_mounts
 
 
 def check_pipeline(
@@ -37,8 +39,11 @@ def check_pipeline(
 def _check_machine(plan: Plan, options: RunOptions, machine: Machine) -> list[str]:
     lacking: list[str] = []
     for path, task in all_tasks(plan):
-        machine.fidelity_of(task, options)
+        fidelity = machine.fidelity_of(task, options)
         if isinstance(task.executor, ContainerExecutor):
+            if task.executor.mounts and fidelity is not Fidelity.CONTAINER:
+                paths = [mount.path for mount in task.executor.mounts]
+                check_mounts(path, paths, machine.mount_ability(fidelity))
             lacking += machine.lacks(path, task.executor)
     if lacking and options.demand_resources:
         raise Refused(

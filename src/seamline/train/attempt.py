@@ -14,8 +14,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seamline.domain.digests import digest_of
@@ -27,7 +27,7 @@ from seamline.runtime.environments import EnvironmentCache, PythonEnvironment
 from seamline.runtime.image_components import ComponentImage, component_run
 from seamline.runtime.outcomes import TaskEnd, TaskOutcome
 from seamline.runtime.requirements import RequirementSet
-from seamline.runtime.specs import Limits, OnStarted, TaskIsolation, TaskKind, TaskSpec
+from seamline.runtime.specs import Limits, OnStarted, TaskIsolation, TaskKind, TaskMounts, TaskSpec
 from seamline.store.stores import Stores
 from seamline.train.calls import Call, make_call
 from seamline.train.context import FindIndex, PackageIndex, ResolveUri, Runner
@@ -35,7 +35,7 @@ from seamline.train.importing import import_artifact
 from seamline.train.ir import ContainerExecutor, ImporterExecutor
 from seamline.train.lightweight import PythonFunction
 from seamline.train.machine import Machine
-from seamline.train.order import LOG, WorkOrder, attempt_id
+from seamline.train.order import LOG, WorkOrder, attempt_folder, attempt_id
 from seamline.train.outputs import collect_outputs
 from seamline.train.requirements import KFP_RUNTIME, requirement_set
 from seamline.train.results import (
@@ -46,6 +46,7 @@ from seamline.train.results import (
     failed_with,
     problem_of,
 )
+from seamline.train.volumes import remove_attempt_volumes
 
 _log = logging.getLogger(__name__)
 _SOURCE = "ephemeral_component.py"
@@ -91,6 +92,7 @@ class Workshop:
         self, run_id: str, path: str, attempt: int, fidelity: Fidelity | None
     ) -> None:
         """What an attempt may have left behind that does not die with its process group."""
+        remove_attempt_volumes(self.stores.root / attempt_folder(run_id, path, attempt))
         if fidelity is not Fidelity.CONTAINER:
             return
         try:
@@ -107,19 +109,34 @@ class Workshop:
         work_dir = self.stores.root.absolute() / order.folder
         shutil.rmtree(work_dir, ignore_errors=True)
         (work_dir / "tmp").mkdir(parents=True)
-        call = make_call(self.stores, self.resolve_uri, order, executor, work_dir)
-        prepared = self._prepare(order, executor, call, work_dir)
-        if order.is_canceled.is_set():
-            return TaskResult(TaskState.CANCELED)
-        started = self.runner.start(prepared.spec, on_started)
-        if order.is_canceled.is_set():
-            self.runner.kill(order.task_id)
-        outcome = prepared.settle(started.result())
         try:
+            call = make_call(self.stores, self.resolve_uri, order, executor, work_dir)
+            prepared = self._prepare(order, executor, call, work_dir)
+            if order.is_canceled.is_set():
+                return TaskResult(TaskState.CANCELED)
+            started = self.runner.start(prepared.spec, on_started)
+            if order.is_canceled.is_set():
+                self.runner.kill(order.task_id)
+            outcome = prepared.settle(started.result())
             return self._result(order, outcome, work_dir, prepared)
         finally:
             for used_up in ("inputs", "tmp"):
                 shutil.rmtree(work_dir / used_up, ignore_errors=True)
+            remove_attempt_volumes(work_dir)
+
+    def _mounts(self, order: WorkOrder, call: Call) -> TaskMounts | None:
+        """For a task without a container."""
+        if not call.binds:
+            return None
+        ability = self.machine.mount_ability(order.fidelity)
+        return TaskMounts(call.binds, ability, self.stores.root)
+
+    def _container_mounts(self, order: WorkOrder, call: Call) -> Iterator[Mount]:
+        for bind in call.binds:
+            yield Mount(Path(bind.source), Path(bind.target), bind.is_read_only)
+        shared = Path(order.names.text("workspace_path", order.path))
+        if shared.is_dir():
+            yield Mount.same(shared)
 
     def _prepare(
         self, order: WorkOrder, executor: ContainerExecutor, call: Call, work_dir: Path
@@ -187,6 +204,7 @@ class Workshop:
             limits=call.limits,
             isolation=TaskIsolation.REUSED if is_reused else TaskIsolation.FORKED,
             share=order.context.run_id if is_reused else "",
+            mounts=self._mounts(order, call),
         )
 
     def _in_its_image(
@@ -200,6 +218,7 @@ class Workshop:
             index_urls=(index.url,) if index else (),
             trusted_hosts=function.trusted_hosts or None,
             inputs=call.outside,
+            mounts=tuple(self._container_mounts(order, call)),
         )
         spec = self._specify(order, function, call, work_dir, self._host())
         kfp_dir = self.environments.ensure_folder(KFP_RUNTIME)
@@ -218,6 +237,7 @@ class Workshop:
             mounts=(
                 Mount.same(work_dir),
                 *(Mount.same(path, is_read_only=True) for path in call.outside),
+                *self._container_mounts(order, call),
             ),
             memory_bytes=call.limits.memory_bytes,
             cpus=call.limits.cpu_cores,
@@ -251,7 +271,7 @@ class Workshop:
             host=self._host(),
             limits=call.limits,
         )
-        return _Prepared(spec)
+        return _Prepared(replace(spec, mounts=self._mounts(order, call)))
 
     def _pinned_image(self, call: Call, work_dir: Path) -> str:
         """By digest: the bytes that are looked at are those that run."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound
+from seamline.runtime.mounts import Bind
 from seamline.runtime.specs import Limits
 from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact, materialise
@@ -18,6 +19,7 @@ from seamline.train.order import WorkOrder
 from seamline.train.outputs import EXECUTOR_OUTPUT, artifact_path, parameter_file
 from seamline.train.quantities import parse_bytes, parse_cores
 from seamline.train.sources import ArtifactValue
+from seamline.train.volumes import task_binds
 from seamline.trust.secret_rules import SecretKind
 from seamline.trust.secrets import read_text
 
@@ -34,6 +36,8 @@ class Call:
     args: tuple[str, ...]
     #: Files and folders that the executor input names outside of the task's folder.
     outside: tuple[Path, ...]
+    #: Volumes, and where the task finds them.
+    binds: tuple[Bind, ...]
 
 
 def make_call(
@@ -78,7 +82,18 @@ def make_call(
         command=fill(executor.command) if is_command else (),
         args=fill(executor.args) if is_command else (),
         outside=tuple(inputs.outside),
+        binds=_binds(stores, order, executor, work_dir),
     )
+
+
+def _binds(
+    stores: Stores, order: WorkOrder, executor: ContainerExecutor, work_dir: Path
+) -> tuple[Bind, ...]:
+    mounts = [
+        (mount, input_text(order, mount.name, f"The volume at {mount.path}"))
+        for mount in executor.mounts
+    ]
+    return task_binds(stores, order.context.environment, mounts, work_dir)
 
 
 def _expand(word: Any, variables: Mapping[str, str]) -> Any:

@@ -41,6 +41,7 @@ from seamline.train.plans import load_plan
 from seamline.train.results import TaskResult, problem_of
 from seamline.train.steering import AHEAD, Steering
 from seamline.train.turns import Turns
+from seamline.train.volumes import sweep_workspaces
 
 __all__ = ["Engine", "ResolveUri", "ResolvedArtifact", "RunContext", "task_environ"]
 
@@ -124,6 +125,7 @@ class Engine:
     def start(self) -> None:
         """Continues what an engine before this one left, then takes new runs."""
         self.recover()
+        sweep_workspaces(self._stores)
         self._thread.start()
         self.wake()
 
@@ -213,6 +215,7 @@ class Engine:
             steering.close_rows(tx)
         if batch.is_final:
             self._stores.db.sync()
+        steering.end_workspaces()
         for order in steering.take_kills():
             self._kill(order)
         for order in starts:

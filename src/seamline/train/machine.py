@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from seamline.domain.errors import Refused, Unavailable
 from seamline.domain.states import Fidelity, weaker
 from seamline.runtime.container_engine import ContainerEngine, find_engine
+from seamline.runtime.mounts import LINK, probe_ability
 from seamline.train.ir import ContainerExecutor
 from seamline.train.options import Isolation, RunOptions
 from seamline.train.plan import NodeKind, PlannedTask
@@ -31,6 +32,7 @@ class Machine:
     )
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _engine: ContainerEngine | None = None
+    _mount_ability: str = ""
 
     def container_engine(self) -> ContainerEngine:
         """Raises Unavailable, with what podman and docker said; asked again the next time."""
@@ -38,6 +40,15 @@ class Machine:
             if self._engine is None:
                 self._engine = find_engine(self.environ)
             return self._engine
+
+    def mount_ability(self, fidelity: Fidelity | None) -> str:
+        """How a task without a container can have volumes here (see runtime/mounts.py)."""
+        if fidelity is Fidelity.IN_PROCESS:
+            return LINK  # A namespace would stay with us.
+        with self._lock:
+            if not self._mount_ability:
+                self._mount_ability = probe_ability()
+            return self._mount_ability
 
     def fidelity_of(self, task: PlannedTask, options: RunOptions) -> Fidelity | None:
         """How a task will run here; None for an importer, which runs nothing.
@@ -54,6 +65,8 @@ class Machine:
             return None
         if task.kind is NodeKind.PYTHON and options.isolation is not Isolation.CONTAINER:
             chosen = options.isolation.fidelity
+            if chosen is Fidelity.REUSED and _has_mounts(task):
+                chosen = Fidelity.FORKED  # From a mount namespace there is no way back.
         else:
             chosen = self._container_fidelity(task)
         demanded = options.demand_fidelity
@@ -91,6 +104,10 @@ class Machine:
         for text in _known(asked.cpu_request, asked.cpu_limit):
             if parse_cores(text) > self.cores:
                 yield f"{path} asks for {text} cores; this machine has {self.cores}."
+
+
+def _has_mounts(task: PlannedTask) -> bool:
+    return isinstance(task.executor, ContainerExecutor) and bool(task.executor.mounts)
 
 
 def _known(*texts: str) -> tuple[str, ...]:

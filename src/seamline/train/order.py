@@ -49,12 +49,8 @@ class WorkOrder:
 
     @property
     def folder(self) -> str:
-        """Relative to the workspace.
-
-        `loop@3` for `loop[3]`: many a reader (polars, glob, DuckDB) takes brackets for a pattern.
-        """
-        path = self.path.replace("[", "@").replace("]", "")
-        return f"{run_folder(self.context.run_id)}/{path}/{self.attempt}"
+        """Relative to the workspace."""
+        return attempt_folder(self.context.run_id, self.path, self.attempt)
 
     @property
     def log_path(self) -> str | None:
@@ -66,6 +62,17 @@ class WorkOrder:
 def run_folder(run_id: str) -> str:
     """Relative to the workspace."""
     return f"runs/{run_id}"
+
+
+def attempt_folder(run_id: str, path: str, attempt: int) -> str:
+    """Relative to the workspace.
+
+    `loop@3` for `loop[3]`: many a reader (polars, glob, DuckDB) takes brackets for a pattern.
+
+    >>> attempt_folder("r1", "loop-1[2]/train", 1)
+    'runs/r1/loop-1@2/train/1'
+    """
+    return f"{run_folder(run_id)}/{path.replace('[', '@').replace(']', '')}/{attempt}"
 
 
 def attempt_id(run_id: str, path: str, attempt: int) -> str:

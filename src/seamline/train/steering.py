@@ -28,6 +28,7 @@ from seamline.train.outcome import decide_run_state, explain_run, failed_tasks, 
 from seamline.train.results import FAILED, TaskProblem, TaskResult, failed_with, problem_of
 from seamline.train.shortcuts import Shortcuts
 from seamline.train.turns import Turns
+from seamline.train.volumes import end_workspace, run_workspace
 
 #: A task whose process is lost this often is given up.
 _MAX_LOSSES = 3
@@ -55,6 +56,8 @@ class Steering:
         self._deadlines: list[tuple[float, str]] = []
         self._kills: list[WorkOrder] = []
         self._canceled: list[record.RunRow] = []
+        #: Ended in this turn: what their tasks shared may go once that is written.
+        self._over: list[tuple[str, RunState]] = []
 
     def knows(self, run_id: str) -> bool:
         return run_id in self._runs
@@ -75,6 +78,8 @@ class Steering:
         self._runs[row.id] = run
         self._shortcuts[row.id] = Shortcuts(self._stores, run)
         self._touched[row.id] = run
+        if run.plan.pipeline.has_workspace:
+            run_workspace(self._stores, row.id)
         limit_s = run.plan.pipeline.timeout_s
         if limit_s is not None:
             left_s = limit_s - record.seconds_since(self._stores.clock, run.row.started_at)
@@ -113,6 +118,12 @@ class Steering:
         kills, self._kills = self._kills, []
         return kills
 
+    def end_workspaces(self) -> None:
+        """Of runs that have ended, now that this is written."""
+        for run_id, state in self._over:
+            end_workspace(self._stores, run_id, state)
+        self._over.clear()
+
     def close_rows(self, tx: Connection) -> None:
         """Groups, loops and iterations of runs that were canceled in this turn."""
         for row in self._canceled:
@@ -135,6 +146,8 @@ class Steering:
         batch.add_fact(row, RunEnded(row.id, row.environment, row.pipeline, state, failed))
         if state is RunState.CANCELED:
             self._canceled.append(row)
+        if run.plan.pipeline.has_workspace:
+            self._over.append((row.id, state))
 
     # -- time ------------------------------------------------------------------------------
 

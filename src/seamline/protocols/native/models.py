@@ -26,8 +26,12 @@ class NewEvaluation(BaseModel):
 
 
 @ROUTER.get("/models")
-def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
-    return list_models(platform)
+def list_(
+    platform: PlatformOf, who: Reader, of: str | None = None, run_id: str | None = None
+) -> list[dict[str, Any]]:
+    """`of`: versions of one model, or of a family that has one model per scenario; `run_id`: what
+    this run has made so far."""
+    return list_models(platform, of=of, run_id=run_id)
 
 
 @ROUTER.get("/models/{name}")
