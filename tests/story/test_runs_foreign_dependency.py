@@ -1,6 +1,8 @@
 """A pipeline whose dependency the server does not have: it lists, is scheduled, and runs; the
 server itself imports neither that, nor kfp, nor the component."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -80,11 +82,16 @@ def published(server: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
     """The package in the index of dataops, by the stock client."""
     wheel = tmp_path_factory.mktemp("wheel") / f"{PACKAGE}-1.0-py3-none-any.whl"
     info = f"{PACKAGE}-1.0.dist-info"
+    files = {
+        f"{PACKAGE}.py": "def answer():\n    return 'forty-two'\n",
+        f"{info}/METADATA": METADATA,
+        f"{info}/WHEEL": WHEEL,
+    }
+    lines = [f"{name},{_hash_of(text)},{len(text)}\n" for name, text in files.items()]
+    files[f"{info}/RECORD"] = "".join([*lines, f"{info}/RECORD,,\n"])
     with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr(f"{PACKAGE}.py", "def answer():\n    return 'forty-two'\n")
-        file.writestr(f"{info}/METADATA", METADATA)
-        file.writestr(f"{info}/WHEEL", WHEEL)
-        file.writestr(f"{info}/RECORD", "")
+        for name, text in files.items():
+            file.writestr(name, text)
     added = seamline(server[0], "principal", "add", "probe", "--role", "developer", "--json")
     twine = [sys.executable, "-m", "twine", "upload", "--non-interactive", "--disable-progress-bar"]
     index = ["-u", "__token__", "--repository-url", f"{server[0]}/pypi/dataops/upload/"]
@@ -93,6 +100,11 @@ def published(server: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert sent.returncode == 0, sent.stdout + sent.stderr
+
+
+def _hash_of(text: str) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest())
+    return f"sha256={digest.rstrip(b'=').decode()}"
 
 
 @pytest.mark.usefixtures("published")

@@ -22,6 +22,8 @@ def parties_of(
     with stores.db.read() as connection:
         for pin in release.release.packages:
             version = find_model_version(stores, pin.name, pin.version)
+            # What ran is a loop of the platform's making, where the run was over scenarios.
+            digests.add(version.document["lineage"]["pipeline_digest"])
             for fact in read_facts(connection, kinds=[RunRequested.kind], subject=version.run_id):
                 trainers[fact.by] = f"trained {pin.name} {pin.version} (run {version.run_id})"
                 digests.add(fact.body["pipeline_digest"])

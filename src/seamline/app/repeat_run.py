@@ -11,11 +11,16 @@ from seamline.domain.errors import Refused
 from seamline.domain.states import RunState, is_terminal
 from seamline.train.again import retry_run
 from seamline.train.options import RunLabel, RunOptions
+from seamline.train.plans import load_plan
 from seamline.train.runs import show_request
+from seamline.train.volumes import check_workspace
 
 
 def retry(platform: Platform, run_id: str, *, by: str) -> list[str]:
     """Paths of the tasks that run again. Refused while the run goes on."""
+    plan = load_plan(platform.stores, show_request(platform.stores, run_id)["pipeline_digest"])
+    if plan.pipeline.has_workspace:
+        check_workspace(platform.stores, run_id)
     again = retry_run(platform.stores, run_id, by=by)
     platform.engine.wake()
     return again

@@ -9,6 +9,8 @@ from seamline.domain.errors import not_found
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.promote.environments import list_environments, live_release
 from seamline.register.models import ModelVersion, find_model_version, list_model_versions
+from seamline.register.models import list_models as list_known_models
+from seamline.train.runs import show_request
 
 
 def list_models(
@@ -17,36 +19,16 @@ def list_models(
     """All versions, newest first. `of`: of this model, or of a family that has one per scenario;
     `run_id`: that this run has made."""
     stores = platform.stores
+    if run_id is not None:
+        show_request(stores, run_id)
     found = list_model_versions(stores, family=of, run_id=run_id)
     if of is not None and not found:
         found = list_model_versions(stores, of, run_id=run_id)
-    if of is not None and not found:
-        families = {one.family for one in list_model_versions(stores)}
-        if of not in families and of not in platform.declarations().models:
-            raise not_found("model", of, families)
+        known = {*list_known_models(stores), *platform.declarations().models}
+        if of not in known:
+            raise not_found("model", of, known)
     live = _live(platform)
     return [_summary(one, live) for one in found]
-
-
-def list_families(platform: Platform) -> list[dict[str, Any]]:
-    """What is declared, each with its models: one, or one per scenario."""
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for version in list_models(platform):
-        members = found.setdefault(version["family"], {})
-        members.setdefault(version["model"], []).append(version)
-    return [_family(name, members) for name, members in sorted(found.items())]
-
-
-def _family(name: str, members: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    versions = [one for each in members.values() for one in each]
-    return {
-        "name": name,
-        "is_of_scenarios": any(one["scenario"] for one in versions),
-        "models": len(members),
-        "versions": len(versions),
-        "newest": max(versions, key=lambda one: (one["registered_at"], one["model"])),
-        "live_in": sorted({place for one in versions for place in one["live_in"]}),
-    }
 
 
 def show_model(platform: Platform, name: str, version: str | None) -> dict[str, Any]:

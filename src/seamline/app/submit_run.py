@@ -9,7 +9,7 @@ from typing import Any
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
 from seamline.domain.digests import digest_of
-from seamline.domain.errors import InvalidInput
+from seamline.domain.errors import InvalidInput, not_found
 from seamline.promote.environments import TRAINING, check_runs_here
 from seamline.register.pipelines import PipelineVersionRow, find_pipeline
 from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, RunLabel, RunOptions
@@ -58,6 +58,7 @@ def submit_ir(
     reuses_run: str | None = None,
 ) -> str:
     """Everything is checked before anything is recorded."""
+    _check_team(platform, label.team)
     with platform.stores.db.read() as connection:
         check_runs_here(connection, environment, "This pipeline", [digest_of(ir)])
     run = request_run(
@@ -75,6 +76,13 @@ def submit_ir(
     )
     platform.engine.wake()
     return run
+
+
+def _check_team(platform: Platform, team: str) -> None:
+    """A mistyped team would share nobody's slots."""
+    declared = platform.team_slots.all()
+    if team and declared and team not in declared:
+        raise not_found("team", team, declared)
 
 
 def find_pipeline_by_reference(platform: Platform, reference: str) -> PipelineVersionRow:

@@ -145,17 +145,20 @@ def _tree(found: Mapping[str, Any], now: datetime, size: Size, most: int) -> lis
     nodes = found["nodes"] or []
     loops = {loop["name"]: loop for loop in found["loops"]}
     parents = {node["name"]: node["parent"] for node in nodes}
-    width = min(40, max((len(node["name"]) + 2 for node in nodes), default=0), size.columns // 2)
+    depths = {name: _depth(name, parents) for name in parents}
+    names = {name: name.removeprefix(f"{parent or ''}/") for name, parent in parents.items()}
+    widest = max((len(short) + 2 * depths[name] for name, short in names.items()), default=0)
+    width = min(40, widest, size.columns // 2)
     lines: list[tuple[bool, str, Words]] = []
     for node in nodes:
-        depth = _depth(node["name"], parents)
-        name = node["name"].removeprefix(f"{node['parent']}/" if node["parent"] else "")
-        line = _node(node, name, depth, loops.get(node["name"]), now, Size(width, 0))
+        depth = depths[node["name"]]
+        line = _node(node, names[node["name"]], depth, loops.get(node["name"]), now, width)
         is_quiet = node["state"] not in (TaskState.RUNNING, TaskState.FAILED)
         lines.append((is_quiet, node["state"], _cut(line, size.columns)))
         for loop in _inner_loops(node["name"], found["loops"]):
             deep = depth + loop["name"].count("[]")
-            shown = shorten_path(plain(loop["name"].rpartition("[]/")[2]), width - 2 * deep)
+            named = plain(loop["name"].rpartition("[]/")[2])
+            shown = shorten_path(named, max(8, width - 2 * deep))
             line = [("  " * (deep + 1), ""), (shown.ljust(width - 2 * deep), ""), ("  ", "")]
             line += _loop(loop)
             lines.append((True, node["state"], _cut(line, size.columns)))
@@ -183,14 +186,14 @@ def _node(
     depth: int,
     loop: Mapping[str, Any] | None,
     now: datetime,
-    column: Size,
+    width: int,
 ) -> Words:
     symbol, style = _LOOKS.get(node["state"], ("○", _QUIET))
-    shown = shorten_path(plain(name), max(8, column.columns - 2 * depth))
+    shown = shorten_path(plain(name), max(8, width - 2 * depth))
     words: Words = [
         ("  " * depth, ""),
         (f"{symbol} ", style),
-        (shown.ljust(column.columns - 2 * depth), _QUIET if style == _QUIET else ""),
+        (shown.ljust(width - 2 * depth), _QUIET if style == _QUIET else ""),
         ("  ", ""),
     ]
     if loop is not None:

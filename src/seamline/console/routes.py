@@ -65,9 +65,10 @@ def _add_views(router: APIRouter, pages: Pages) -> None:
         return pages.page(request, "approvals.html", {**data, "refusal": None}, who)
 
     @router.get("/models")
-    def models(request: Request) -> Response:
+    def models(request: Request, of: str | None = None) -> Response:
+        """`of`: the models of one family."""
         _, who = pages.sessions.reader(request)
-        return pages.page(request, "models.html", sources.read_models(_platform(request)), who)
+        return pages.page(request, "models.html", sources.read_models(_platform(request), of), who)
 
     @router.get("/models/{name}")
     def model(request: Request, name: str, version: str | None = None) -> Response:

@@ -81,8 +81,15 @@ def read_run(platform: Platform, principal: Principal, run_id: str, look: Look) 
         "may_cancel": principal.may(Verb.RUN) and not is_over and not run["cancel_requested_by"],
         "may_retry": principal.may(Verb.RUN) and is_over and run["state"] != RunState.SUCCEEDED,
         "is_moving": not is_over,
+        "refresh_s": 0 if is_over else _refresh_s(shown),
         "now": iso(stores.clock.now()),
     }
+
+
+def _refresh_s(shown: Mapping[str, Any]) -> int:
+    """How often the page of a run that goes on is read anew: a large one more rarely."""
+    loop = shown.get("loop")
+    return 10 if loop and len(loop["cells"]) > CELLS_HERE else 2
 
 
 def _read_failures(platform: Platform, run_id: str) -> dict[str, Any]:

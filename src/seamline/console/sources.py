@@ -104,25 +104,45 @@ def _evaluations(platform: Platform, gates: Iterable[dict[str, Any]]) -> list[di
     return [show_evaluation(platform.stores, evaluation_id) for evaluation_id in named]
 
 
-def read_models(platform: Platform) -> dict[str, Any]:
+def read_models(platform: Platform, of: str | None = None) -> dict[str, Any]:
+    """`of`: of a family, each of its models; else a family is one entry."""
     models: dict[str, list[dict[str, Any]]] = {}
-    for version in list_models(platform):
+    for version in list_models(platform, of=of):
         models.setdefault(version["model"], []).append(version)
+    shown = [_model(name, versions) for name, versions in sorted(models.items())]
+    families: dict[str, list[dict[str, Any]]] = {}
+    for one in shown if of is None else ():
+        if one["newest"]["scenario"]:
+            families.setdefault(one["newest"]["family"], []).append(one)
     return {
-        "models": [
-            {
-                "name": name,
-                "newest": versions[0],
-                "versions": len(versions),
-                "live": [
-                    {"environment": environment, "version": one["version"]}
-                    for one in versions
-                    for environment in one["live_in"]
-                ],
-            }
-            for name, versions in sorted(models.items())
-        ],
+        "of": of,
+        "models": [one for one in shown if of is not None or not one["newest"]["scenario"]],
+        "families": [_family(name, members) for name, members in sorted(families.items())],
         "now": iso(platform.stores.clock.now()),
+    }
+
+
+def _model(name: str, versions: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "newest": versions[0],
+        "versions": len(versions),
+        "live": [
+            {"environment": environment, "version": one["version"]}
+            for one in versions
+            for environment in one["live_in"]
+        ],
+    }
+
+
+def _family(name: str, members: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "fields": list(members[0]["newest"]["scenario"]),
+        "models": len(members),
+        "versions": sum(one["versions"] for one in members),
+        "live": sum(1 for one in members if one["live"]),
+        "newest": max((one["newest"] for one in members), key=lambda one: one["registered_at"]),
     }
 
 

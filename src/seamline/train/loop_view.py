@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, or_, select
 
 from seamline.domain.errors import not_found
 from seamline.domain.states import TaskState
@@ -100,12 +100,15 @@ def _count_last(
     connection: Connection, run_id: str, loop: str, last: Collection[str]
 ) -> dict[int, Counter[str]]:
     """Iteration → how many of its last tasks ended without a process, by state."""
+    if not last:
+        return {}
     without = (TaskState.NOT_TRIGGERED, TaskState.SKIPPED)
     start = f"{loop}["
     query = select(TASKS.c.name, TASKS.c.state).where(
         TASKS.c.run_id == run_id,
         TASKS.c.state.in_(without),
         TASKS.c.name.startswith(start, autoescape=True),
+        or_(*(TASKS.c.name.endswith(f"]/{one}", autoescape=True) for one in sorted(last))),
     )
     counts: dict[int, Counter[str]] = {}
     for name, state in connection.execute(query):

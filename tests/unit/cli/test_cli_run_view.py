@@ -142,13 +142,13 @@ def test_small_pipelines_are_a_tree() -> None:
         ]
     )
     assert lines(found)[4:] == [
-        "✓ load           1.2 s",
-        "▸ punctuality    ",
-        "  ▸ fit          1:23  attempt 2",
-        "○ operations     ",
-        "  ○ fit          waiting",
-        "○ flaky          goes again  OSError: away",
-        "↺ again          cached",
+        "✓ load         1.2 s",
+        "▸ punctuality  ",
+        "  ▸ fit        1:23  attempt 2",
+        "○ operations   ",
+        "  ○ fit        waiting",
+        "○ flaky        goes again  OSError: away",
+        "↺ again        cached",
     ]
 
 

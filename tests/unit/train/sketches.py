@@ -28,8 +28,8 @@ class Sketch:
     #: Siblings that it waits for, by index.
     after: tuple[int, ...] = ()
     is_tolerant: bool = False
-    #: A condition that is true or false, whatever happens.
-    holds: bool | None = None
+    #: A condition that is true or false or cannot be read, whatever happens.
+    holds: bool | str | None = None
     #: A condition on another task: that it has given less than 2.
     reads: int | None = None
     inner: tuple[Sketch, ...] | None = None
@@ -58,7 +58,7 @@ def sketches(draw: st.DrawFn, depth: int = 2, least: int = 1) -> Sketches:
         after = set(draw(st.lists(before, max_size=2))) if index else set()
         given = [at for at in range(index) if made[at].is_task]
         reads = draw(st.sampled_from([None, None, None, *given]))
-        holds = draw(st.sampled_from([None, None, None, True, False])) if reads is None else None
+        holds = draw(st.sampled_from([*[None] * 5, True, False, "broken"]))
         kind = draw(st.sampled_from(["task", "task", "group", "loop"])) if depth else "task"
         over = draw(st.sampled_from([None, *given])) if kind == "loop" else None
         after |= {at for at in (reads, over) if at is not None}
@@ -66,7 +66,7 @@ def sketches(draw: st.DrawFn, depth: int = 2, least: int = 1) -> Sketches:
             Sketch(
                 after=tuple(sorted(after)),
                 is_tolerant=bool(after) and draw(st.sampled_from([False, False, True])),
-                holds=holds,
+                holds=holds if reads is None else None,
                 reads=reads,
                 inner=None if kind == "task" else draw(sketches(depth - 1, 0)),
                 is_loop=kind == "loop",
@@ -131,6 +131,8 @@ def _write_task(node: Sketch) -> dict[str, Any]:
     if node.holds is not None:
         trigger["condition"] = "inputs.parameter_values['flag'] == true"
         inputs["flag"] = {"runtimeValue": {"constant": node.holds}}
+        if node.holds == "broken":
+            trigger["condition"] = "inputs.parameter_values['flag'] < true"
     if node.reads is not None:
         trigger["condition"] = "inputs.parameter_values['n'] < 2"
         inputs["n"] = _output(node.reads, "count")
@@ -250,6 +252,8 @@ class Expected:
             return TaskState.UPSTREAM_FAILED
         if LEFT_OUT in ends:
             return TaskState.NOT_TRIGGERED
+        if node.holds == "broken":
+            return TaskState.FAILED
         if node.reads is not None and fates[node.reads].end is not GOOD:
             return TaskState.FAILED
         is_held = node.holds is False or (

@@ -56,10 +56,9 @@ def third_time(folder: str) -> int:
 @dsl.pipeline
 def grid(n: int = 1):
     first = add(n=n)
-    with dsl.ParallelFor(["JFK", "LGA"]) as _:
-        with dsl.ParallelFor([1, 2, 3]) as i:
-            one = odd(n=i)
-            add(n=one.output, by=first.output)
+    with dsl.ParallelFor(["JFK", "LGA"]) as _, dsl.ParallelFor([1, 2, 3]) as i:
+        one = odd(n=i)
+        add(n=one.output, by=first.output)
 
 
 @dsl.pipeline
