@@ -188,9 +188,8 @@ def parameter_rows(command: click.Command) -> list[str]:
     rows = []
     for parameter in command.params:
         if isinstance(parameter, click.Option):
-            value = (
-                "" if parameter.is_flag else f" {parameter.make_metavar(click.Context(command))}"
-            )
+            metavar = parameter.make_metavar(click.Context(command)).replace("|", "\\|")
+            value = "" if parameter.is_flag else f" {metavar}"
             names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
             traits = [parameter.help or ""]
             traits += ["Needed."] if parameter.required else []

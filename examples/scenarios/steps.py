@@ -64,8 +64,13 @@ def prepare(
 
 
 @dsl.component(base_image="python:3.11", packages_to_install=LEARNING)
-def train(history: Input[Dataset], fail: str, model: Output[Model]):
-    """Fit minutes in the air on the first four fifths of the flights."""
+def train(history: Input[Dataset], fail: str, model: Output[Model], samples: Output[Dataset]):
+    """Fit minutes in the air on the first four fifths of the flights.
+
+    `samples`: some of the rows, as the model takes them.
+    """
+    import json
+
     import numpy as np
     import pyarrow.parquet as pq
     import skops.io
@@ -78,9 +83,14 @@ def train(history: Input[Dataset], fail: str, model: Output[Model]):
     if rows.num_rows < 10:
         raise ValueError(f"{scenario}: {rows.num_rows} flown flights are too few to learn from")
     known = rows.slice(0, rows.num_rows * 4 // 5)
-    inputs = np.column_stack([known[name] for name in ("hour", "season_sin", "season_cos")])
+    features = ["hour", "season_sin", "season_cos"]
+    inputs = np.column_stack([known[name] for name in features])
     estimator = Ridge(alpha=1.0).fit(inputs, known["air_time"].to_numpy())
     skops.io.dump(estimator, model.path)
+    with open(samples.path, "w") as file:
+        file.writelines(
+            json.dumps(row) + "\n" for row in known.slice(0, 10).select(features).to_pylist()
+        )
     model.metadata.update(
         {
             "format": "skops",
@@ -109,14 +119,17 @@ def evaluate(history: Input[Dataset], model: Input[Model], scores: Output[Metric
     scores.log_metric("baseline_mae", round(float(np.abs(known.mean() - truth).mean()), 3))
 
 
-@dsl.component(base_image="python:3.11")
+@dsl.component(base_image="python:3.11", packages_to_install=LEARNING)
 def register(
     model: Input[Model],
     scores: Input[Metrics],
     registered: Output[Model],
     card: Output[Metrics],
 ):
-    """Hand on the very bytes that were judged, with what is known of them."""
+    """Hand on the very bytes that were judged, with what is known of them.
+
+    Whoever packages `registered` needs what this component installs, to load it.
+    """
     import shutil
 
     shutil.copyfile(model.path, registered.path)

@@ -10,8 +10,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from seamline.app.run_schedule import add_schedule
+from seamline.app.submit_run import submit_ir
+from seamline.domain.states import is_terminal
 from seamline.protocols.kfp_api.catalogue import pipeline_id
+from seamline.register.pipelines import find_pipeline
 from seamline.train.experiments import default_experiment
+from seamline.train.options import RunLabel
+from seamline.train.runs import run_state
 from seamline.train.schedule.schedules import (
     NewSchedule,
     PipelineChoice,
@@ -108,6 +113,25 @@ def test_a_schedule_shows_its_times_and_what_went_wrong(
     page.goto(f"{town.url}/schedules/{schedule.id}")
     expect(page.locator(".title-row .badge")).to_have_text("paused")
     expect(page.locator("main")).to_contain_text(f"seamline schedule resume {schedule.id}")
+
+
+def test_the_list_tells_how_the_last_runs_of_a_schedule_ended(
+    visit: Visit, town: Any, schedule: Schedule
+) -> None:
+    stores = town.platform.stores
+    ir = stores.blobs.get(find_pipeline(stores, PIPELINE, "1.0.0").digest)
+    page = visit("/schedules")
+    row = page.get_by_role("row", name="every night")
+    expect(row).to_contain_text("none yet")
+    due = "2026-01-02T01:30:00.000000Z"
+    label = RunLabel(schedule_id=schedule.id, scheduled_for=due)
+    run_id = submit_ir(town.platform, ir, arguments={}, by="nora", label=label)
+    town.wait_for(lambda: is_terminal(run_state(stores, run_id)))
+    page.reload()
+    last = row.get_by_role("link", name="succeeded")
+    expect(last).to_have_attribute("title", "succeeded, due 2026-01-02 01:30:00 UTC")
+    last.click()
+    expect(page.locator(".facts")).to_contain_text("due 2026-01-02")
 
 
 @pytest.mark.parametrize("width", [400, 1280])

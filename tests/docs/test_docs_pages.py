@@ -38,6 +38,7 @@ STORIES = (
         "docs/howto/back-up-a-workspace.md",
     ),
     ("docs/howto/kfp-client.md",),
+    ("docs/howto/runs.md",),
 )
 TIMEOUT_S = 300
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")

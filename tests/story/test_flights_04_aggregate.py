@@ -38,9 +38,10 @@ def test_the_run_has_the_pipelines_of_both_teams_inside(runs):
 def test_a_broken_part_stops_only_its_own_branch(runs):
     states = {t["name"]: t["state"] for t in runs[1]["tasks"] if t["kind"] != "dag"}
     assert runs[1]["state"] == "partially_failed"
-    assert [name for name, state in states.items() if state != "succeeded"] == [
-        "air-time-prediction/predict"
-    ]
+    # What the whole run had computed already stands in for its like here.
+    good = ("succeeded", "skipped")
+    bad = [name for name, state in states.items() if state not in good]
+    assert bad == ["air-time-prediction/predict"]
     assert states["combine"] == "succeeded"
 
 

@@ -37,6 +37,7 @@ from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome
 from seamline.store.canonical import canonical_json
 from seamline.train.artifacts import Artifact
 from seamline.train.rounds import Round, is_of_other_round, list_made
+from seamline.train.scenarios import scenario_label
 
 DAY = "ds"
 
@@ -105,13 +106,23 @@ def check_owner(held: ModelVersion | None, made: MadeModel, family: str) -> None
     wanted = made.member.scenario
     if held is None:
         return
-    if held.family != family or [*held.scenario.values()] != [*wanted.values()]:
-        before = f"{held.family} {held.scenario}" if held.scenario else held.family
-        after = f"{family} {dict(wanted)}" if wanted else family
+    if held.family != family or not _is_same(held.scenario, wanted):
+        before, after = _say(held.family, held.scenario), _say(family, wanted)
         raise Refused(
             f"{held.model} {held.version} is a model of {before}, not of {after}.",
             next_step="Rename one of the two, or tell its scenarios apart by more fields in per.",
         )
+
+
+def _say(family: str, scenario: Mapping[str, Any]) -> str:
+    return f"{family} ({scenario_label(scenario)})" if scenario else family
+
+
+def _is_same(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Fields may have been renamed since."""
+    if held.keys() == wanted.keys():
+        return held == wanted
+    return sorted(map(str, held.values())) == sorted(map(str, wanted.values()))
 
 
 def finish_packaging(platform: Platform, packaging: Packaging, caused_by: str) -> ModelVersion:

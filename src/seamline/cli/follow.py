@@ -16,7 +16,8 @@ from seamline.cli.following import await_end, read_news
 from seamline.cli.progress import is_watched, live_view, progress_bar
 from seamline.cli.run_lines import Changes, say_change
 from seamline.cli.run_show import say_run
-from seamline.cli.run_view import Size, Words, draw
+from seamline.cli.run_tree import Size, Words
+from seamline.cli.run_view import draw
 from seamline.cli.run_words import BAD_END, count_done, say_state
 from seamline.domain.clock import from_iso
 from seamline.domain.errors import Refused

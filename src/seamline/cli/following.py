@@ -16,7 +16,7 @@ _HOLD_S = 20.0
 #: Of one answer.
 _EVENTS = 500
 #: A server that is started anew is waited for.
-_PATIENCE_S, _ASK_AGAIN_S = 60.0, 1.0
+_PATIENCE_S = 60.0
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Patient:
     """Asks again while a server that has answered before does not: it may be starting anew."""
 
     client: Client
+    ask_again_s: float = 1.0
     has_answered: bool = False
 
     def get(self, path: str, **query: Any) -> Any:
@@ -38,7 +39,7 @@ class Patient:
                 if not has_told:
                     sys.stderr.write("The server does not answer; asking again for a minute.\n")
                     has_told = True
-                time.sleep(_ASK_AGAIN_S)
+                time.sleep(self.ask_again_s)
             else:
                 self.has_answered = True
                 return found

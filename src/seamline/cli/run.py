@@ -24,6 +24,7 @@ from seamline.cli.run_words import (
 )
 from seamline.domain.states import RunState
 
+_STATES = [one.value for one in RunState]
 _COLUMNS = ["id", "run", "environment", "state", "tasks", "took", "requested_by", "created"]
 
 
@@ -33,9 +34,9 @@ def run() -> None:
 
 
 @command(name="list")
-@click.option("--environment", "-e")
+@click.option("--environment", "-e", help="Only runs there.")
 @click.option("--pipeline", help="Only runs of the pipeline with this name.")
-@click.option("--state", type=click.Choice([one.value for one in RunState]))
+@click.option("--state", type=click.Choice(_STATES), help="Only runs in that state.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 def list_(client: Client, **given: Any) -> tuple[Any, str]:
     """Runs, newest first."""

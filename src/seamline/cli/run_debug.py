@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seamline.cli.client import text_of
-from seamline.cli.command import key_values
-from seamline.cli.run_options import read_object
+from seamline.cli.run_options import argument_options, arguments_body
 from seamline.cli.run_show import say_run
 from seamline.cli.run_words import BAD_END, plain, say_took
 
@@ -23,11 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("pipeline", type=click.Path(path_type=Path))
-@click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE")
-@click.option(
-    "--arguments", "arguments_file", type=click.Path(path_type=Path), metavar="FILE",
-    help="JSON or YAML with one object; -a goes before what it says.",
-)  # fmt: skip
+@argument_options
 @click.option("--pdb", "post_mortem", is_flag=True, help="Look into whatever a task raises.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), metavar="FOLDER",
@@ -35,25 +30,17 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def debug(
-    pipeline: Path,
-    arguments: tuple[str, ...],
-    arguments_file: Path | None,
-    post_mortem: bool,
-    keep: Path | None,
-    as_json: bool,
+    pipeline: Path, post_mortem: bool, keep: Path | None, as_json: bool, **given: Any
 ) -> None:
-    """Run a compiled PIPELINE in this process, one task at a time: `breakpoint()` works.
+    """Run a compiled PIPELINE in this process: breakpoints work.
 
-    No server is needed, and none takes part. Datasets and models are read from the workspace;
-    what the run makes goes to a workspace of its own and is thrown away, so it never stands in
-    for a real result.
+    One task at a time, on this terminal. No server is needed, and none takes part. Datasets and
+    models are read from the workspace; what the run makes goes to a workspace of its own and is
+    thrown away, so it never stands in for a real result.
     """
     from seamline.app.debug_run import Watcher, debug_run
 
     ir = text_of(pipeline).encode()
-    example = 'Write, for one: {"n": 5, "since": "2026-05-15"}'
-    what = "The arguments file"
-    typed = read_object(arguments_file, what, example) if arguments_file is not None else {}
     watcher = Watcher(_say_start, _say_end, _look_into if post_mortem else None)
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seamline-")))
@@ -63,8 +50,7 @@ def debug(
             click.get_current_context().find_root().obj,
             folder,
             ir,
-            arguments=typed,
-            texts=key_values(arguments),
+            **arguments_body(given),
             watcher=watcher,
         )
     click.echo(json.dumps(found, indent=2) if as_json else "\n" + say_run(found, can_go_on=False))

@@ -31,7 +31,10 @@ _HOLDERS = {"dag": "a group of tasks", "loop": "a loop", "iteration": "an iterat
 def logs(
     client: Client, run_id: str, task: str | None, follow: bool, attempt: int | None, failed: bool
 ) -> tuple[Any, str] | None:
-    """What TASK printed: its path in the run, as `run show` has it ('for-loop-1[3]/train')."""
+    """What a task printed.
+
+    TASK is its path in the run, as `run show` has it: 'for-loop-1[3]/train'.
+    """
     if failed:
         if task is not None or follow or attempt is not None:
             raise click.UsageError("--failed goes with no task, --follow or --attempt.")

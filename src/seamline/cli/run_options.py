@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from seamline.cli.client import text_of
+from seamline.cli.command import key_values
 from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import Fidelity
@@ -52,6 +53,23 @@ _OPTIONS = (
         "--max-age", metavar="DURATION", help="Take no older results from the cache: 30m, 7d."
     ),
 )
+_ARGUMENTS = (
+    click.option(
+        "--argument",
+        "-a",
+        "arguments",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Read by the type that the pipeline declares; lists and objects as JSON.",
+    ),
+    click.option(
+        "--arguments",
+        "arguments_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="JSON or YAML with one object; -a goes before what it says.",
+    ),
+)
 _ENDS = (
     click.option("--wait", is_flag=True, help="Wait for its end; fail when it failed."),
     click.option("--follow", is_flag=True, help="Watch it until its end; fail when it failed."),
@@ -64,6 +82,21 @@ def run_options(function: Function) -> Function:
     for option in reversed((*_OPTIONS, *_ENDS)):
         function = option(function)
     return function
+
+
+def argument_options(function: Function) -> Function:
+    """Adds the flags; `arguments_body` takes them."""
+    for option in reversed(_ARGUMENTS):
+        function = option(function)
+    return function
+
+
+def arguments_body(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those with types, and those that still have to be read by the declared ones."""
+    file = given["arguments_file"]
+    example = 'Write, for one: {"n": 5, "since": "2026-05-15"}'
+    typed = read_object(file, "The arguments file", example) if file is not None else {}
+    return {"arguments": typed, "texts": key_values(given["arguments"])}
 
 
 def end_options(function: Function) -> Function:

@@ -42,7 +42,7 @@ Task = Mapping[str, Any]
 def show(
     client: Client, run_id: str, within: str | None, failed: bool, show_all: bool
 ) -> tuple[Any, str]:
-    """One run: its tasks, which branch failed and why, and what to do next.
+    """One run: what failed and why, and what to do.
 
     A loop is one line with its counts; --within 'LOOP[3]' shows its fourth iteration.
     """

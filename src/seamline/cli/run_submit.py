@@ -8,9 +8,16 @@ from typing import Any
 import click
 
 from seamline.cli.client import Client, text_of
-from seamline.cli.command import command, key_values
+from seamline.cli.command import command
 from seamline.cli.follow import follow_run, wait_for_run
-from seamline.cli.run_options import end_options, options_body, read_object, run_options
+from seamline.cli.run_options import (
+    argument_options,
+    arguments_body,
+    end_options,
+    options_body,
+    read_object,
+    run_options,
+)
 from seamline.cli.run_words import plain
 from seamline.domain.errors import InvalidInput
 
@@ -19,15 +26,8 @@ Answer = tuple[Any, str] | None
 
 @command()
 @click.argument("pipeline")
-@click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE")
-@click.option(
-    "--arguments",
-    "arguments_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSON or YAML with one object; -a goes before what it says.",
-)
-@click.option("--environment", "-e", default="dataops", show_default=True)
+@argument_options
+@click.option("--environment", "-e", default="dataops", show_default=True, help="Where it runs.")
 @click.option("--name", default="", help="What it is called; several runs may share a name.")
 @click.option("--team", default="", help="Whose share of the slots it takes.")
 @click.option(
@@ -41,8 +41,7 @@ def submit(client: Client, pipeline: str, **given: Any) -> Answer:
     """Run PIPELINE: NAME@TAG from the registry, or a compiled file."""
     body = {
         **_pipeline(pipeline),
-        "arguments": _arguments(given["arguments_file"]),
-        "texts": key_values(given["arguments"]),
+        **arguments_body(given),
         "environment": given["environment"],
         "name": given["name"],
         "team": given["team"],
@@ -60,9 +59,10 @@ def submit(client: Client, pipeline: str, **given: Any) -> Answer:
 @click.argument("run_id", metavar="RUN")
 @end_options
 def retry(client: Client, run_id: str, **given: Any) -> Answer:
-    """Do again, in the same run, what failed, was canceled or never ran.
+    """Do what failed again, in the same run.
 
-    What has succeeded stays: of 500 scenarios with three failed ones, those three go again.
+    Also what was canceled or never ran, and what comes after it. What has succeeded stays: of 500
+    scenarios with three failed ones, those three go again.
     """
     found = client.post(f"/runs/{run_id}/retry")
     again = found["again"]
@@ -75,11 +75,7 @@ def retry(client: Client, run_id: str, **given: Any) -> Answer:
 @command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--from", "from_task", metavar="TASK", help="It and all that comes after it run.")
-@click.option("--argument", "-a", "arguments", multiple=True, metavar="NAME=VALUE")
-@click.option(
-    "--arguments", "arguments_file", type=click.Path(path_type=Path), metavar="FILE",
-    help="JSON or YAML with one object; -a goes before what it says.",
-)  # fmt: skip
+@argument_options
 @run_options
 def rerun(client: Client, run_id: str, **given: Any) -> Answer:
     """A new run of the same pipeline, with what you change.
@@ -90,12 +86,7 @@ def rerun(client: Client, run_id: str, **given: Any) -> Answer:
     options = options_body(given)
     if given["from_task"] is not None:
         options["from_task"] = given["from_task"]
-    body = {
-        "arguments": _arguments(given["arguments_file"]),
-        "texts": key_values(given["arguments"]),
-        "options": options,
-    }
-    found = client.post(f"/runs/{run_id}/rerun", body)
+    found = client.post(f"/runs/{run_id}/rerun", {**arguments_body(given), "options": options})
     where = f"{found['pipeline']} in {found['environment']}, after {run_id}"
     return _started(client, found, f"run {found['id']} of {where}", given)
 
@@ -110,11 +101,6 @@ def _pipeline(named: str) -> dict[str, str]:
             next_step="Compile it, and submit the YAML that comes out.",
         )
     return {"pipeline": named}
-
-
-def _arguments(file: Path | None) -> dict[str, Any]:
-    example = 'Write, for one: {"n": 5, "since": "2026-05-15"}'
-    return read_object(file, "The arguments file", example) if file is not None else {}
 
 
 def _started(client: Client, found: Any, says: str, given: dict[str, Any]) -> Answer:

@@ -15,9 +15,10 @@ from seamline.domain.states import Fidelity, TaskState, is_terminal, weaker
 from seamline.train.artifacts import Artifact
 from seamline.train.batch import Batch
 from seamline.train.node_rows import iteration_row, node_row
+from seamline.train.options import FailurePolicy
 from seamline.train.order import WORKSPACE
 from seamline.train.plan import MAX_NODES, Plan, PlannedLoop, PlannedTask
-from seamline.train.progress import Ended, Step
+from seamline.train.progress import Ended, Step, is_inside
 from seamline.train.record import RunRow
 from seamline.train.results import UPSTREAM, TaskProblem, TaskResult, problem_of
 from seamline.train.run_names import RunNames
@@ -38,8 +39,9 @@ class LiveRun:
         self.attempts: dict[str, int] = {}
         self.failures: dict[str, int] = {}
         self.losses: dict[str, int] = {}
-        #: Why it is being ended before its time, if it is.
+        #: Why it is being ended before its time, if it is; and which attempts that has cut short.
         self.overdue = ""
+        self.cut_short: set[str] = set()
         #: The weakest way in which a task of it has run.
         self.fidelity: Fidelity | None = None
         #: Paths of tasks whose processes live.
@@ -50,6 +52,8 @@ class LiveRun:
         self._where: dict[str, tuple[OpenScope, str]] = {}
         self._work: deque[tuple[OpenScope, Step]] = deque()
         self._count = 0
+        #: The first that failed by itself.
+        self._failed = ""
         self._halted = ""
 
     # -- beginning -------------------------------------------------------------------------
@@ -64,8 +68,10 @@ class LiveRun:
         made: dict[str, dict[str, Artifact]] = {}
         for (task, output), artifact in artifacts.items():
             made.setdefault(task, {})[output] = artifact
+        self._count = len(self.plan.nodes)
         self._restore(batch, self.root, {row.name: row for row in rows}, made)
-        self._settle_work(batch)
+        if not self.is_canceled:
+            self._settle_work(batch)
 
     def _restore(
         self,
@@ -85,7 +91,7 @@ class LiveRun:
             if is_terminal(TaskState(row.state)):
                 problem = TaskProblem(**json.loads(row.error)) if row.error else None
                 scope.blame(name, problem)
-                scope.ends[name] = Ended(TaskState(row.state), _cause_of(path, problem))
+                self._keep_end(scope, name, TaskState(row.state), _cause_of(path, problem))
                 outputs = json.loads(row.outputs) if row.outputs else {}
                 scope.keep(name, outputs, made.get(path, {}))
             if isinstance(node, PlannedLoop) and row.items is not None:
@@ -102,6 +108,7 @@ class LiveRun:
         made: Mapping[str, Mapping[str, Artifact]],
     ) -> None:
         loop = self._make_loop(scope, node)
+        self._count += _size(loop)
         first = next(iter(node.body.nodes), None)
         for index, item in enumerate(loop.items):
             path = loop.path_at(index)
@@ -118,8 +125,7 @@ class LiveRun:
             if is_closed:
                 loop.left -= 1
             if is_closed and row.error:
-                problem = TaskProblem(**json.loads(row.error))
-                loop.cause = loop.cause or _cause_of(path, problem)
+                loop.blame(_cause_of(path, TaskProblem(**json.loads(row.error))))
 
     # -- what happened ---------------------------------------------------------------------
 
@@ -157,22 +163,41 @@ class LiveRun:
     def is_over(self) -> bool:
         return self.root.progress.is_over
 
+    def is_barred(self, path: str) -> bool:
+        """The run is being ended, and this does not run after failures."""
+        scope, name = self._where[path]
+        is_exempt = scope.place.is_exempt or scope.progress.is_exempt(name)
+        return bool(self._halted or self.overdue) and not is_exempt
+
+    def due_tasks(self) -> list[str]:
+        """Paths of the tasks that run, or could."""
+        return [
+            path
+            for path in self.open_tasks()
+            if self._where[path][0].progress.is_due(self._where[path][1])
+        ]
+
     def started(self, batch: Batch, path: str) -> None:
         """The first of a group, iteration or loop marks all that it is in."""
         scope, name = self._where[path]
         self.running.add(path)
         self._mark_started(batch, scope, scope.plan.nodes[name].gate.group)
 
-    def _mark_started(self, batch: Batch, scope: OpenScope, group: str | None) -> None:
+    def _mark_started(self, batch: Batch, scope: OpenScope, holder: str | None) -> None:
+        """`holder`: the group or loop of the scope that begins, if it is in one."""
         running = {"state": TaskState.RUNNING, "started_at": batch.now}
-        while group is not None and group not in scope.started:
-            scope.started.add(group)
-            batch.update_task(self.row.id, scope.path_of(group), **running)
-            group = scope.plan.nodes[group].gate.group
-        loop = scope.place.loop
-        if loop is not None and "" not in scope.started:
-            scope.started.add("")
-            batch.update_task(self.row.id, scope.place.path, **running)
+        inside: OpenScope | None = scope
+        while inside is not None:
+            while holder is not None and holder not in inside.started:
+                inside.started.add(holder)
+                batch.update_task(self.row.id, inside.path_of(holder), **running)
+                holder = inside.plan.nodes[holder].gate.group
+            loop = inside.place.loop
+            if loop is None or "" in inside.started:
+                return
+            inside.started.add("")
+            batch.update_task(self.row.id, inside.place.path, **running)
+            inside, holder = loop.scope, loop.node.name
 
     def end_task(self, batch: Batch, path: str, result: TaskResult) -> None:
         """The task's own end is the caller's to write."""
@@ -181,14 +206,17 @@ class LiveRun:
         scope.keep(name, result.parameters, result.artifacts)
         scope.blame(name, result.problem)
         cause = _cause_of(path, result.problem)
-        scope.ends[name] = Ended(result.state, cause)
+        self._keep_end(scope, name, result.state, cause)
         self._work.append((scope, scope.progress.settle(name, result.state, cause)))
         self._settle_work(batch)
 
-    def halt(self, batch: Batch, cause: str) -> None:
-        """Failure policy *fast*: nothing starts any more but exit handlers."""
-        if self._halted:
-            return
+    def _keep_end(self, scope: OpenScope, name: str, state: TaskState, cause: str) -> None:
+        scope.ends[name] = Ended(state, cause)
+        if state is TaskState.FAILED and cause == scope.path_of(name):
+            self._failed = self._failed or cause
+
+    def _halt(self, batch: Batch, cause: str) -> None:
+        """Failure policy *fast*: nothing starts any more but what runs after failures, too."""
         self._halted = cause
         for scope in self._scopes():
             self._halt_scope(batch, scope)
@@ -213,7 +241,7 @@ class LiveRun:
             path = loop.path_at(index)
             batch.end_node(self.row, path, TaskState.UPSTREAM_FAILED, problem)
         loop.left -= len(loop.waiting)
-        loop.cause = loop.cause or self._halted
+        loop.blame(self._halted if loop.waiting else "")
         loop.waiting = []
         if loop.left == 0:
             self._end_loop(batch, loop)
@@ -240,16 +268,19 @@ class LiveRun:
                     self._begin_loop(batch, scope, node)
             if scope.progress.is_over and scope.place.loop is not None:
                 self._end_iteration(batch, scope, scope.place.loop)
+        is_fast = self.row.options.failure_policy is FailurePolicy.FAST
+        if is_fast and self._failed and not self._halted:
+            self._halt(batch, self._failed)
 
     def _end_node(self, batch: Batch, scope: OpenScope, name: str, end: Ended) -> None:
-        scope.ends[name] = end
+        path = scope.path_of(name)
+        self._keep_end(scope, name, end.state, end.cause)
         problem = problem_of(end.error) if end.error else None
         if end.state is TaskState.UPSTREAM_FAILED:
-            problem = upstream_problem(end.cause)
+            problem = upstream_problem(end.cause, self.attempts[path] > 0)
         elif end.state is TaskState.FAILED and problem is None:
             problem = inside_problem(end.cause)
         scope.blame(name, problem)
-        path = scope.path_of(name)
         if isinstance(scope.plan.nodes[name], PlannedTask):
             result = TaskResult(end.state, problem=problem)
             batch.end_task(self.row, path, self.attempts[path], result)
@@ -283,15 +314,14 @@ class LiveRun:
             self._end_node(batch, scope, node.name, end)
             self._work.append((scope, scope.progress.settle(node.name, end.state, path)))
             return
-        self._mark_started(batch, scope, node.gate.group)
-        now = {"state": TaskState.RUNNING, "started_at": batch.now, "items": len(loop.items)}
-        batch.update_task(self.row.id, path, **now)
+        self._mark_started(batch, scope, node.name)
+        batch.update_task(self.row.id, path, items=len(loop.items))
         for index, item in enumerate(loop.items):
             batch.insert_task(self.row.id, iteration_row(loop, index, _shown_item(item)))
         self._continue_loop(batch, loop)
 
     def _check_size(self, loop: OpenLoop) -> None:
-        wanted = self._count + len(loop.items) * (1 + len(loop.node.body.nodes))
+        wanted = self._count + _size(loop)
         if wanted > MAX_NODES:
             raise InvalidInput(
                 f"The loop {loop.path!r} has {len(loop.items)} items of "
@@ -299,7 +329,7 @@ class LiveRun:
                 f"{MAX_NODES} are allowed.",
                 next_step="Split it into several runs.",
             )
-        self._count += len(loop.items)
+        self._count = wanted
 
     def _continue_loop(self, batch: Batch, loop: OpenLoop) -> None:
         """Opens as many iterations as may run at once."""
@@ -334,26 +364,27 @@ class LiveRun:
             self._where[path] = (scope, name)
             self.attempts.setdefault(path, 0)
             self.failures.setdefault(path, 0)
-        self._count += len(scope.plan.nodes)
 
     def _end_iteration(self, batch: Batch, scope: OpenScope, loop: OpenLoop) -> None:
         if scope.is_closed:
             return
         scope.is_closed = True
-        cause = scope.progress.cause
-        state, problem = TaskState.SUCCEEDED, None
-        if cause.startswith(f"{scope.place.path}/"):
-            state, problem = TaskState.FAILED, inside_problem(cause)
-        elif cause:  # the run was halted by what failed elsewhere
-            state, problem = TaskState.UPSTREAM_FAILED, upstream_problem(cause)
-        batch.end_node(self.row, scope.place.path, state, problem)
+        path = scope.place.path
+        failed = (end.cause for end in scope.ends.values() if end.state is TaskState.FAILED)
+        cause = next(failed, scope.progress.cause)
+        state, problem = _end_of_holder(path, cause), None
+        if state is TaskState.FAILED:
+            problem = inside_problem(cause)
+        elif state is TaskState.UPSTREAM_FAILED:
+            problem = upstream_problem(cause)
+        batch.end_node(self.row, path, state, problem)
         loop.left -= 1
-        loop.cause = loop.cause or cause
+        loop.blame(cause)
         self._continue_loop(batch, loop)
 
     def _end_loop(self, batch: Batch, loop: OpenLoop) -> None:
         name, scope = loop.node.name, loop.scope
-        end = Ended(TaskState.FAILED if loop.cause else TaskState.SUCCEEDED, loop.cause)
+        end = Ended(_end_of_holder(loop.path, loop.cause), loop.cause)
         self._end_node(batch, scope, name, end)
         self._work.append((scope, scope.progress.settle(name, end.state, end.cause)))
 
@@ -398,8 +429,20 @@ def run_names(row: RunRow, folder: Path) -> dict[str, str]:
     }
 
 
-def upstream_problem(cause: str) -> TaskProblem:
-    message = f"{cause} failed, so this task was not run."
+def _size(loop: OpenLoop) -> int:
+    """Rows of its iterations and of what is in them, but for the loops in it."""
+    return len(loop.items) * (1 + len(loop.node.body.nodes))
+
+
+def _end_of_holder(path: str, cause: str) -> TaskState:
+    if not cause:
+        return TaskState.SUCCEEDED
+    # Else the run was halted by what failed elsewhere.
+    return TaskState.FAILED if is_inside(cause, path) else TaskState.UPSTREAM_FAILED
+
+
+def upstream_problem(cause: str, is_again: bool = False) -> TaskProblem:
+    message = f"{cause} failed, so this task was not run{' again' if is_again else ''}."
     return TaskProblem(UPSTREAM, "UpstreamFailed", message, cause=cause)
 
 

@@ -38,6 +38,27 @@ class Ended:
     error: SeamlineError | None = None
 
 
+def is_inside(path: str, holder: str) -> bool:
+    """Whether a path leads into that group, loop or iteration.
+
+    >>> is_inside("loop[2]/train", "loop"), is_inside("loop-2", "loop")
+    (True, False)
+    """
+    return path.startswith((f"{holder}/", f"{holder}["))
+
+
+def whose_fault(holder: str, known: str, cause: str) -> str:
+    """Which of two failures a group, loop or iteration ended by: the first inside of it, else the
+    first that reached it.
+
+    >>> whose_fault("loop", "elsewhere", "loop[2]/train"), whose_fault("loop", "elsewhere", "there")
+    ('loop[2]/train', 'elsewhere')
+    """
+    if not known or (is_inside(cause, holder) and not is_inside(known, holder)):
+        return cause
+    return known
+
+
 class Progress:
     """The in-memory state of one scope; built anew from rows after a restart."""
 
@@ -62,7 +83,7 @@ class Progress:
         self._spoiled: dict[str, str] = {}
         #: Nodes that wait for something that was not triggered, or whose group was not.
         self._left_out: set[str] = set()
-        #: Group → the first failure inside of it.
+        #: Group → a failure inside of it, or else the one that halted the run.
         self._bad_groups: dict[str, str] = {}
         #: Groups that did not open.
         self._fates_of_groups: dict[str, Ended] = {}
@@ -84,13 +105,17 @@ class Progress:
         """Whether it runs after failures, too."""
         return self._exempt[name]
 
+    def is_due(self, name: str) -> bool:
+        """Nothing holds the task or loop back, and it has not ended."""
+        return name in self._open and self._waiting[name] == 0
+
     def halt(self, cause: str) -> list[str]:
         """Nothing starts any more but what runs after failures, too; what was ready and is no more.
 
         The caller settles those of the returned nodes that it has not started.
         """
         self._halted = self._halted or cause
-        return [name for name in self._open if self._waiting[name] == 0 and not self._exempt[name]]
+        return [name for name in self._plan.nodes if self.is_due(name) and not self._exempt[name]]
 
     def begin(self) -> Step:
         """The first ready nodes; to be called once, before any `settle`."""
@@ -201,7 +226,8 @@ class Progress:
         if group is None:
             return None
         if culprit:
-            self._bad_groups.setdefault(group, culprit)
+            known = self._bad_groups.get(group, "")
+            self._bad_groups[group] = whose_fault(self._path_of(group), known, culprit)
         self._members_left[group] -= 1
         return group if self._members_left[group] == 0 else None
 
@@ -214,7 +240,10 @@ class Progress:
         if fate is not None:
             return fate.cause, fate.state is TaskState.NOT_TRIGGERED
         culprit = self._bad_groups.get(group, "")
-        step.ended[group] = Ended(TaskState.FAILED if culprit else TaskState.SUCCEEDED, culprit)
+        state = TaskState.FAILED if culprit else TaskState.SUCCEEDED
+        if culprit and not is_inside(culprit, self._path_of(group)):  # The run was halted.
+            state = TaskState.UPSTREAM_FAILED
+        step.ended[group] = Ended(state, culprit)
         return culprit, False
 
     def _count_down(self, name: str) -> bool:

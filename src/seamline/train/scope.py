@@ -13,7 +13,7 @@ from seamline.domain.states import TaskState
 from seamline.train.artifacts import Artifact
 from seamline.train.expressions import evaluate_expression
 from seamline.train.plan import Plan, PlannedLoop
-from seamline.train.progress import GOOD, Ended, Progress
+from seamline.train.progress import GOOD, Ended, Progress, whose_fault
 from seamline.train.results import TaskProblem
 from seamline.train.run_names import RunNames
 from seamline.train.sources import (
@@ -190,6 +190,11 @@ class OpenLoop:
 
     def path_at(self, index: int) -> str:
         return f"{self.path}[{index}]"
+
+    def blame(self, cause: str) -> None:
+        """An iteration has ended by that failure."""
+        if cause:
+            self.cause = whose_fault(self.path, self.cause, cause)
 
     def collect(self, key: str) -> list[Any]:
         """The output of each iteration that has it, in order."""

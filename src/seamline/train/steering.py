@@ -21,7 +21,7 @@ from seamline.train.batch import Batch, problem_json
 from seamline.train.cache import Hit
 from seamline.train.live import LiveRun
 from seamline.train.machine import Machine
-from seamline.train.options import FailurePolicy, Isolation
+from seamline.train.options import Isolation
 from seamline.train.order import WorkOrder
 from seamline.train.orders import make_order
 from seamline.train.outcome import decide_run_state, explain_run, failed_tasks, outputs_json
@@ -32,6 +32,8 @@ from seamline.train.volumes import end_workspace, run_workspace
 
 #: A task whose process is lost this often is given up.
 _MAX_LOSSES = 3
+#: The longest that a queue can be waited on is 292 years, less than a time limit may be.
+_MAX_PATIENCE_S = 86_400.0
 #: Tasks per slot that reused workers may have been handed.
 AHEAD = 4
 
@@ -84,8 +86,6 @@ class Steering:
         if limit_s is not None:
             left_s = limit_s - record.seconds_since(self._stores.clock, run.row.started_at)
             heapq.heappush(self._deadlines, (time.monotonic() + left_s, row.id))
-        if row.options.failure_policy is FailurePolicy.FAST and failed_tasks(run):
-            run.halt(batch, failed_tasks(run)[0])
         if run.is_canceled:
             self._cancel(batch, run)
 
@@ -140,7 +140,7 @@ class Steering:
         self.turns.forget(row.id)
         state = decide_run_state(run)
         values = {"state": state, "ended_at": batch.now, "outputs": outputs_json(run)}
-        sentence = run.overdue or explain_run(run) or None
+        sentence = explain_run(run) or None
         batch.update_run(row.id, **values, error=sentence, fidelity=run.fidelity or row.fidelity)
         failed = tuple(failed_tasks(run))
         batch.add_fact(row, RunEnded(row.id, row.environment, row.pipeline, state, failed))
@@ -154,14 +154,16 @@ class Steering:
     def next_due(self) -> float | None:
         """On the monotonic clock."""
         due = [heap[0][0] for heap in (self._retries, self._deadlines) if heap]
-        return min(due) if due else None
+        return min(*due, time.monotonic() + _MAX_PATIENCE_S) if due else None
 
     def on_time(self, batch: Batch) -> None:
         now = time.monotonic()
         while self._retries and self._retries[0][0] <= now:
             _, run_id, path = heapq.heappop(self._retries)
             run = self._runs.get(run_id)
-            if run is not None and run.state_of(path) is TaskState.PENDING:
+            if run is None or run.is_canceled:
+                continue
+            if run.state_of(path) is TaskState.PENDING:
                 self._offer(run, path)
         while self._deadlines and self._deadlines[0][0] <= now:
             _, run_id = heapq.heappop(self._deadlines)
@@ -170,13 +172,15 @@ class Steering:
                 self._end_overdue(batch, run)
 
     def _end_overdue(self, batch: Batch, run: LiveRun) -> None:
+        """What runs is ended, and nothing starts any more but what runs after failures, too."""
+        if run.is_canceled:
+            return
         limit_s = run.plan.pipeline.timeout_s
         run.overdue = f"The run took longer than its {limit_s:g} s (activeDeadlineSeconds)."
-        self.turns.forget(run.row.id)
-        for path in list(run.open_tasks()):
-            if path not in run.running and run.state_of(path) is TaskState.PENDING:
-                run.end_task(batch, path, self._overdue_result(run))
-                batch.end_task(run.row, path, run.attempts[path], self._overdue_result(run))
+        run.cut_short |= run.running
+        for path in run.due_tasks():
+            if run.is_barred(path) and run.state_of(path) is TaskState.PENDING:
+                self._end_without_start(batch, run, path, self._overdue_result(run))
         self._kill_running(run)
         self._touched[run.row.id] = run
 
@@ -217,13 +221,13 @@ class Steering:
         while ready := run.take_ready():
             if run.is_canceled:
                 return
-            if run.overdue:
-                for path in ready:
-                    self._end_without_start(batch, run, path, self._overdue_result(run))
-                continue
             hits = self._shortcuts[run.row.id].find(tx, ready)
             for path in ready:
-                if path in hits:
+                if run.state_of(path) is not TaskState.PENDING:
+                    continue  # What became of one before it has halted the run.
+                if run.is_barred(path):
+                    self._end_without_start(batch, run, path, self._overdue_result(run))
+                elif path in hits:
                     self._stand_in(batch, run, path, hits[path])
                 else:
                     self._offer(run, path)
@@ -290,7 +294,7 @@ class Steering:
             state = TaskState.SUCCEEDED if done else TaskState.CANCELED
             batch.end_task(run.row, order.path, order.attempt, replace(result, state=state))
             return
-        if run.overdue and result.state is not TaskState.SUCCEEDED:
+        if order.path in run.cut_short and result.state is not TaskState.SUCCEEDED:
             late = replace(self._overdue_result(run), outcome=result.outcome)
             self._end_attempt(batch, run, order, late)
         elif not self._goes_again(batch, run, order, result):
@@ -305,14 +309,13 @@ class Steering:
     def _follow_end(self, batch: Batch, run: LiveRun, path: str, result: TaskResult) -> None:
         self._touched[run.row.id] = run
         run.end_task(batch, path, result)
-        is_fast = run.row.options.failure_policy is FailurePolicy.FAST
-        if result.state is TaskState.FAILED and is_fast:
-            run.halt(batch, path)
 
     def _goes_again(self, batch: Batch, run: LiveRun, order: WorkOrder, result: TaskResult) -> bool:
         """A lost process, or a failure with a retry left, makes the task PENDING again."""
         path = order.path
         delay_s = 0.0
+        if run.is_barred(path):
+            return False
         if result.is_lost:
             run.losses[path] = run.losses.get(path, 0) + 1
             if run.losses[path] >= _MAX_LOSSES:

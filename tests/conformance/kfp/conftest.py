@@ -55,7 +55,7 @@ STATUSES = ("supported", "noted", "refused", "needs podman or docker")
 LEAVES = ("python", "importer", "container")
 #: What commands of containers find on this machine; no container engine is among it.
 PROGRAMS = ("sh", "cat", "dirname", "env", "mkdir", "sleep", "true", "wc")
-TIMEOUT_S = 12.0
+TIMEOUT_S = 30.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -287,8 +287,11 @@ def make_programs(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def make_bench(
     tmp_path_factory: pytest.TempPathFactory, resolved: dict[str, ResolvedArtifact]
-) -> Iterator[Callable[[int], Bench]]:
-    """A workspace with an engine of so many slots; the zygote is shared and stays warm."""
+) -> Iterator[Callable[..., Bench]]:
+    """A workspace with an engine of so many slots; the zygote is shared and stays warm.
+
+    Commands of containers run as host processes, unless a machine with a container engine is given.
+    """
     root = tmp_path_factory.mktemp("kfp")
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
     opened: list[Bench] = []
@@ -299,10 +302,10 @@ def make_bench(
     environ = {**task_environ(os.environ), "PATH": str(make_programs(root / "bin"))}
     with TaskRunner(SystemClock(), root / "run", environ=task_environ(os.environ)) as runner:
 
-        def make(slots: int) -> Bench:
+        def make(slots: int, machine: Machine | None = None) -> Bench:
             folder = root / f"workspace-{len(opened)}"
             stores = open_stores(folder, SystemClock())
-            machine = Machine(environ, host_containers=True)
+            machine = machine or Machine(environ, host_containers=True)
             engine = Engine(stores, runner, environments, resolve, slots, machine=machine)
             engine.start()
             opened.append(Bench(stores, engine, folder))
@@ -320,7 +323,7 @@ def benches() -> list[Bench]:
 
 
 @pytest.fixture
-def bench(make_bench: Callable[[int], Bench], benches: list[Bench]) -> Bench:
+def bench(make_bench: Callable[..., Bench], benches: list[Bench]) -> Bench:
     """One engine for all tests; another one only after a run that did not end."""
     if not benches or benches[-1].is_stuck:
         benches.append(make_bench(4))

@@ -152,6 +152,32 @@ def test_kfp_constants_on_either_side(bench):
     assert words(ran) == {"tiny"}
 
 
+@feature("Conditions", "Values of different types: compared as texts, or as numbers, as compiled")
+def test_kfp_operators_on_mixed_types(bench):
+    @dsl.pipeline
+    def mixed(n: int, text: str, flag: bool, real: float):
+        with dsl.If(n == "3"):
+            say(text="n as text")
+        with dsl.If(text == 3):
+            say(text="text as number")
+        with dsl.If(flag == "true"):
+            say(text="flag as text")
+        with dsl.If(real == "2.5"):
+            say(text="real as text")
+        with dsl.If(n == 3.0):
+            say(text="n as real")
+        with dsl.If(n < real):
+            say(text="n < real")
+        with dsl.If(n == text):
+            say(text="n == text")
+
+    ran = bench.run(mixed, {"n": 3, "text": "3", "flag": True, "real": 2.5})
+    expected = {"n as text", "text as number", "flag as text", "real as text", "n as real"}
+    assert words(ran) == {*expected, "n == text"}
+    ran = bench.run(mixed, {"n": 2, "text": "3.0", "flag": False, "real": 2.25})
+    assert words(ran) == {"n < real"}
+
+
 HOSTILE = [
     "it's",
     "z' or 'a'=='a",

@@ -1,5 +1,6 @@
 """Container components: commands, struct placeholders, files in and out, all placeholders."""
 
+import json
 from typing import List, Optional
 
 import pytest
@@ -271,6 +272,34 @@ def test_kfp_the_executor_input(bench):
     assert [part["metadata"]["word"] for part in parts] == ["a", "b"]
     assert told["outputs"]["parameters"]["out"]["outputFile"]
     assert told["outputs"]["outputFile"]
+
+
+@feature("Containers", "The executor's output file, for metadata and parameters")
+def test_kfp_the_executor_output(bench):
+    @dsl.container_component
+    def writing(model: Output[Model], count: OutputPath(int)):
+        script = (
+            'mkdir -p "$(dirname "$0")" "$(dirname "$1")"; printf x > "$1"; printf "%s" "$2" > "$0"'
+        )
+        told = {
+            "parameterValues": {"count": 7},
+            "artifacts": {"model": {"artifacts": [{"metadata": {"accuracy": 0.5, "n": 3}}]}},
+        }
+        return ContainerSpec(
+            image="alpine",
+            command=["sh", "-c", script],
+            args=[dsl.PIPELINE_TASK_EXECUTOR_OUTPUT_PATH_PLACEHOLDER, model.path, json.dumps(told)],
+        )
+
+    @dsl.component(base_image=IMAGE)
+    def look(model: Input[Model], count: int) -> str:
+        return repr((count, sorted(model.metadata.items())))
+
+    @dsl.pipeline
+    def looking() -> str:
+        return look(**writing().outputs).output
+
+    assert bench.run(looking).result == "(7, [('accuracy', 0.5), ('n', 3)])"
 
 
 @feature("Containers", "In loops, conditions and with retries")

@@ -329,6 +329,23 @@ def test_kfp_independent_tasks_run_in_parallel(bench, tmp_path):
     assert bench.run(together, {"folder": str(tmp_path)}).state == "succeeded"
 
 
+@feature("Data flow", "Components with use_venv, and without the kfp package")
+def test_kfp_other_ways_to_install(bench):
+    @dsl.component(base_image=IMAGE, use_venv=True, packages_to_install=["pyyaml>=6"])
+    def in_a_venv(n: int) -> int:
+        return n + 1
+
+    @dsl.component(base_image=IMAGE, install_kfp_package=False)
+    def without_kfp(n: int) -> int:
+        return n + 10
+
+    @dsl.pipeline
+    def installing(n: int) -> int:
+        return without_kfp(n=in_a_venv(n=n).output).output
+
+    assert bench.run(installing, {"n": 1}).result == 12
+
+
 @feature("Data flow", "Requirements of one's own (packages_to_install) that are satisfied already")
 def test_kfp_satisfied_requirements_need_no_installer(bench):
     @dsl.component(base_image=IMAGE, packages_to_install=["pyyaml>=6", "numpy"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import List
 
 import pytest
 import yaml
@@ -321,3 +322,33 @@ def test_kfp_a_demanded_fidelity(bench):
     with pytest.raises(Refused, match=r"say[\s\S]*container"):
         bench.run(plain, demand_fidelity=Fidelity.CONTAINER)
     assert bench.run(plain, demand_fidelity=Fidelity.FORKED).state == "succeeded"
+
+
+@feature("Refused", "A loop that does not make what it declares to", status="refused")
+@pytest.mark.parametrize("kind", ["parameters", "artifacts"])
+def test_kfp_a_loop_without_its_output(bench, kind):
+    """Refused, or a failed run; other runs go on."""
+
+    @dsl.component(base_image=IMAGE)
+    def count(texts: list = [], parts: Input[List[Dataset]] = None) -> int:
+        return len(texts or parts)
+
+    @dsl.pipeline
+    def looping():
+        with dsl.ParallelFor(["a", "b"]) as text:
+            said = say(text=text)
+            made = write(text=said.output)
+        if kind == "parameters":
+            count(texts=dsl.Collected(said.output))
+        else:
+            count(parts=dsl.Collected(made.outputs["data"]))
+
+    spec = yaml.safe_load(bench.compile(looping))
+    del spec["components"]["comp-for-loop-2"]["dag"]["outputs"][kind]
+    try:
+        ran = bench.run(yaml.safe_dump(spec).encode())
+    except InvalidInput as refused:
+        assert "for-loop-2" in refused.message
+    else:
+        assert ran.failed == {"count"}
+    assert bench.run(plain).state == "succeeded"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from seamline.cli.run_view import Size, draw
+from seamline.cli.run_tree import Size
+from seamline.cli.run_view import draw
 from seamline.domain.clock import from_iso
 
 START = "2026-01-01T00:00:00.000000Z"

@@ -15,6 +15,9 @@ import skops.io
 import yaml
 from kfp.dsl import Artifact, Dataset, Metrics, Model
 
+from seamline.project.file import read_project_file
+from seamline.train.plans import plan_of
+from seamline.train.rounds import find_output
 from seamline.train.scenario_file import ScenarioQuery, load_scenarios
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "scenarios"
@@ -131,6 +134,25 @@ def test_the_scenarios_file_sets_parameters_of_the_pipeline(pipelines: dict[str,
     assert all(name in query.select for name in required)
 
 
+def test_each_scenario_has_a_model_in_both(pipelines: dict[str, Any]) -> None:
+    """What seamline.toml names is there, and the step that hands the model on can load it."""
+    declared = read_project_file((EXAMPLE / "seamline.toml").read_text()).declarations
+    assert {one.pipeline for one in declared.models.values()} == {
+        spec["pipelineInfo"]["name"] for spec in pipelines.values()
+    }
+    for model in declared.models.values():
+        spec = next(
+            one for one in pipelines.values() if one["pipelineInfo"]["name"] == model.pipeline
+        )
+        plan = plan_of(json.dumps(spec).encode())
+        for named, step in ((model.output, "register"), (model.samples, "train")):
+            task, _, output = named.partition(".")
+            assert find_output(plan, task, output).rpartition("/")[2] == step
+        executors = spec["deploymentSpec"]["executors"]
+        assert "skops" in str(executors["exec-register"]["container"]["command"])
+        assert model.per == ("origin", "carrier", "dest")
+
+
 def test_the_packages_are_those_of_the_lock_and_none_is_the_platform(
     pipelines: dict[str, Any],
 ) -> None:
@@ -186,7 +208,8 @@ def test_a_scenario_ends_with_a_model_and_what_it_is_worth(example: Example, tab
     one = {"origin": "JFK", "carrier": "AA", "dest": "LAX"}
     _, history = prepare(example, table, one)
     model, scores = example.made(Model, "model"), example.made(Metrics, "scores")
-    example.call("train", history=history, fail="", model=model)
+    samples = example.made(Dataset, "samples")
+    example.call("train", history=history, fail="", model=model, samples=samples)
     example.call("evaluate", history=history, model=model, scores=scores)
     registered, card = example.made(Model, "registered"), example.made(Metrics, "card")
     example.call("register", model=model, scores=scores, registered=registered, card=card)
@@ -201,10 +224,16 @@ def test_a_scenario_ends_with_a_model_and_what_it_is_worth(example: Example, tab
     minutes = skops.io.load(registered.path).predict([[12.0, 0.0, 1.0]])
     assert 300 < minutes[0] < 360
     json.dumps([registered.metadata, card.metadata])
+    rows = [json.loads(line) for line in Path(samples.path).read_text().splitlines()]
+    first = flown.select("hour", "season_sin", "season_cos").head(10)
+    assert rows == first.to_dicts()
 
 
 def test_a_scenario_can_be_made_to_fail_by_name(example: Example, table: Any) -> None:
-    train = example.modules["train"].python_func
+    def train(history: Any, fail: str, model: Any) -> None:
+        samples = example.made(Dataset, "samples")
+        example.call("train", history=history, fail=fail, model=model, samples=samples)
+
     _, history = prepare(example, table, {"origin": "JFK", "carrier": "AA", "dest": "LAX"})
     with pytest.raises(RuntimeError, match="JFK-AA-LAX was asked to fail"):
         train(history=history, fail="JFK-AA-LAX", model=example.made(Model, "none"))

@@ -33,6 +33,9 @@ def test_values_are_typed() -> None:
     assert file.declarations.dataset("flights").date == ("y", "m", "d")
 
 
+MODEL = '[models.m]\npipeline = "p"\noutput = "each/train.model"\nsamples = "train.rows"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -59,6 +62,11 @@ def test_values_are_typed() -> None:
         ("[teams.t]\n", 3, "lacks the key 'slots'"),
         ("[teams.t]\nslots = true\n", 4, "a whole number"),
         ("[datasets.d]\nkeys = []\n", 3, "which day a row belongs to"),
+        (f"{MODEL}per = ['a', 'a']\n", 7, "models.m.per has to name different fields"),
+        (f"{MODEL}per = ['a', '']\n", 7, "models.m.per has to name different fields"),
+        (f"{MODEL}per = 'a'\n", 7, "models.m.per has to be a list"),
+        (f"{MODEL}profile = 'each[3]/train.rows'\n", 7, "names one round of a loop. Leave the"),
+        (f"{MODEL}profile = 'train.'\n", 7, "has to be 'task.output'"),
     ],
 )
 def test_errors_point_at_the_line(text: str, line: int, words: str) -> None:

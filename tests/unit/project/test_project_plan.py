@@ -87,3 +87,28 @@ def test_a_plan_refuses_what_apply_would(stores: Stores) -> None:
 def test_a_project_has_a_name_that_can_be_one(stores: Stores, name: str) -> None:
     with pytest.raises(InvalidInput, match=r"seamline\.toml:2: project = .* cannot be a name"):
         plan_project(stores, SHOP.replace('"shop"', f'"{name}"', 1), "seamline.toml")
+
+
+FAMILY = """
+[models.delay]
+pipeline = "train"
+output = "each/fit.model"
+samples = "each/fit.rows"
+per = ["origin"]
+
+[deployments.delay]
+model = "MODEL"
+"""
+
+
+def test_a_family_is_served_by_the_name_of_one_of_its_models(stores: Stores) -> None:
+    assert _apply(stores, SHOP + FAMILY.replace("MODEL", "delay-jfk"))[-1] == "+ deployments.delay"
+    with stores.db.read() as connection:
+        assert load_declarations(connection).model("delay-jfk").name == "delay"
+    with pytest.raises(
+        InvalidInput, match=r"delay has one model per scenario \(origin\)"
+    ) as caught:
+        _apply(stores, SHOP + FAMILY.replace("MODEL", "delay"))
+    assert caught.value.next_step == "Name one of them, as in delay-origin."
+    with pytest.raises(InvalidInput, match="there is no model 'delays-jfk'"):
+        _apply(stores, SHOP + FAMILY.replace("MODEL", "delays-jfk"))

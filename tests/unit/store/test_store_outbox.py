@@ -2,7 +2,15 @@ from __future__ import annotations
 
 from seamline.domain.clock import ManualClock
 from seamline.domain.facts import PolicyApplied, ReleaseCreated
-from seamline.store.outbox import LEASE_S, claim_next, finish, has_due, postpone
+from seamline.store.outbox import (
+    LEASE_S,
+    claim_next,
+    continue_later,
+    finish,
+    has_due,
+    postpone,
+    release_leases,
+)
 from seamline.store.stores import Stores
 
 
@@ -48,3 +56,41 @@ def test_a_failed_effect_waits_longer_each_time(stores: Stores, clock: ManualClo
         clock.advance(wait_s - 0.5)
         assert claim_next(stores.db, clock) is None
         clock.advance(0.5)
+
+
+def _claim(stores: Stores, clock: ManualClock) -> tuple[str, str, int]:
+    entry = claim_next(stores.db, clock)
+    assert entry is not None
+    return entry.fact.id, entry.fact.body["alias"], entry.attempts
+
+
+def test_what_goes_on_in_portions_takes_its_place_behind_what_is_due(
+    stores: Stores, clock: ManualClock
+) -> None:
+    for name in ("long", "b", "c"):
+        _release(stores, name)
+        clock.advance(1)
+    seen = []
+    for _ in range(5):
+        fact_id, name, attempts = _claim(stores, clock)
+        assert attempts == 1
+        seen.append(name)
+        clock.advance(1)
+        if name == "long" and seen.count("long") < 3:
+            continue_later(stores.db, clock, fact_id)
+        else:
+            finish(stores.db, fact_id)
+    assert seen == ["long", "b", "c", "long", "long"]
+    assert not has_due(stores.db, clock)
+
+
+def test_what_a_killed_process_has_leased_comes_first_again(
+    stores: Stores, clock: ManualClock
+) -> None:
+    for name in ("a", "b"):
+        _release(stores, name)
+        clock.advance(1)
+    assert _claim(stores, clock)[1] == "a"
+    clock.advance(1)
+    release_leases(stores.db, clock)
+    assert [_claim(stores, clock)[1:] for _ in range(2)] == [("a", 2), ("b", 1)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, update
 
 from seamline.domain.states import RunState, TaskState
 from seamline.store.stores import Stores
@@ -18,6 +18,7 @@ from seamline.train.options import DEFAULT_OPTIONS, RunOptions
 from seamline.train.order import WorkOrder
 from seamline.train.plans import load_plan
 from seamline.train.results import FAILED, TaskProblem, TaskResult
+from seamline.train.rows import RUNS
 from seamline.train.runs import request_run
 from seamline.train.steering import Steering
 from seamline.train.turns import Turns
@@ -106,6 +107,12 @@ class Puppets:
         """Ends the one running task of that path."""
         [order] = [order for order in self.orders.values() if order.path == path]
         return self.turn([(order, result)])
+
+    def forget_all(self) -> None:
+        """Runs that an example has left that did not come to its end."""
+        with self.stores.db.transaction() as tx:
+            is_open = RUNS.c.state.in_([RunState.PENDING, RunState.RUNNING])
+            tx.execute(update(RUNS).where(is_open).values(state=RunState.CANCELED))
 
     @property
     def running(self) -> list[str]:

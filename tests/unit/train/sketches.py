@@ -129,10 +129,8 @@ def _write_task(node: Sketch) -> dict[str, Any]:
     if node.is_tolerant:
         trigger["strategy"] = "ALL_UPSTREAM_TASKS_COMPLETED"
     if node.holds is not None:
-        trigger["condition"] = "inputs.parameter_values['flag'] == true"
+        trigger["condition"] = "inputs.parameter_values['flag']"
         inputs["flag"] = {"runtimeValue": {"constant": node.holds}}
-        if node.holds == "broken":
-            trigger["condition"] = "inputs.parameter_values['flag'] < true"
     if node.reads is not None:
         trigger["condition"] = "inputs.parameter_values['n'] < 2"
         inputs["n"] = _output(node.reads, "count")
@@ -224,7 +222,9 @@ class Expected:
         )
         return RunState.PARTIALLY_FAILED if is_partial else RunState.FAILED
 
-    def _dag(self, sketch: Sketches, prefix: str, above: Fate | None, end: str | None) -> list[Fate]:
+    def _dag(
+        self, sketch: Sketches, prefix: str, above: Fate | None, end: str | None
+    ) -> list[Fate]:
         """`end`: that of the group, where it does not open."""
         fates: list[Fate] = []
         for index, node in enumerate(sketch):

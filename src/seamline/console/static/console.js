@@ -21,7 +21,8 @@
       one.scrollTop,
       one.scrollTop + one.clientHeight >= one.scrollHeight - 4,
     ]);
-    const focused = document.activeElement && document.activeElement.id;
+    const focused = document.activeElement?.id;
+    const link = document.activeElement?.closest("main a")?.getAttribute("href");
     now.dataset.refresh = next.dataset.refresh;
     now.replaceChildren(...next.childNodes);
     for (const one of now.querySelectorAll("details[id]")) one.open = one.open || open.has(one.id);
@@ -29,15 +30,21 @@
       const one = document.getElementById(id);
       if (one) one.scrollTo(left, atEnd ? one.scrollHeight : top);
     }
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     addCopyButtons();
     groupCells();
+    const links = link && !focused ? [...now.querySelectorAll("a")] : [];
+    const again = focused
+      ? document.getElementById(focused)
+      : links.find((one) => one.getAttribute("href") === link);
+    again?.focus({ preventScroll: true });
   }
 
   async function refresh() {
     const seconds = Number(main()?.dataset.refresh ?? 0);
     if (!seconds) return;
-    if (document.visibilityState === "visible") {
+    // What somebody is typing is not taken from under their hands.
+    const isTyping = document.activeElement?.matches("main input, main select");
+    if (document.visibilityState === "visible" && !isTyping) {
       try {
         const next = await fetchMain();
         document.body.classList.remove("is-stale");
@@ -67,16 +74,25 @@
   // Cells are one stop of the Tab key; the arrows move within.
   function moveInCells(event) {
     const cell = event.target.closest?.("[data-arrows] a");
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 50, ArrowUp: -50 }[event.key];
-    if (!cell || !step) return;
+    if (!cell || !/^Arrow/.test(event.key)) return;
     const cells = [...cell.closest("[data-arrows]").querySelectorAll("a")];
-    const next = cells[cells.indexOf(cell) + step];
+    const place = cells.indexOf(cell);
+    const next = {
+      ArrowRight: () => cells[place + 1],
+      ArrowLeft: () => cells[place - 1],
+      ArrowDown: () => cells.slice(place).find((one) => isBeyond(cell, one)),
+      ArrowUp: () => cells.slice(0, place).findLast((one) => isBeyond(one, cell)),
+    }[event.key]();
     event.preventDefault();
     if (!next) return;
     cell.tabIndex = -1;
     next.tabIndex = 0;
     next.focus();
   }
+
+  // In a later row, and not further left.
+  const isBeyond = (one, other) =>
+    other.offsetTop > one.offsetTop && other.offsetLeft >= one.offsetLeft;
 
   function groupCells() {
     for (const group of document.querySelectorAll("[data-arrows]")) {
