@@ -64,12 +64,20 @@ def prepare(
 
 
 @dsl.component(base_image="python:3.11", packages_to_install=LEARNING)
-def train(history: Input[Dataset], fail: str, model: Output[Model], samples: Output[Dataset]):
+def train(
+    history: Input[Dataset],
+    fail: str,
+    mended: str,
+    model: Output[Model],
+    samples: Output[Dataset],
+):
     """Fit minutes in the air on the first four fifths of the flights.
 
+    `fail`: a scenario that does not get that far, before there is a file called `mended`.
     `samples`: some of the rows, as the model takes them.
     """
     import json
+    from pathlib import Path
 
     import numpy as np
     import pyarrow.parquet as pq
@@ -77,7 +85,7 @@ def train(history: Input[Dataset], fail: str, model: Output[Model], samples: Out
     from sklearn.linear_model import Ridge
 
     scenario = history.metadata["scenario"]
-    if scenario == fail:
+    if scenario == fail and not (mended and Path(mended).exists()):
         raise RuntimeError(f"{scenario} was asked to fail")
     rows = pq.read_table(history.path, use_threads=False)
     if rows.num_rows < 10:

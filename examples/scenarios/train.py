@@ -19,6 +19,7 @@ def train_scenario(
     until: str = "",
     min_rows: int = 100,
     fail: str = "",
+    mended: str = "",
 ):
     flown = dsl.importer(artifact_uri=flights, artifact_class=dsl.Dataset, reimport=False)
     prepared = prepare(
@@ -27,7 +28,7 @@ def train_scenario(
     history = prepared.outputs["history"]
     # Few flights teach nothing: such a scenario is skipped, which is no failure.
     with dsl.If(prepared.outputs["rows"] >= min_rows, name="enough-rows"):
-        trained = train(history=history, fail=fail)
+        trained = train(history=history, fail=fail, mended=mended)
         judged = evaluate(history=history, model=trained.outputs["model"])
         register(model=trained.outputs["model"], scores=judged.outputs["scores"])
 

@@ -462,7 +462,7 @@ def test_a_refresh_leaves_the_focus_where_it_is(visit: Visit, holding: str) -> N
     page = visit(f"/runs/{holding}")
     page.locator(".dag a").focus()
     page.evaluate("document.querySelector('main').firstElementChild.dataset.old = '1'")
-    page.wait_for_function("document.querySelector('main [data-old]') === null")
+    expect(page.locator("main > [data-old]")).to_have_count(0)
     assert page.evaluate("document.activeElement.getAttribute('href')") == "?task=hold"
 
 

@@ -18,7 +18,7 @@ from seamline.cli.run_lines import Changes, say_change
 from seamline.cli.run_show import say_run
 from seamline.cli.run_tree import Size, Words
 from seamline.cli.run_view import draw
-from seamline.cli.run_words import BAD_END, count_done, say_state
+from seamline.cli.run_words import BAD_END, count_done, plain, say_state, shorten_path
 from seamline.domain.clock import from_iso
 from seamline.domain.errors import Refused
 
@@ -109,8 +109,8 @@ def _behind(found: Any) -> timedelta:
 def _wait_with_bar(client: Client, run_id: str) -> Any:
     with progress_bar(f"run {run_id}") as bar:
         for found in read_news(client, run_id, newest=1):
-            going = ", ".join(one["name"] for one in found["running"][:2])
-            bar.update(*count_done(found["tasks"]), going or say_state(found["state"]))
+            going = [shorten_path(plain(one["name"]), 40) for one in found["running"][:1]]
+            bar.update(*count_done(found["tasks"]), *(going or [say_state(found["state"])]))
     return client.get(f"/runs/{run_id}")
 
 

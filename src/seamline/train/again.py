@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from seamline.store.stores import Stores
 from seamline.train.plan import Plan, PlannedGroup, PlannedLoop, PlannedTask
 from seamline.train.plans import load_plan
 from seamline.train.record import load_tasks
-from seamline.train.rows import ARTIFACTS, RUNS, TASKS
+from seamline.train.rows import ARTIFACTS, ATTEMPTS, RUNS, TASKS
 from seamline.train.runs import find_run_row
 
 #: What a retry does again.
@@ -33,9 +33,10 @@ _FRESH = {
 
 
 def retry_run(stores: Stores, run_id: str, *, by: str) -> list[str]:
-    """The paths of the tasks that will run again; wake the engine after.
+    """The paths of the tasks that are to be done again; wake the engine after.
 
-    Refused while the run goes on, and where nothing failed.
+    There may be none: where the last task was done just as the run was canceled, say. Refused while
+    the run goes on, and where all is well.
     """
     with stores.db.transaction() as tx:
         row = find_run_row(tx, run_id)
@@ -44,13 +45,13 @@ def retry_run(stores: Stores, run_id: str, *, by: str) -> list[str]:
                 f"Run {run_id} has not ended: it is {row.state}.",
                 next_step=f"Wait for it (seamline run wait {run_id}), or cancel it first.",
             )
-        rows = {task.name: task for task in load_tasks(tx, run_id)}
-        resets = decide_resets(load_plan(stores, row.pipeline_digest), rows)
-        if not resets.tasks:
+        if row.state == RunState.SUCCEEDED:
             raise Refused(
                 f"Run {run_id} has nothing to retry: it {row.state}.",
                 next_step="Re-run it with seamline run rerun, to do all of it again.",
             )
+        rows = {task.name: task for task in load_tasks(tx, run_id)}
+        resets = decide_resets(load_plan(stores, row.pipeline_digest), rows)
         _reset(tx, run_id, resets)
         values = {"state": RunState.PENDING, "ended_at": None, "error": None, "outputs": None}
         tx.execute(
@@ -71,65 +72,80 @@ class Resets:
     reopened: list[str] = field(default_factory=list)
     #: Loops that are expanded anew, since what they are over may differ now.
     emptied: list[str] = field(default_factory=list)
-    #: Those of `nodes` that are tasks.
+    #: Those that are to be done again, also of loops that are expanded anew.
     tasks: list[str] = field(default_factory=list)
+
+    def add(self, more: Resets) -> None:
+        self.nodes += more.nodes
+        self.reopened += more.reopened
+        self.emptied += more.emptied
+        self.tasks += more.tasks
 
 
 def decide_resets(plan: Plan, rows: Mapping[str, Row[Any]]) -> Resets:
     """What failed, was canceled or never ran; and all that comes after that, however it ended."""
+    return _reset_scope(plan, "", rows)
+
+
+def _reset_scope(plan: Plan, prefix: str, rows: Mapping[str, Row[Any]]) -> Resets:
+    seeds: list[str] = []
+    groups: set[str] = set()
+    loops: dict[str, Resets] = {}
+    for name, node in plan.nodes.items():
+        row = rows[prefix + name]
+        if TaskState(row.state) not in _BAD:
+            continue
+        if isinstance(node, PlannedLoop) and row.items is not None:
+            loops[name] = _reset_loop(node, prefix, rows)
+        elif isinstance(node, PlannedGroup) and node.members:
+            groups.add(name)  # By its members, or with them: it ends as they do.
+        else:
+            seeds.append(name)
+    after = descendants_of(plan, [*seeds, *loops])
+    again = after.union(seeds)
+    groups.update(group for name in again.union(loops) for group in _groups_of(plan, name))
     resets = Resets()
-    _reset_scope(plan, "", rows, resets)
+    for name, node in plan.nodes.items():
+        if name in again or name in groups:
+            resets.nodes.append(prefix + name)
+        if name in again and isinstance(node, PlannedTask):
+            resets.tasks.append(prefix + name)
+        elif name in again and isinstance(node, PlannedLoop):
+            resets.emptied.append(prefix + name)
+            resets.tasks += _tasks_inside(node, prefix, rows)
+        elif name in loops:
+            resets.add(loops[name])
     return resets
 
 
-def _reset_scope(plan: Plan, prefix: str, rows: Mapping[str, Row[Any]], resets: Resets) -> bool:
-    """Whether anything in this scope is to be done again."""
-    seeds: list[str] = []
-    inside: list[str] = []
-    for name, node in plan.nodes.items():
-        row = rows[prefix + name]
-        if isinstance(node, PlannedLoop) and row.items is not None:
-            if row.state != TaskState.SUCCEEDED and _reset_loop(node, prefix, rows, resets):
-                inside.append(name)
-        elif TaskState(row.state) in _BAD and not _holds_failures(plan, name):
-            seeds.append(name)
-    after = descendants_of(plan, [*seeds, *inside])
-    again = [name for name in plan.nodes if name in after or name in seeds]
-    for name in again:
-        node, path = plan.nodes[name], prefix + name
-        resets.nodes.append(path)
-        if isinstance(node, PlannedLoop):
-            resets.emptied.append(path)
-        if isinstance(node, PlannedTask):
-            resets.tasks.append(path)
-    touched = {*again, *inside}
-    groups = {group for name in touched for group in _groups_of(plan, name)} - touched
-    resets.nodes += [prefix + group for group in groups]
-    resets.reopened += [prefix + name for name in inside if name not in after]
-    return bool(touched)
-
-
-def _holds_failures(plan: Plan, name: str) -> bool:
-    """A group that ended badly through its members is reset with them, not by itself."""
-    node = plan.nodes[name]
-    return isinstance(node, PlannedGroup) and bool(node.members)
-
-
-def _reset_loop(
-    loop: PlannedLoop, prefix: str, rows: Mapping[str, Row[Any]], resets: Resets
-) -> bool:
+def _reset_loop(loop: PlannedLoop, prefix: str, rows: Mapping[str, Row[Any]]) -> Resets:
+    """It goes on: with the iterations that did not end well, and with those that never opened."""
     path = prefix + loop.name
-    is_touched = False
+    resets = Resets(reopened=[path])
     for index in range(rows[path].items):
         iteration = f"{path}[{index}]"
-        if any(f"{iteration}/{name}" in rows for name in loop.body.nodes):
-            is_bad = _reset_scope(loop.body, f"{iteration}/", rows, resets)
-        else:
-            is_bad = TaskState(rows[iteration].state) in _BAD
-        if is_bad:
-            resets.reopened.append(iteration)
-            is_touched = True
-    return is_touched
+        if TaskState(rows[iteration].state) not in _BAD:
+            continue
+        resets.reopened.append(iteration)
+        if _is_open(loop, iteration, rows):
+            resets.add(_reset_scope(loop.body, f"{iteration}/", rows))
+    return resets
+
+
+def _tasks_inside(loop: PlannedLoop, prefix: str, rows: Mapping[str, Row[Any]]) -> Iterator[str]:
+    path = prefix + loop.name
+    for index in range(rows[path].items or 0):
+        iteration = f"{path}[{index}]"
+        for name, node in loop.body.nodes.items() if _is_open(loop, iteration, rows) else ():
+            if isinstance(node, PlannedTask):
+                yield f"{iteration}/{name}"
+            elif isinstance(node, PlannedLoop):
+                yield from _tasks_inside(node, f"{iteration}/", rows)
+
+
+def _is_open(loop: PlannedLoop, iteration: str, rows: Mapping[str, Row[Any]]) -> bool:
+    """Whether what is in it has rows: all of it has, or nothing."""
+    return any(f"{iteration}/{name}" in rows for name in loop.body.nodes)
 
 
 def descendants_of(plan: Plan, names: Iterable[str]) -> set[str]:
@@ -170,10 +186,10 @@ def _with_members(plan: Plan, name: str) -> list[str]:
 
 def _reset(tx: Connection, run_id: str, resets: Resets) -> None:
     for loop in resets.emptied:
-        inside = TASKS.c.name.startswith(f"{loop}[", autoescape=True)
-        tx.execute(delete(TASKS).where(TASKS.c.run_id == run_id, inside))
-        made = ARTIFACTS.c.task.startswith(f"{loop}[", autoescape=True)
-        tx.execute(delete(ARTIFACTS).where(ARTIFACTS.c.run_id == run_id, made))
+        # What is in it begins at its first attempt again, so nothing of earlier ones may stay.
+        for table, name in ((TASKS, "name"), (ARTIFACTS, "task"), (ATTEMPTS, "task")):
+            inside = table.c[name].startswith(f"{loop}[", autoescape=True)
+            tx.execute(delete(table).where(table.c.run_id == run_id, inside))
     _update(tx, run_id, resets.nodes, {**_FRESH, "items": None})
     _update(tx, run_id, resets.reopened, _FRESH)
     for chunk in _chunks(resets.tasks):

@@ -128,7 +128,7 @@ def test_kfp_the_same_result_of_a_changed_input(bench, salt):
     assert (ran.executed, ran.skipped, ran.result) == ({"sign"}, {"add"}, 2)
 
 
-@feature("Caching", "1, 1.0, true and '1' are different inputs")
+@feature("Caching", "Inputs that look alike (1, true, '1', [1]) are different")
 def test_kfp_types_are_part_of_an_input(bench, salt):
     @dsl.component(base_image=IMAGE)
     def see(value: list, salt: str) -> str:
@@ -144,7 +144,7 @@ def test_kfp_types_are_part_of_an_input(bench, salt):
         assert results == [repr(value) for value in values]
 
 
-@feature("Caching", "Changed code: a miss; the same code under another task's name: a hit")
+@feature("Caching", "Changed code: a miss; changed back: a hit")
 def test_kfp_changed_source(bench, salt):
     def make(by: int):
         if by == 1:

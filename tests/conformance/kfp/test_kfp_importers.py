@@ -120,13 +120,15 @@ def test_kfp_import_in_a_loop(bench, tmp_path):
     assert ran.state == "succeeded"
 
 
-@feature("Importers", "datasets:// and models:// give the task exactly those bytes")
-def test_kfp_import_references(bench, tmp_path, resolved):
+@feature("Importers", "datasets:// and models://: what they resolve to, pinned, with its metadata")
+@pytest.mark.parametrize("scheme", ["datasets", "models"])
+def test_kfp_import_references(bench, tmp_path, resolved, scheme):
     folder = tmp_path / "version"
     folder.mkdir()
     (folder / "part.parquet").write_bytes(b"x")
-    pinned = ResolvedArtifact(folder, digest_of(b"7"), {"version": 7}, "datasets://kfp-flights@7")
-    resolved |= {"datasets://kfp-flights": pinned, "datasets://kfp-flights@7": pinned}
+    named, exact = f"{scheme}://kfp-flights", f"{scheme}://kfp-flights@7"
+    pinned = ResolvedArtifact(folder, digest_of(b"7"), {"version": 7}, exact)
+    resolved |= {named: pinned, exact: pinned}
 
     @dsl.pipeline
     def importing(uri: str):
@@ -135,10 +137,10 @@ def test_kfp_import_references(bench, tmp_path, resolved):
         metadata_of(data=found.output)
         uri_of(data=found.output)
 
-    ran = bench.run(importing, {"uri": "datasets://kfp-flights"})
+    ran = bench.run(importing, {"uri": named})
     assert ran.output("read") == "part.parquet"
     assert ran.output("metadata-of") == "{'version': 7, 'who': 'me'}"
-    assert ran.output("uri-of") == "datasets://kfp-flights@7"
+    assert ran.output("uri-of") == exact
     assert ran.artifact("importer", "artifact")["digest"] == digest_of(b"7")
 
 

@@ -200,7 +200,7 @@ def test_kfp_a_failure_inside(bench):
     assert ran.tasks["holding"]["state"] in ("failed", "upstream_failed")
 
 
-@feature("Nested pipelines", "An output that is an input handed through a nested task")
+@feature("Nested pipelines", "Outputs of a nested pipeline outlive a failure in it")
 def test_kfp_an_output_of_a_finished_branch_outlives_a_failure(bench):
     """What a nested pipeline returns is there as soon as what makes it has succeeded."""
 

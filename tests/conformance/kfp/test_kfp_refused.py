@@ -132,7 +132,7 @@ def test_kfp_another_schema_version(bench, spec, version):
     assert "schemaVersion" in message and version in message
 
 
-@feature("Refused", "An unknown component, task, executor or output: the nearest name is said")
+@feature("Refused", "An unknown component, task, executor or output", status="refused")
 @pytest.mark.parametrize("what", ["component", "executor", "upstream", "producer", "output"])
 def test_kfp_unknown_names(bench, spec, what):
     task = spec["root"]["dag"]["tasks"]["say-2"]
@@ -280,10 +280,8 @@ def test_kfp_a_log_without_end(bench):
     assert b"the log is full" in path.read_bytes()[-200:]
 
 
-@feature("Refused", "A task that fills its memory, or forks without end, ends alone")
+@feature("Refused", "What a task leaves running ends with it")
 def test_kfp_children_that_stay(bench, tmp_path):
-    """Whatever a task leaves running ends with it."""
-
     @dsl.component(base_image=IMAGE)
     def leave_children(path: str) -> int:
         import subprocess

@@ -82,9 +82,7 @@ def test_kfp_what_this_machine_lacks(bench, lacking):
 
     ran = bench.run(demanding)
     assert ran.result == "a"
-    asked = {"accelerator": "2 × nvidia.com/gpu", "memory": "90000000000000", "cpu": "9000"}[
-        lacking
-    ]
+    asked = {"accelerator": "2 × nvidia.com/gpu", "memory": "90T", "cpu": "9000"}[lacking]
     assert "say" in ran.notes and asked in ran.notes
 
 

@@ -209,7 +209,7 @@ def test_a_scenario_ends_with_a_model_and_what_it_is_worth(example: Example, tab
     _, history = prepare(example, table, one)
     model, scores = example.made(Model, "model"), example.made(Metrics, "scores")
     samples = example.made(Dataset, "samples")
-    example.call("train", history=history, fail="", model=model, samples=samples)
+    example.call("train", history=history, fail="", mended="", model=model, samples=samples)
     example.call("evaluate", history=history, model=model, scores=scores)
     registered, card = example.made(Model, "registered"), example.made(Metrics, "card")
     example.call("register", model=model, scores=scores, registered=registered, card=card)
@@ -230,13 +230,18 @@ def test_a_scenario_ends_with_a_model_and_what_it_is_worth(example: Example, tab
 
 
 def test_a_scenario_can_be_made_to_fail_by_name(example: Example, table: Any) -> None:
-    def train(history: Any, fail: str, model: Any) -> None:
-        samples = example.made(Dataset, "samples")
-        example.call("train", history=history, fail=fail, model=model, samples=samples)
+    def train(history: Any, fail: str, model: Any, mended: str = "") -> None:
+        given = {"history": history, "fail": fail, "mended": mended}
+        example.call("train", **given, model=model, samples=example.made(Dataset, "samples"))
 
     _, history = prepare(example, table, {"origin": "JFK", "carrier": "AA", "dest": "LAX"})
     with pytest.raises(RuntimeError, match="JFK-AA-LAX was asked to fail"):
         train(history=history, fail="JFK-AA-LAX", model=example.made(Model, "none"))
+    mended = example.folder / "mended"
+    with pytest.raises(RuntimeError, match="JFK-AA-LAX was asked to fail"):
+        train(history, "JFK-AA-LAX", example.made(Model, "none"), str(mended))
+    mended.touch()
+    train(history, "JFK-AA-LAX", example.made(Model, "again"), str(mended))
     _, small = prepare(example, table, {"origin": "LGA", "carrier": "EV", "dest": "BNA"}, "", "")
     train(history=small, fail="JFK-AA-LAX", model=example.made(Model, "some"))
     _, empty = prepare(example, table, {"origin": "LGA", "carrier": "EV", "dest": "XXX"})

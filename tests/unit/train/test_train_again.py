@@ -52,6 +52,7 @@ class Tried:
         while self.puppets.orders:
             if turns == self.cancel_at:
                 self.cancel()
+                return
             if self.random.random() < 0.1:
                 self.puppets.crash()
                 continue
