@@ -179,7 +179,7 @@ def processes_in(root: Path) -> list[str]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            place = os.readlink(entry / "cwd")
+            place = str((entry / "cwd").readlink())
             words = (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue

@@ -427,12 +427,14 @@ USAGE = {
 
 
 def test_what_cannot_be_is_told_with_what_can(person: Person) -> None:
+    before = len(person.data("run", "list"))
     for words, said in REFUSALS.items():
         found = person.types("run", "submit", "fit-one.yaml", *words.split(), code=1)
         assert found.startswith(said), found
     for words, said in USAGE.items():
         given = ("-a", "row=1", "-a", "ready=y", *words.split())
         assert said in person.types("run", "submit", "fit-one.yaml", *given, code=2)
+    assert len(person.data("run", "list")) == before, "nothing was started"
 
 
 def test_a_server_runs_nothing_inside_of_itself(person: Person) -> None:

@@ -173,6 +173,7 @@ def _document(
         arguments=run["arguments"],
         task=member.round.task,
         item=member.round.item,
+        cached_from=member.round.cached_run,
         executed_digest=run["pipeline_digest"],
     )
     return make_model_document(

@@ -8,8 +8,14 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import not_found
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.promote.environments import list_environments, live_release
-from seamline.register.models import ModelVersion, find_model_version, list_model_versions
+from seamline.register.models import (
+    ModelVersion,
+    find_model_version,
+    list_model_versions,
+    list_refusals,
+)
 from seamline.register.models import list_models as list_known_models
+from seamline.store.facts import read_facts
 from seamline.train.runs import show_request
 
 
@@ -29,6 +35,16 @@ def list_models(
             raise not_found("model", of, known)
     live = _live(platform)
     return [_summary(one, live) for one in found]
+
+
+def list_refused_models(platform: Platform, run_id: str) -> list[dict[str, str]]:
+    """What a run was to make by some seamline.toml, and why it is no model version."""
+    stores = platform.stores
+    request = show_request(stores, run_id)["request_fact"]
+    with stores.db.read() as connection:
+        [asked] = read_facts(connection, ids=[request])
+    refused = list_refusals(stores, run_id, asked.seq)
+    return [{"model": model, "reason": reason} for model, reason in refused.items()]
 
 
 def show_model(platform: Platform, name: str, version: str | None) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def wait_for_run(client: Client, run_id: str) -> tuple[Any, str] | None:
     if wants_json():
         click.echo(json.dumps(found, indent=2))
     raise Refused(
-        f"Run {run_id} {say_state(found['state'])}: {found['sentence']}",
+        f"Run {run_id} {say_state(found['state'])}: {plain(found['sentence'])}",
         next_step=f"See its logs: seamline run logs {run_id} --failed.",
     )
 

@@ -19,13 +19,18 @@ def model() -> None:
 @click.option("--of", metavar="NAME", help="A model, or what has one model per scenario.")
 @click.option("--run", "run_id", metavar="RUN", help="Only what this run has made so far.")
 def list_(client: Client, of: str | None, run_id: str | None) -> tuple[Any, str]:
-    """All model versions, newest first. Models of which there is one per scenario are one line,
-    unless they are asked for."""
+    """All model versions, newest first.
+
+    Models of which there is one per scenario are one line, unless they are asked for. With --run,
+    what is no model is said, too, and why.
+    """
     found = client.get("/models", of=of, run_id=run_id)
     columns = ["model", "version", "wheel_digest", "run_id", "live_in", "registered_at"]
     rows = [{**one, "live_in": ", ".join(one["live_in"]) or "-"} for one in found]
     if of is not None or run_id is not None:
-        return found, table(rows, columns, "No such models yet.")
+        refused = client.get("/model-refusals", run_id=run_id) if run_id is not None else []
+        lines = [f"\nrefused: {one['model']}: {one['reason']}" for one in refused]
+        return found, table(rows, columns, "No such models yet.") + "".join(lines)
     alone = [one for one in rows if not one["scenario"]]
     families = sorted({one["family"] for one in rows if one["scenario"]})
     lines = [

@@ -39,6 +39,7 @@ Answer = tuple[Any, str] | None
 @run_options
 def submit(client: Client, pipeline: str, **given: Any) -> Answer:
     """Run PIPELINE: NAME@TAG from the registry, or a compiled file."""
+    _check_ends(given)
     body = {
         **_pipeline(pipeline),
         **arguments_body(given),
@@ -64,6 +65,7 @@ def retry(client: Client, run_id: str, **given: Any) -> Answer:
     Also what was canceled or never ran, and what comes after it. What has succeeded stays: of 500
     scenarios with three failed ones, those three go again.
     """
+    _check_ends(given)
     found = client.post(f"/runs/{run_id}/retry")
     again = found["again"]
     named = ", ".join(plain(one) for one in again[:5])
@@ -83,6 +85,7 @@ def rerun(client: Client, run_id: str, **given: Any) -> Answer:
     Results of the old run stand in wherever nothing has changed; with --no-cache only before the
     task of --from. How it runs is kept from the old run, but for its cache.
     """
+    _check_ends(given)
     options = options_body(given)
     if given["from_task"] is not None:
         options["from_task"] = given["from_task"]
@@ -103,10 +106,14 @@ def _pipeline(named: str) -> dict[str, str]:
     return {"pipeline": named}
 
 
-def _started(client: Client, found: Any, says: str, given: dict[str, Any]) -> Answer:
-    """Its id, or its end, as the flags ask; what this machine lacks is told in any case."""
+def _check_ends(given: dict[str, Any]) -> None:
+    """Before anything is started."""
     if given["wait"] and given["follow"]:
         raise click.UsageError("--wait and --follow are two ways to wait: give one.")
+
+
+def _started(client: Client, found: Any, says: str, given: dict[str, Any]) -> Answer:
+    """Its id, or its end, as the flags ask; what this machine lacks is told in any case."""
     for note in found["notes"]:
         click.echo(f"note: {plain(note)}", err=True)
     if given["follow"]:

@@ -46,6 +46,8 @@ class Lineage:
     task: str = ""
     #: What the loops around that task were at.
     item: Mapping[str, Any] = field(default_factory=dict)
+    #: The run whose result that task took from the cache.
+    cached_from: str | None = None
     #: The IR that ran: of the pipeline itself, or of the loop over scenarios made from it.
     executed_digest: str | None = None
 

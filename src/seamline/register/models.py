@@ -210,6 +210,16 @@ def refused_since(stores: Stores, run_id: str, seq: int) -> set[str]:
     return {one.subject for one in told if one.body["run_id"] == run_id}
 
 
+def list_refusals(stores: Stores, run_id: str, seq: int) -> dict[str, str]:
+    """Model → why this run's output is no version of it, as it was told after the fact with this
+    number, and last."""
+    with stores.db.read() as connection:
+        told = read_facts(connection, kinds=[ModelRefused.kind], after=seq)
+    found = {one.subject: str(one.body["reason"]) for one in told if one.body["run_id"] == run_id}
+    made = {one.model for one in list_model_versions(stores, run_id=run_id)}
+    return {model: found[model] for model in sorted(found.keys() - made)}
+
+
 def find_model_version(stores: Stores, model: str, version: str | None = None) -> ModelVersion:
     """`version` None: the newest. NotFound names the nearest model or version."""
     versions = list_model_versions(stores, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from seamline.train.results import TaskProblem
 from seamline.train.values import presentable
 
 _MEASURED = ("peak_rss_bytes", "user_s", "sys_s", "wall_s", "packages_digest", "pid")
+#: "for-loop-1[3]" as ("for-loop-1", "3").
+_STEP = re.compile(r"([^\[\]]+)\[(\d+)\]")
 _NO_INPUTS: dict[str, Any] = {"parameters": {}, "artifacts": {}}
 
 
@@ -69,10 +72,13 @@ def _is_within(name: str, within: str) -> bool:
     return name.startswith((f"{within}/", f"{within}["))
 
 
-def _place(row: Row[Any]) -> tuple[str, int]:
-    """Nodes of the outermost scope first, in the plan's order; then each iteration's."""
-    scope = row.name.rpartition("]")[0] if row.kind != "iteration" else row.parent
-    return scope, row.position
+def _place(row: Row[Any]) -> tuple[tuple[tuple[str, int], ...], str, int]:
+    """Nodes of the outermost scope first, in the plan's order; then its loops' iterations; then
+    what is in these."""
+    loop = row.parent if row.kind == "iteration" else ""
+    scope = loop or row.name
+    steps = tuple((name, int(index)) for name, index in _STEP.findall(scope))
+    return steps, loop, row.position
 
 
 def _scope_of(plan: Plan, within: str | None) -> tuple[Plan, str]:

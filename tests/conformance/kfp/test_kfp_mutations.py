@@ -155,7 +155,7 @@ def compiled(tmp_path_factory) -> Callable[[], bytes]:
 )
 @settings(
     deadline=None,
-    max_examples=60 if settings.default.derandomize else 2000,
+    max_examples=40 if settings.default.derandomize else 2000,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(changes=mutations())

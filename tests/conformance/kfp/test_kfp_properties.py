@@ -20,7 +20,9 @@ OPERATORS = {
 }
 #: `bench` is one engine for all tests and examples, and means to be.
 quick = settings(
-    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=10 if settings.default.derandomize else 100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 #: All that can be sent as JSON; the ends and what looks like code come often.
 texts = st.one_of(

@@ -216,7 +216,7 @@ def expect_loop(node: Node, path: str, fate: str | None, into: Expected) -> str:
 @feature("Exit handlers and failures", "Random pipelines: every task ends in its one right state")
 @settings(
     deadline=None,
-    max_examples=25 if settings.default.derandomize else 500,
+    max_examples=20 if settings.default.derandomize else 500,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(nodes=scopes())

@@ -132,38 +132,20 @@ def test_kfp_an_image_from_a_parameter(bench):
     assert bench.run(imaged, {"image": "python:3.12"}).result == "a"
 
 
-@feature("Environment and resources", "TaskConfig: empty, unless the component passes it through")
+@feature("Environment and resources", "TaskConfig: a pod's own settings", status="refused")
 def test_kfp_task_config(bench):
+    """It hands a pod's settings on to another pod that the task makes: there is none here."""
+
     @dsl.component(base_image=IMAGE)
     def plain(config: dsl.TaskConfig) -> str:
-        return repr((config.env, config.resources, config.volumes))
+        return repr(config)
 
-    @dsl.pipeline
-    def configured() -> str:
-        return plain().set_env_variable("MODE", "fast").output
+    @dsl.component(base_image=IMAGE, task_config_passthroughs=[dsl.TaskConfigField.RESOURCES])
+    def passing(config: dsl.TaskConfig) -> str:
+        return repr(config)
 
-    assert bench.run(configured).result == "(None, None, None)"
-
-
-@feature("Environment and resources", "TaskConfig: what the component passes through")
-def test_kfp_task_config_passthroughs(bench):
-    @dsl.component(
-        base_image=IMAGE,
-        task_config_passthroughs=[
-            dsl.TaskConfigField.RESOURCES,
-            dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
-        ],
-    )
-    def passing(config: dsl.TaskConfig) -> dict:
-        import os
-
-        return {"env": config.env, "resources": config.resources, "mode": os.environ.get("MODE")}
-
-    @dsl.pipeline
-    def configured() -> dict:
-        task = passing().set_env_variable("MODE", "fast")
-        return task.set_cpu_limit("1").set_memory_request("64M").output
-
-    told = bench.run(configured).result
-    assert told["env"] == [{"name": "MODE", "value": "fast"}] and told["mode"] == "fast"
-    assert told["resources"] == {"limits": {"cpu": "1"}, "requests": {"memory": "64M"}}
+    for component in (plain, passing):
+        with pytest.raises(Refused) as refused:
+            bench.run(component)
+        assert component.name in refused.value.message
+        assert "askConfig" in refused.value.message

@@ -23,7 +23,7 @@ from seamline.app.package_run import on_run_ended
 from seamline.app.platform import Platform
 from seamline.app.repeat_run import retry
 from seamline.app.scenarios import submit_scenarios
-from seamline.app.show_model import list_models
+from seamline.app.show_model import list_models, list_refused_models
 from seamline.app.submit_run import submit_ir
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
@@ -269,6 +269,8 @@ def test_scenarios_that_would_make_models_of_one_name_make_none(house: House, ru
         in (refused["line-swf-b-6"])
     )
     assert "scenarios[5]" in refused["line-swf-b-6"]
+    [said] = list_refused_models(house.platform, run_id)
+    assert said == {"model": "line-swf-b-6", "reason": refused["line-swf-b-6"]}
 
 
 def test_doing_it_again_changes_nothing(house: House, run_id: str) -> None:

@@ -40,6 +40,8 @@ class Sketch:
     over: int | None = None
     #: Of a loop: iterations at once; 0: all.
     parallelism: int = 0
+    #: Of a task: attempts after the first that fail at most.
+    retries: int = 0
 
     @property
     def is_task(self) -> bool:
@@ -134,6 +136,8 @@ def _write_task(node: Sketch) -> dict[str, Any]:
     if node.reads is not None:
         trigger["condition"] = "inputs.parameter_values['n'] < 2"
         inputs["n"] = _output(node.reads, "count")
+    if node.retries:
+        more["retryPolicy"] = {"maxRetryCount": node.retries, "backoffDuration": "0s"}
     if node.is_loop:
         raw = {"raw": json.dumps(list(range(node.count)))}
         if node.over is not None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
-from seamline.app.show_model import list_models, show_model
+from seamline.app.show_model import list_models, list_refused_models, show_model
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
 from seamline.register.models import find_model_version, verify_model_version
@@ -32,6 +32,12 @@ def list_(
     """`of`: versions of one model, or of a family that has one model per scenario; `run_id`: what
     this run has made so far."""
     return list_models(platform, of=of, run_id=run_id)
+
+
+@ROUTER.get("/model-refusals")
+def refusals(platform: PlatformOf, who: Reader, run_id: str) -> list[dict[str, str]]:
+    """Which declared models the run has not made, although its tasks ended well, and why."""
+    return list_refused_models(platform, run_id)
 
 
 @ROUTER.get("/models/{name}")
