@@ -288,6 +288,12 @@ def house(tmp_path_factory: pytest.TempPathFactory, training_ir: str) -> Iterato
         made.down()
 
 
+@pytest.fixture(scope="session")
+def build_house() -> Callable[[Path], House]:
+    """An empty workspace, for those that count all that is in it."""
+    return House
+
+
 class Caller:
     """Asks for predictions one after the other, from the start of the block to its end."""
 

@@ -31,6 +31,7 @@ STORIES = (
     (
         "docs/tutorial/first-loop.md",
         "docs/howto/add-a-model.md",
+        "docs/howto/scenarios.md",
         "docs/howto/promote-and-approve.md",
         "docs/howto/serve-and-send-feedback.md",
         "docs/howto/keep-secrets.md",

@@ -14,7 +14,6 @@ from seamline.register.models import (
     list_model_versions,
     list_refusals,
 )
-from seamline.register.models import list_models as list_known_models
 from seamline.store.facts import read_facts
 from seamline.train.runs import show_request
 
@@ -30,7 +29,9 @@ def list_models(
     found = list_model_versions(stores, family=of, run_id=run_id)
     if of is not None and not found:
         found = list_model_versions(stores, of, run_id=run_id)
-        known = {*list_known_models(stores), *platform.declarations().models}
+        known = set(platform.declarations().models)
+        for one in list_model_versions(stores):
+            known |= {one.model, one.family}
         if of not in known:
             raise not_found("model", of, known)
     live = _live(platform)

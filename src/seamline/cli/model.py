@@ -29,8 +29,8 @@ def list_(client: Client, of: str | None, run_id: str | None) -> tuple[Any, str]
     rows = [{**one, "live_in": ", ".join(one["live_in"]) or "-"} for one in found]
     if of is not None or run_id is not None:
         refused = client.get("/model-refusals", run_id=run_id) if run_id is not None else []
-        lines = [f"\nrefused: {one['model']}: {one['reason']}" for one in refused]
-        return found, table(rows, columns, "No such models yet.") + "".join(lines)
+        said = [f"\nrefused: {one['model']}: {one['reason']}" for one in refused]
+        return found, table(rows, columns, "No such models yet.") + "".join(said)
     alone = [one for one in rows if not one["scenario"]]
     families = sorted({one["family"] for one in rows if one["scenario"]})
     lines = [

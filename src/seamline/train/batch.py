@@ -115,6 +115,16 @@ class Batch:
     def add_fact(self, run: RunRow, fact: Fact) -> None:
         self._facts.append((fact, run.cancel_requested_by or run.requested_by, run.request_fact))
 
+    def forget(self, run_id: str) -> None:
+        """All that was to be written of a run."""
+        for changes in (self._new_tasks, self._tasks):
+            for key in [key for key in changes if key[0] == run_id]:
+                del changes[key]
+        self._runs.pop(run_id, None)
+        for rows in (self._artifacts, self._attempts):
+            rows[:] = [row for row in rows if row["run_id"] != run_id]
+        self._facts = [one for one in self._facts if one[0].subject != run_id]
+
     @property
     def is_final(self) -> bool:
         """A run has ended: that is to survive a power cut."""

@@ -90,10 +90,13 @@ class RetryPolicy:
     def delay_s(self, failures: int) -> float:
         """Before the attempt that follows this many failures and one more.
 
-        >>> [RetryPolicy(3, 1.0, 2.0, 3.0).delay_s(n) for n in range(3)]
-        [1.0, 2.0, 3.0]
+        >>> [RetryPolicy(3, 1.0, 2.0, 3.0).delay_s(n) for n in (0, 1, 2, 5_000)]
+        [1.0, 2.0, 3.0, 3.0]
         """
-        return min(self.backoff_s * self.backoff_factor**failures, self.max_backoff_s)
+        try:
+            return min(self.backoff_s * self.backoff_factor**failures, self.max_backoff_s)
+        except OverflowError:
+            return self.max_backoff_s if self.backoff_s else 0.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact, StoredBytes, metadata_bytes, store_path
 from seamline.train.ir import ArtifactSpec, Component, ParameterSpec, ParameterType
 from seamline.train.sources import ABSENT
-from seamline.train.values import cast_value
+from seamline.train.values import cast_value, whole_numbers
 
 EXECUTOR_OUTPUT = "executor_output.json"
 #: Their content is their metadata: `log_metric` writes no file.
@@ -84,7 +84,7 @@ def _read_executor_output(path: Path) -> dict[str, Any]:
         written = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path.name} of the task is not JSON: {error}.") from error
     return written if isinstance(written, dict) else {}
 
@@ -102,7 +102,7 @@ def _parameter(name: str, spec: ParameterSpec, values: Mapping[str, Any], work_d
     try:
         # Plain containers and OutputPath write True as often as true.
         value = json.loads(text.lower() if spec.type is ParameterType.BOOLEAN else text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     return cast_value(value, spec.type, what)
 
@@ -119,7 +119,9 @@ def _described(written: Mapping[str, Any], name: str, default: Path) -> tuple[Pa
             "not supported yet.",
             next_step="Write it to .path.",
         )
-    return path, dict(said.get("metadata") or {})
+    metadata = dict(said.get("metadata") or {})
+    whole_numbers(metadata)  # Raises where it nests too deeply.
+    return path, metadata
 
 
 def _keep(

@@ -31,6 +31,8 @@ from seamline.train.sources import ArtifactSource, Source
 MAX_NODES = 100_000
 #: Path names are a column and a folder.
 MAX_NAME = 480
+#: What people call a task is a column; an iteration's index follows.
+MAX_DISPLAY_NAME = 190
 _INDEX = re.compile(r"\[\d+\]$")
 
 
@@ -165,8 +167,10 @@ def find_node(plan: Plan, path: str) -> tuple[Plan, PlannedNode]:
     words = path.split("/")
     for position, word in enumerate(words):
         name = f"{name}/{word}" if name else word
-        bare = _INDEX.sub("", name)
-        node = scope.nodes.get(bare)
+        node = scope.nodes.get(name)
+        if node is None:  # What has an index has to be a loop.
+            node = scope.nodes.get(_INDEX.sub("", name))
+            node = node if isinstance(node, PlannedLoop) else None
         if node is not None and position == len(words) - 1:
             return scope, node
         if isinstance(node, PlannedLoop):

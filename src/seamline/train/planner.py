@@ -26,6 +26,7 @@ from seamline.train.ir import (
 )
 from seamline.train.placeholders import check_placeholders
 from seamline.train.plan import (
+    MAX_DISPLAY_NAME,
     MAX_NAME,
     MAX_NODES,
     Condition,
@@ -49,13 +50,15 @@ from seamline.train.sources import (
     Source,
     Template,
 )
+from seamline.train.values import storable
 
 AnySource = TypeVar("AnySource", Source, ArtifactSource)
 
 
 def make_plan(pipeline: Pipeline) -> Plan:
     """Raises InvalidInput where inputs and outputs do not fit together."""
-    return _plan_scope(_Workbench(pipeline), pipeline.root, _dag_of(pipeline.root), ("root",), None)
+    bench = _Workbench(pipeline)
+    return _plan_scope(bench, pipeline.root, _dag_of(pipeline.root), ("root",), None, 0)
 
 
 class _Workbench:
@@ -65,9 +68,10 @@ class _Workbench:
         self.pipeline = pipeline
         self._count = 0
 
-    def count(self, name: str) -> None:
+    def count(self, name: str, around: int) -> None:
+        """`around`: how long the path of the scope is that the name is in."""
         self._count += 1
-        if self._count > MAX_NODES or len(name) > MAX_NAME:
+        if self._count > MAX_NODES or around + len(name) > MAX_NAME:
             raise InvalidInput(
                 f"The pipeline unfolds into more than {MAX_NODES} tasks, or into names longer "
                 f"than {MAX_NAME} characters, at {name[:80]!r}."
@@ -80,8 +84,9 @@ def _plan_scope(
     dag: Dag,
     open_components: tuple[str, ...],
     retry: RetryPolicy | None,
+    around: int,
 ) -> Plan:
-    builder = _Builder(bench)
+    builder = _Builder(bench, around)
     outputs = builder.add(
         _Frame(
             path="",
@@ -145,6 +150,8 @@ class _Builder:
     """Adds the nodes of one scope."""
 
     bench: _Workbench
+    #: See `_Workbench.count`.
+    around: int
     nodes: dict[str, PlannedNode] = field(default_factory=dict)
 
     def add(self, frame: _Frame) -> _Outputs:
@@ -167,7 +174,7 @@ class _Builder:
 
     def _bind(self, frame: _Frame, task: DagTask, made: Mapping[str, _Outputs]) -> _Bound:
         path = frame.name(task.name)
-        self.bench.count(path)
+        self.bench.count(path, self.around)
         component = self.bench.pipeline.components[task.component]
         if component.name in frame.open_components:
             circle = " → ".join((*frame.open_components, component.name))
@@ -194,7 +201,9 @@ class _Builder:
     def _add_task(self, frame: _Frame, bound: _Bound) -> _Outputs:
         task, body = bound.task, bound.component.body
         retry = task.retry or frame.retry
-        inside = (*frame.open_components, bound.component.name)
+        inside = frame.open_components
+        if isinstance(body, Dag):
+            inside = (*inside, bound.component.name)
         if task.loop is not None:
             return self._add_loop(bound, task.loop, inside, retry)
         if isinstance(body, Dag):
@@ -215,7 +224,7 @@ class _Builder:
             retry=retry,
             enable_cache=task.enable_cache,
             cache_key=task.cache_key,
-            display_name=task.display_name or task.name,
+            display_name=_display_name(task),
         )
         return _outputs_of(bound.path, bound.component)
 
@@ -225,7 +234,7 @@ class _Builder:
             component=bound.component,
             gate=bound.gate,
             members=tuple(frame.name(name) for name in frame.dag.tasks),
-            display_name=bound.task.display_name or bound.task.name,
+            display_name=_display_name(bound.task),
         )
         return self.add(frame)
 
@@ -233,6 +242,14 @@ class _Builder:
         self, bound: _Bound, loop: Loop, inside: tuple[str, ...], retry: RetryPolicy | None
     ) -> _Outputs:
         items, artifact_items = _bind_items(bound, loop)
+        body = _plan_scope(
+            self.bench,
+            bound.component,
+            _body_of(bound),
+            inside,
+            retry,
+            self.around + len(bound.path) + len(f"[{MAX_NODES - 1}]/"),
+        )
         self.nodes[bound.path] = PlannedLoop(
             name=bound.path,
             component=bound.component,
@@ -242,10 +259,17 @@ class _Builder:
             artifact_items=artifact_items,
             parameters=bound.parameters,
             artifacts=bound.artifacts,
-            body=_plan_scope(self.bench, bound.component, _body_of(bound.component), inside, retry),
-            display_name=bound.task.display_name or bound.task.name,
+            body=body,
+            display_name=_display_name(bound.task),
         )
-        return _outputs_of(bound.path, bound.component)
+        return _Outputs(  # What the body makes, which is less than it declares in a broken file.
+            {key: NodeOutput(bound.path, key) for key in body.output_parameters},
+            {key: NodeOutput(bound.path, key) for key in body.output_artifacts},
+        )
+
+
+def _display_name(task: DagTask) -> str:
+    return storable(task.display_name or task.name)[:MAX_DISPLAY_NAME]
 
 
 def _dag_of(component: Component) -> Dag:
@@ -256,8 +280,9 @@ def _dag_of(component: Component) -> Dag:
     return component.body
 
 
-def _body_of(component: Component) -> Dag:
+def _body_of(bound: _Bound) -> Dag:
     """What a loop over a component repeats: its DAG, or a DAG that holds nothing but it."""
+    component = bound.component
     if isinstance(component.body, Dag):
         return component.body
     name = component.name.removeprefix("comp-")
@@ -267,6 +292,8 @@ def _body_of(component: Component) -> Dag:
         parameters={key: FromInput(key) for key in component.parameters},
         artifacts={key: FromInput(key) for key in component.artifacts},
         after=(),
+        enable_cache=bound.task.enable_cache,
+        cache_key=bound.task.cache_key,
     )
     return Dag(
         {name: only},

@@ -10,6 +10,7 @@ from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.domain.states import TaskState
 from seamline.runtime.outcomes import TaskOutcome
 from seamline.train.artifacts import Artifact
+from seamline.train.values import storable
 
 #: *failed*: the task, or a check on it, said no. *errored*: the machinery around it broke.
 FAILED, ERRORED, UPSTREAM = "failed", "errored", "upstream"
@@ -25,6 +26,10 @@ class TaskProblem:
     cause: str = ""
     #: The last lines that it printed.
     log_tail: str = ""
+
+    def __post_init__(self) -> None:
+        for name, text in list(self.__dict__.items()):  # Much of it is the task's own.
+            object.__setattr__(self, name, storable(text))
 
     def to_json(self) -> dict[str, str]:
         return {**self.__dict__}

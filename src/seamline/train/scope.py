@@ -255,7 +255,7 @@ def read_items(node: PlannedLoop, scope: OpenScope) -> list[Any]:
         return list(found) if isinstance(found, tuple) else [found]
     value = scope.value_of(node.items, node.name, what)
     if isinstance(value, str):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             value = json.loads(value)
     if not isinstance(value, list):
         shown = "nothing" if value is ABSENT else f"{type(value).__name__} {value!r:.80}"

@@ -7,10 +7,14 @@ the turn; processes are the engine's.
 from __future__ import annotations
 
 import heapq
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from seamline.domain.errors import SeamlineError
 from seamline.domain.facts import RunEnded, RunStarted
@@ -30,6 +34,7 @@ from seamline.train.shortcuts import Shortcuts
 from seamline.train.turns import Turns
 from seamline.train.volumes import end_workspace, run_workspace
 
+_log = logging.getLogger(__name__)
 #: A task whose process is lost this often is given up.
 _MAX_LOSSES = 3
 #: The longest that a queue can be waited on is 292 years, less than a time limit may be.
@@ -57,7 +62,7 @@ class Steering:
         #: (when, run) at which a run's time is over.
         self._deadlines: list[tuple[float, str]] = []
         self._kills: list[WorkOrder] = []
-        self._canceled: list[record.RunRow] = []
+        self._closed: list[record.RunRow] = []
         #: Ended in this turn: what their tasks shared may go once that is written.
         self._over: list[tuple[str, RunState]] = []
 
@@ -68,26 +73,47 @@ class Steering:
 
     def begin(self, batch: Batch, tx: Connection, run: LiveRun) -> None:
         row = run.row
-        if row.state is RunState.PENDING:
-            batch.update_run(row.id, state=RunState.RUNNING, started_at=batch.now)
-            batch.add_fact(row, RunStarted(row.id))
-            run.row = replace(row, state=RunState.RUNNING, started_at=batch.now)
-        try:
-            run.begin(batch, record.load_tasks(tx, row.id), record.load_artifacts(tx, row.id))
-        except SeamlineError as error:
-            self.refuse(batch, row, problem_of(error).sentence)
-            return
         self._runs[row.id] = run
-        self._shortcuts[row.id] = Shortcuts(self._stores, run)
-        self._touched[row.id] = run
-        if run.plan.pipeline.has_workspace:
-            run_workspace(self._stores, row.id)
-        limit_s = run.plan.pipeline.timeout_s
-        if limit_s is not None:
-            left_s = limit_s - record.seconds_since(self._stores.clock, run.row.started_at)
-            heapq.heappush(self._deadlines, (time.monotonic() + left_s, row.id))
-        if run.is_canceled:
-            self._cancel(batch, run)
+        with self._minding(batch, run):
+            if row.state is RunState.PENDING:
+                batch.update_run(row.id, state=RunState.RUNNING, started_at=batch.now)
+                batch.add_fact(row, RunStarted(row.id))
+                run.row = replace(row, state=RunState.RUNNING, started_at=batch.now)
+            run.begin(batch, record.load_tasks(tx, row.id), record.load_artifacts(tx, row.id))
+            self._shortcuts[row.id] = Shortcuts(self._stores, run)
+            self._touched[row.id] = run
+            if run.plan.pipeline.has_workspace:
+                run_workspace(self._stores, row.id)
+            limit_s = run.plan.pipeline.timeout_s
+            if limit_s is not None:
+                left_s = limit_s - record.seconds_since(self._stores.clock, run.row.started_at)
+                heapq.heappush(self._deadlines, (time.monotonic() + left_s, row.id))
+            if run.is_canceled:
+                self._cancel(batch, run)
+
+    @contextmanager
+    def _minding(self, batch: Batch, run: LiveRun) -> Iterator[None]:
+        """Not one run's trouble may hold up the others: what nobody foresaw ends that run.
+
+        The database's trouble is nobody's: the engine begins again from the rows.
+        """
+        try:
+            yield
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            if not isinstance(error, SeamlineError):
+                _log.exception("Run %s cannot go on", run.row.id)
+            self._give_up(batch, run.row, problem_of(error).sentence)
+
+    def _give_up(self, batch: Batch, row: record.RunRow, sentence: str) -> None:
+        batch.forget(row.id)  # It may tell half of what was decided.
+        for known in (self._runs, self._shortcuts, self._touched):
+            known.pop(row.id, None)
+        self._kills += [one for one in self.running.values() if one.context.run_id == row.id]
+        self.turns.forget(row.id)
+        self.refuse(batch, row, f"The engine cannot go on with this run: {sentence}")
+        self._closed.append(row)
 
     def refuse(self, batch: Batch, row: record.RunRow, sentence: str) -> None:
         """A run that cannot even begin."""
@@ -99,7 +125,8 @@ class Steering:
         run = self._runs[row.id]
         if not run.is_canceled:
             run.row = row
-            self._cancel(batch, run)
+            with self._minding(batch, run):
+                self._cancel(batch, run)
 
     def _cancel(self, batch: Batch, run: LiveRun) -> None:
         self.turns.forget(run.row.id)
@@ -125,10 +152,10 @@ class Steering:
         self._over.clear()
 
     def close_rows(self, tx: Connection) -> None:
-        """Groups, loops and iterations of runs that were canceled in this turn."""
-        for row in self._canceled:
+        """What is open of runs that this turn has ended before their end."""
+        for row in self._closed:
             record.cancel_open_nodes(tx, row.id, self._stores.clock)
-        self._canceled.clear()
+        self._closed.clear()
 
     def _finish(self, batch: Batch, run: LiveRun) -> None:
         is_over = not run.running and (run.is_canceled or run.is_over)
@@ -145,7 +172,7 @@ class Steering:
         failed = tuple(failed_tasks(run))
         batch.add_fact(row, RunEnded(row.id, row.environment, row.pipeline, state, failed))
         if state is RunState.CANCELED:
-            self._canceled.append(row)
+            self._closed.append(row)
         if run.plan.pipeline.has_workspace:
             self._over.append((row.id, state))
 
@@ -168,13 +195,12 @@ class Steering:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, run_id = heapq.heappop(self._deadlines)
             run = self._runs.get(run_id)
-            if run is not None:
-                self._end_overdue(batch, run)
+            if run is not None and not run.is_canceled:
+                with self._minding(batch, run):
+                    self._end_overdue(batch, run)
 
     def _end_overdue(self, batch: Batch, run: LiveRun) -> None:
         """What runs is ended, and nothing starts any more but what runs after failures, too."""
-        if run.is_canceled:
-            return
         limit_s = run.plan.pipeline.timeout_s
         run.overdue = f"The run took longer than its {limit_s:g} s (activeDeadlineSeconds)."
         run.cut_short |= run.running
@@ -194,17 +220,20 @@ class Steering:
         starts: list[WorkOrder] = []
         while True:
             for run in list(self._touched.values()):
-                self._sort_ready(batch, tx, run)
+                with self._minding(batch, run):
+                    self._sort_ready(batch, tx, run)
             chosen = self.turns.take() if len(self.running) < self._capacity() else None
             if chosen is None:
                 break
             run_id, path = chosen
             chosen_run = self._runs.get(run_id)
             if chosen_run is not None and chosen_run.state_of(path) is TaskState.PENDING:
-                order = self._start_task(batch, chosen_run, path)
-                starts += [order] if order else []
-        for run in self._touched.values():
-            self._finish(batch, run)
+                with self._minding(batch, chosen_run):
+                    order = self._start_task(batch, chosen_run, path)
+                    starts += [order] if order else []
+        for run in list(self._touched.values()):
+            with self._minding(batch, run):
+                self._finish(batch, run)
         self._touched.clear()
         return starts
 
@@ -282,19 +311,25 @@ class Steering:
         self._follow_end(batch, run, path, result)
 
     def on_ended(self, batch: Batch, order: WorkOrder, result: TaskResult) -> None:
-        run = self._runs.get(order.context.run_id)
-        if run is None or self.running.get(order.key) is not order:
+        if self.running.get(order.key) is not order:
             return
         del self.running[order.key]
-        self.turns.ended(run.row.id)
-        run.running.discard(order.path)
-        self._touched[run.row.id] = run
+        self.turns.ended(order.context.run_id)
+        run = self._runs.get(order.context.run_id)
+        if run is not None:
+            run.running.discard(order.path)
+            self._touched[run.row.id] = run
+            with self._minding(batch, run):
+                self._take_result(batch, run, order, result)
+
+    def _take_result(
+        self, batch: Batch, run: LiveRun, order: WorkOrder, result: TaskResult
+    ) -> None:
         if run.is_canceled:
             done = result.state is TaskState.SUCCEEDED
             state = TaskState.SUCCEEDED if done else TaskState.CANCELED
             batch.end_task(run.row, order.path, order.attempt, replace(result, state=state))
-            return
-        if order.path in run.cut_short and result.state is not TaskState.SUCCEEDED:
+        elif order.path in run.cut_short and result.state is not TaskState.SUCCEEDED:
             late = replace(self._overdue_result(run), outcome=result.outcome)
             self._end_attempt(batch, run, order, late)
         elif not self._goes_again(batch, run, order, result):

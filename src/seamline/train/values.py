@@ -25,6 +25,8 @@ _WANTED = {
 }
 #: Beyond it a double, and so the compiled IR, cannot tell neighbours apart.
 MAX_SAFE_INTEGER = 2**53 - 1
+#: Lists and objects in one another: whoever walks a value has room for that many.
+MAX_NESTING = 200
 
 
 def cast_value(value: Any, wanted: ParameterType, what: str) -> Any:
@@ -93,15 +95,23 @@ def parse_text(text: str, wanted: ParameterType, what: str) -> Any:
     return check_value(value, wanted, what)
 
 
-def whole_numbers(value: Any) -> Any:
-    """Doubles without a fraction become integers, at any depth."""
+def whole_numbers(value: Any, depth: int = 0) -> Any:
+    """Doubles without a fraction become integers, at any depth.
+
+    Raises InvalidInput for what nests so deeply that not every reader of it could follow.
+    """
     match value:
         case float() if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
             return int(value)
+        case list() | dict() if depth == MAX_NESTING:
+            raise InvalidInput(
+                f"A value nests deeper than {MAX_NESTING} lists and objects.",
+                next_step="Hand it on as an artifact.",
+            )
         case list():
-            return [whole_numbers(item) for item in value]
+            return [whole_numbers(item, depth + 1) for item in value]
         case dict():
-            return {key: whole_numbers(item) for key, item in value.items()}
+            return {key: whole_numbers(item, depth + 1) for key, item in value.items()}
     return value
 
 
@@ -115,19 +125,31 @@ def as_text(value: Any) -> str:
 
 
 def presentable(value: Any) -> Any:
-    """A value that strict JSON can hold: NaN and infinities become their names.
+    """A value that strict JSON can hold: NaN and infinities become their names, and text is UTF-8.
 
     >>> presentable({"loss": float("nan"), "n": 3})
     {'loss': 'NaN', 'n': 3}
     """
     match value:
+        case str() if not value.isascii():
+            return value.encode("utf-8", "backslashreplace").decode()
         case float() if not math.isfinite(value):
             return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
         case list():
             return [presentable(item) for item in value]
         case dict():
-            return {key: presentable(item) for key, item in value.items()}
+            return {presentable(key): presentable(item) for key, item in value.items()}
     return value
+
+
+def storable(text: str) -> str:
+    r"""Text that every database holds and UTF-8 can write: Python's own need be neither.
+
+    >>> print(storable("no \udcff.csv\0"))
+    no \udcff.csv\x00
+    """
+    shown: str = presentable(text)
+    return shown.replace("\0", "\\x00")
 
 
 def _is_number(value: Any) -> bool:

@@ -201,6 +201,34 @@ def test_kfp_items_that_are_no_list(bench):
 
 
 @feature("Loops", "Looping over something that is not a list is an error that says so")
+@pytest.mark.parametrize("made", ["'[' * 100_000", "'no list'", "'{}'", "'7' * 5_000"])
+def test_kfp_items_of_a_text_that_is_no_list(bench, made):
+    """Whatever a task returns can only fail its own run: the next one is as good as ever."""
+
+    @dsl.component(base_image=IMAGE)
+    def make(code: str) -> str:
+        return eval(code)
+
+    @dsl.pipeline
+    def over(made: str):
+        with dsl.ParallelFor(numbers(count=2).output) as n:
+            see_int(value=n)
+        make(code=made)
+
+    spec = yaml.safe_load(bench.compile(over))
+    loop = spec["root"]["dag"]["tasks"]["for-loop-1"]
+    items = "pipelinechannel--numbers-Output"
+    loop["inputs"]["parameters"][items]["taskOutputParameter"]["producerTask"] = "make"
+    loop["dependentTasks"] = ["make"]
+    inputs = spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"]
+    inputs[items]["parameterType"] = "STRING"
+    ran = bench.run(yaml.safe_dump(spec).encode(), {"made": made})
+    assert ran.state in ("failed", "partially_failed") and ran.shown["sentence"]
+    assert not [name for name in ran.executed if name.startswith("for-loop-1")]
+    assert bench.run(numbers, {"count": 1}).state == "succeeded"
+
+
+@feature("Loops", "Looping over something that is not a list is an error that says so")
 def test_kfp_constant_items_that_are_no_list_are_refused(bench):
     @dsl.pipeline
     def over():

@@ -322,7 +322,7 @@ def test_kfp_a_demanded_fidelity(bench):
     assert bench.run(plain, demand_fidelity=Fidelity.FORKED).state == "succeeded"
 
 
-@feature("Refused", "A loop that does not make what it declares to", status="refused")
+@feature("Refused", "A loop that does not make what it declares to")
 @pytest.mark.parametrize("kind", ["parameters", "artifacts"])
 def test_kfp_a_loop_without_its_output(bench, kind):
     """Refused, or a failed run; other runs go on."""
@@ -348,5 +348,5 @@ def test_kfp_a_loop_without_its_output(bench, kind):
     except InvalidInput as refused:
         assert "for-loop-2" in refused.message
     else:
-        assert ran.failed == {"count"}
+        assert ran.state in ("failed", "partially_failed") and "count" not in ran.executed
     assert bench.run(plain).state == "succeeded"

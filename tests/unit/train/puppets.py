@@ -40,6 +40,14 @@ def lost() -> TaskResult:
     return TaskResult(TaskState.FAILED, problem=problem, is_lost=True)
 
 
+def request_only(
+    stores: Stores, ir: bytes, options: RunOptions = DEFAULT_OPTIONS, **more: Any
+) -> str:
+    """No engine has looked at it yet."""
+    given: dict[str, Any] = {"arguments": {}, "environment": "dataops", "by": "ana", **more}
+    return request_run(stores, ir, options=options, **given)
+
+
 class Puppets:
     """What `Engine` does in its thread, one turn at a call."""
 
@@ -64,8 +72,7 @@ class Puppets:
 
     def request(self, ir: bytes, options: RunOptions = DEFAULT_OPTIONS, **more: Any) -> str:
         """A run that has begun."""
-        given: dict[str, Any] = {"arguments": {}, "environment": "dataops", "by": "ana", **more}
-        run_id = request_run(self.stores, ir, options=options, **given)
+        run_id = request_only(self.stores, ir, options, **more)
         self.turn()
         return run_id
 
