@@ -200,7 +200,9 @@ class House:
         ]
 
     def train(self, **arguments: str) -> str:
-        run = self.ask("/runs", {"pipeline": "line-training@1.0.0", "arguments": arguments})
+        """Trains, whatever has been trained before."""
+        body = {"pipeline": "line-training@1.0.0", "arguments": arguments}
+        run = self.ask("/runs", {**body, "options": {"enable_cache": False}})
         return str(run["id"])
 
     def run_ended(self, run_id: str) -> Any:

@@ -28,7 +28,6 @@ from seamline.domain.errors import (
     InvalidInput,
     NotFound,
     Refused,
-    SeamlineError,
 )
 from seamline.promote.environments import TRAINING
 from seamline.register.models import payloads_of_runs, refuse_model, refused_since
@@ -89,7 +88,7 @@ class _Portion:
     fact: RecordedFact
     until: datetime
     #: What may be better the next time.
-    trouble: list[SeamlineError] = field(default_factory=list)
+    trouble: list[Exception] = field(default_factory=list)
 
     @property
     def run_id(self) -> str:
@@ -138,7 +137,7 @@ class _Portion:
             yield
         except FINAL as error:
             self._refuse(model, error)
-        except SeamlineError as error:
+        except Exception as error:
             self.trouble.append(error)
 
     def _find_work(self, source: Source) -> Iterator[MadeModel]:

@@ -19,7 +19,9 @@ from kfp.dsl import Dataset, Input, Model, Output
 from sklearn.linear_model import LinearRegression
 
 from seamline.app.loop import Loop
+from seamline.app.make_release import make_release
 from seamline.app.package_run import on_run_ended
+from seamline.app.parties import parties_of
 from seamline.app.platform import Platform
 from seamline.app.repeat_run import retry
 from seamline.app.scenarios import submit_scenarios
@@ -28,10 +30,13 @@ from seamline.app.submit_run import submit_ir
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
 from seamline.domain.clock import SystemClock
+from seamline.domain.digests import digest_of
 from seamline.domain.errors import NotFound
 from seamline.domain.settings import Settings
 from seamline.domain.states import is_terminal
 from seamline.project.plan import apply_project
+from seamline.promote.policy import Party
+from seamline.promote.promotions import request_promotion
 from seamline.register.models import ModelVersion, find_model_version, list_model_versions
 from seamline.register.packages import find_package_file, read_package_file
 from seamline.register.pipelines import publish_pipeline
@@ -296,6 +301,15 @@ def test_a_family_is_listed_by_its_name(house: House, run_id: str) -> None:
         find(house, "line")
 
 
+def test_who_published_the_pipeline_is_the_author_of_each_model(house: House, run_id: str) -> None:
+    """Whoever that is cannot approve a release of them (law 5); what ran was a loop around it."""
+    release = make_release(house.platform, "one", ["line-jfk-b6"], [], by="ana")
+    asked = request_promotion(house.stores, release.digest, "development", by="ana")
+    parties = parties_of(house.platform, release, asked)
+    assert list(parties[Party.AUTHOR]) == ["eve"]
+    assert list(parties[Party.TRAINER]) == ["ana"]
+
+
 def test_a_retry_registers_only_what_is_missing(house: House, run_id: str) -> None:
     before = {one.wheel_digest for one in list_model_versions(house.stores, run_id=run_id)}
     house.mended.touch()
@@ -401,6 +415,26 @@ def test_a_name_goes_on_meaning_what_it_meant(house: House, run_id: str) -> None
         "is a model of line (carrier=AA,origin=JFK), not of line-jfk (carrier=AA)."
         in (house.refusals(made)["line-jfk-aa"])
     )
+
+
+def test_one_model_s_trouble_stops_no_other(house: House, run_id: str) -> None:
+    """Machinery that breaks is tried again; bytes that were altered are refused."""
+    items = [ITEMS[index] for index in (0, 1, 3)]
+    made = house.scenarios(items, fitted={**house.fitted, "1.0": house.fitted["5.0"]})
+    fact = house.ended(made)
+    in_the_way = house.stores.root / "runs" / made / "package-line-jfk-aa"
+    in_the_way.write_text("no folder")
+    altered = house.stores.blobs.path_of(digest_of(house.payloads[5.0]))
+    altered.write_bytes(house.payloads[4.0])
+    with pytest.raises(FileExistsError):
+        on_run_ended(house.platform, fact)
+    assert house.names(made) == ["line-jfk-b6"]
+    refused = house.refusals(made)
+    assert list(refused) == ["line-lga-dl"] and "expected sha256:" in refused["line-lga-dl"]
+    in_the_way.unlink()
+    altered.write_bytes(house.payloads[5.0])
+    assert on_run_ended(house.platform, fact) is False
+    assert house.names(made) == ["line-jfk-aa", "line-jfk-b6"]
 
 
 class Hurrying:

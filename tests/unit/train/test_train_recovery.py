@@ -214,7 +214,7 @@ def test_a_database_that_fails_for_a_while_costs_the_running_tasks_only(
 ):
     """What the engine could not write did not happen: it begins again from the rows."""
     diary, gate = tmp_path / "diary", tmp_path / "gate"
-    run_id = house.request(compile_ir(held), diary=str(diary), gate=str(gate))
+    run_id = house.request(compile_ir(held), NO_CACHE, diary=str(diary), gate=str(gate))
     house.wait_for(lambda: tasks_of(house.stores, run_id)["work-5"]["pid"] is not None)
     with house.stores.db.transaction() as tx:
         tx.execute(text("ALTER TABLE facts RENAME TO facts_away"))
