@@ -4,7 +4,6 @@ conditions, retries and a collecting task: the run ends as it would have.
 A seeded sample; `--soak` plays more than a hundred kills. A failure names the run and the kills.
 """
 
-
 import os
 import random
 import signal
