@@ -164,11 +164,25 @@ class Server:
         return found
 
     def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        """Also one that is dead already."""
+        self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """None of them outlives the test, however that ends."""
+    started: list[Server] = []
+
+    def make(root: Path, kill_at: int = 0) -> Server:
+        started.append(Server(root, kill_at))
+        return started[-1]
+
+    yield make
+    for server in started:
+        server.kill()
 
 
 def processes_in(root: Path) -> list[str]:
@@ -205,7 +219,9 @@ def attempts_of(stores: Stores, run_id: str) -> dict[str, int]:
     return {task["name"]: task["attempt"] for task in show_run(stores, run_id)["tasks"]}
 
 
-def play(stores: Stores, ir: bytes, drawn: random.Random, kills: int) -> tuple[str, list[str]]:
+def play(
+    stores: Stores, ir: bytes, drawn: random.Random, kills: int, start: Callable[..., Server]
+) -> tuple[str, list[str]]:
     """A run to its end, with up to that many kills on the way; (its id, the kills)."""
     diary = stores.root / "diary"
     run_id = request_run(
@@ -221,7 +237,7 @@ def play(stores: Stores, ir: bytes, drawn: random.Random, kills: int) -> tuple[s
         if is_over():
             break
         kind = drawn.choice(["commit", "server", "worker"])
-        server = Server(stores.root, drawn.randint(1, 12) if kind == "commit" else 0)
+        server = start(stores.root, drawn.randint(1, 12) if kind == "commit" else 0)
         if kind == "commit":
             told.append("at a commit")
             wait_until(lambda s=server: s.process.poll() is not None or is_over(), 60, str(told))
@@ -244,7 +260,7 @@ def play(stores: Stores, ir: bytes, drawn: random.Random, kills: int) -> tuple[s
         for name, count in finished.items():
             assert attempts[name] == count, f"{name} ran again after it had succeeded: {told}"
         finished = {name: attempts[name] for name in done_so_far(stores, run_id)}
-    server = Server(stores.root)
+    server = start(stores.root)
     wait_until(is_over, 60, f"the run does not end: {told}")
     server.kill()
     attempts = attempts_of(stores, run_id)
@@ -254,14 +270,14 @@ def play(stores: Stores, ir: bytes, drawn: random.Random, kills: int) -> tuple[s
 
 
 def test_runs_end_as_they_would_have(
-    workspace: Callable[[str], Stores], ir: bytes, soak: bool
+    workspace: Callable[[str], Stores], start: Callable[..., Server], ir: bytes, soak: bool
 ) -> None:
     drawn = random.Random(SEED)
     killed = number = 0
     while killed < (120 if soak else 8):
         number += 1
         stores = workspace(f"run-{number}")
-        run_id, told = play(stores, ir, drawn, KILLS_PER_RUN)
+        run_id, told = play(stores, ir, drawn, KILLS_PER_RUN, start)
         killed += len(told)
         assert run_output(stores, run_id, "Output") == EXPECTED, f"run {number}"
         lines = (stores.root / "diary").read_text().splitlines()
