@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from seamline.runtime.tasks import TaskRunner, TaskSpec
 from seamline.runtime.usage import (
     FolderUsage,
@@ -36,13 +38,11 @@ def test_own_usage() -> None:
     assert before is not None
     assert before.started_at_s < time.time()
     assert before.cpu_s > 0
-    held = bytearray(b"x") * (32 * MIB)
     with Path("/dev/null").open():
         after = own_usage()
     assert after is not None
-    assert after.resident_bytes - before.resident_bytes > 24 * MIB
+    assert abs(after.resident_bytes - psutil.Process().memory_info().rss) < 16 * MIB
     assert after.open_files == before.open_files + 1
-    assert len(held) == 32 * MIB
 
 
 def test_zygotes_and_tasks_are_told_apart_from_other_children(
