@@ -39,7 +39,7 @@ def check_pipeline(
 def _check_machine(plan: Plan, options: RunOptions, machine: Machine) -> list[str]:
     lacking: list[str] = []
     for path, task in all_tasks(plan):
-        fidelity = machine.fidelity_of(task, options)
+        fidelity = machine.fidelity_of(path, task, options)
         if isinstance(task.executor, ContainerExecutor):
             if task.executor.mounts and fidelity is not Fidelity.CONTAINER:
                 paths = [mount.path for mount in task.executor.mounts]

@@ -160,7 +160,7 @@ def descendants_of(plan: Plan, names: Iterable[str]) -> set[str]:
         ended = pending.pop()
         for source in (ended, *_groups_of(plan, ended)):
             for name in waiting.get(source, ()):
-                fresh = [one for one in _with_members(plan, name) if one not in found]
+                fresh = [one for one in plan.within(name) if one not in found]
                 found.update(fresh)
                 pending.extend(fresh)
     return found
@@ -173,15 +173,6 @@ def _groups_of(plan: Plan, name: str) -> list[str]:
         groups.append(group)
         group = plan.nodes[group].gate.group
     return groups
-
-
-def _with_members(plan: Plan, name: str) -> list[str]:
-    found = [name]
-    for one in found:
-        node = plan.nodes[one]
-        if isinstance(node, PlannedGroup):
-            found.extend(node.members)
-    return found
 
 
 def _reset(tx: Connection, run_id: str, resets: Resets) -> None:

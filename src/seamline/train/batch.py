@@ -23,6 +23,7 @@ from seamline.train.order import WorkOrder
 from seamline.train.record import RunRow
 from seamline.train.results import TaskProblem, TaskResult
 from seamline.train.rows import ARTIFACTS, ATTEMPTS, RUNS, TASKS
+from seamline.train.values import storable
 
 
 class Batch:
@@ -165,7 +166,7 @@ def _artifact_row(run_id: str, task: str, now: str, artifact: Artifact) -> dict[
         "size_bytes": artifact.size_bytes,
         "is_directory": artifact.is_directory,
         "is_blob": artifact.is_blob,
-        "uri": artifact.uri,
+        "uri": storable(artifact.uri),
         "metadata": json.dumps(dict(artifact.metadata)),
         "created_at": now,
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from seamline.domain.clock import iso, new_id
 from seamline.domain.states import Fidelity, TaskState
@@ -49,15 +49,20 @@ def look_up(
     connection: Connection, stores: Stores, keys: Sequence[str], max_age_s: float | None
 ) -> dict[str, Hit]:
     """Key → the newest result with it; one whose bytes are gone is no result."""
-    wanted = (TASKS.c.state == TaskState.SUCCEEDED) & TASKS.c.cache_key.is_not(None)
+    wanted = TASKS.c.state == TaskState.SUCCEEDED
     if max_age_s is not None:
         wanted &= TASKS.c.ended_at >= _oldest(stores.clock.now(), max_age_s)
     found: dict[str, Row[Any]] = {}
     for chunk in _chunks(keys):
-        query = select(TASKS).where(TASKS.c.cache_key.in_(chunk), wanted)
-        for row in connection.execute(query.order_by(TASKS.c.ended_at)):
+        # A key may have as many results as there were nights: only the newest is read.
+        times = select(TASKS.c.cache_key, func.max(TASKS.c.ended_at).label("at"))
+        times = times.where(TASKS.c.cache_key.in_(chunk), wanted).group_by(TASKS.c.cache_key)
+        newest = times.subquery()
+        is_newest = (newest.c.cache_key == TASKS.c.cache_key) & (newest.c.at == TASKS.c.ended_at)
+        query = select(TASKS).join(newest, is_newest).where(wanted)
+        for row in connection.execute(query.order_by(TASKS.c.run_id, TASKS.c.name)):
             found[row.cache_key] = row
-    return _hits(connection, stores, {row.cache_key: row for row in found.values()})
+    return _hits(connection, stores, found)
 
 
 def look_up_run(
@@ -79,7 +84,7 @@ def _hits(connection: Connection, stores: Stores, rows: Mapping[str, Row[Any]]) 
     hits: dict[str, Hit] = {}
     for key, row in rows.items():
         artifacts = made.get((row.run_id, row.name), {})
-        if all(not a.is_blob or stores.blobs.holds(a.digest) for a in artifacts.values()):
+        if all(_is_there(stores, artifact) for artifact in artifacts.values()):
             hits[key] = Hit(
                 run_id=row.cached_run_id or row.run_id,
                 task=row.cached_task or row.name,
@@ -90,6 +95,18 @@ def _hits(connection: Connection, stores: Stores, rows: Mapping[str, Row[Any]]) 
                 artifacts=artifacts,
             )
     return hits
+
+
+def _is_there(stores: Stores, artifact: Artifact) -> bool:
+    """Its bytes are kept; whether they are the right ones is checked where they are used."""
+    blobs = stores.blobs
+    if not artifact.is_blob or not artifact.is_directory:
+        return not artifact.is_blob or blobs.holds(artifact.digest)
+    try:
+        manifest = json.loads(blobs.path_of(artifact.digest).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return all(blobs.holds(digest) for digest in manifest.values())
 
 
 def _artifacts_of(

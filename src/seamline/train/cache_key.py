@@ -1,9 +1,9 @@
 """What a task's result depends on: the parts of its cache key, as JSON that people can compare.
 
 The name of the environment, what is run (source or command, image, environment variables), the
-requirement set, the values of its parameters, the bytes and metadata of its artifacts, and which
-outputs it declares. A custom key (`set_caching_options(cache_key=…)`) stands for all of that,
-within its component.
+requirement set and the index that it names, the values of its parameters, the bytes and metadata
+of its artifacts, and which outputs it declares. A custom key (`set_caching_options(cache_key=…)`)
+stands for all of that, within its component.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from seamline.train.sources import ArtifactValue
 
 #: Longer values stand in the parts by their digest.
 _SHOWN_CHARACTERS = 500
-#: In a command: their values differ in every run.
-_RUN_PLACEHOLDER = "{{$.pipeline_"
+#: In a command or its environment: their values differ in every run.
+_RUN_PLACEHOLDERS = ("{{$.pipeline_", "{{$.workspace_path")
 
 
 class KeyMaker:
@@ -79,12 +79,13 @@ def why_not_repeatable(task: PlannedTask) -> str:
     executor = task.executor
     if not isinstance(executor, ContainerExecutor):
         return "Importers are never taken from the cache: what they point at may have changed."
-    if executor.function is None:
-        said = json.dumps([executor.command, executor.args, dict(executor.env)])
-        if _RUN_PLACEHOLDER in said:
-            return "Its command names its own run or task, so no other result is like it."
-    elif makes_claims(executor.function):
+    if makes_claims(executor.function):
         return "It names a volume claim for its own run."
+    # What a Python component is called with holds all of that as values.
+    words = () if executor.function else (executor.command, executor.args)
+    said = json.dumps([*words, dict(executor.env)])
+    if any(placeholder in said for placeholder in _RUN_PLACEHOLDERS):
+        return "Its command names its own run or task, so no other result is like it."
     return ""
 
 
@@ -111,7 +112,8 @@ def _component_parts(component: Component) -> dict[str, Any]:
     executor = component.body
     assert isinstance(executor, ContainerExecutor)
     function = executor.function
-    called = [executor.args, dict(executor.env), _as_dicts(executor.secrets, executor.mounts)]
+    env = list(executor.env.items())  # in order: later ones may refer to earlier ones
+    called = [executor.args, env, _as_dicts(executor.secrets, executor.mounts)]
     if function is None:
         called.append(executor.command)
     return {
@@ -120,6 +122,7 @@ def _component_parts(component: Component) -> dict[str, Any]:
         "image": executor.image,
         "command": digest_of(json.dumps(called, sort_keys=True).encode()),
         "requirements": _requirements_of(function),
+        **({"indexes": list(function.index_urls)} if function and function.index_urls else {}),
         "outputs": _outputs_of(component),
     }
 

@@ -29,7 +29,7 @@ from seamline.train.ir_tasks import check_dag, check_name, read_outputs, read_ta
 from seamline.train.ir_wiring import declare_inputs, wire_tasks
 from seamline.train.ir_words import check_words, words_of
 from seamline.train.placeholders import uses_workspace
-from seamline.train.values import cast_value
+from seamline.train.values import cast_value, storable
 
 _SCHEMA_VERSION = re.compile(r"2\.\d+\.\d+")
 _TOP_FIELDS = frozenset(
@@ -43,6 +43,8 @@ _TOP_FIELDS = frozenset(
         "defaultPipelineRoot",
     }
 )
+#: A column.
+_MAX_TITLE = 120
 _COMPONENT_FIELDS = frozenset({"inputDefinitions", "outputDefinitions", "dag", "executorLabel"})
 _PARAMETER_TYPES = tuple(kind for kind in ParameterType if kind is not ParameterType.ANY)
 
@@ -185,8 +187,11 @@ def _read_parameter(node: Node, task: str, *, is_guessed: bool = False) -> Param
 def _read_artifact(key: str, node: Node) -> ArtifactSpec:
     check_name(key, node)
     kind = node.at("artifactType")
+    title = str(kind.object().get("schemaTitle") or "system.Artifact")
+    if len(title) > _MAX_TITLE or storable(title) != title:
+        raise kind.at("schemaTitle").wrong(f"text of up to {_MAX_TITLE} characters")
     return ArtifactSpec(
-        schema_title=str(kind.object().get("schemaTitle") or "system.Artifact"),
+        schema_title=title,
         schema_version=str(kind.object().get("schemaVersion") or "0.0.1"),
         is_optional=node.at("isOptional").flag(),
         is_list=node.at("isArtifactList").flag(),

@@ -110,6 +110,7 @@ class LiveRun:
         loop = self._make_loop(scope, node)
         self._count += _size(loop)
         first = next(iter(node.body.nodes), None)
+        closed: set[int] = set()
         for index, item in enumerate(loop.items):
             path = loop.path_at(index)
             row = rows[path]
@@ -120,12 +121,13 @@ class LiveRun:
                 if row.state != TaskState.PENDING:
                     inner.started.add("")
                 self._restore(batch, inner, rows, made)
-            if is_closed or index in loop.scopes:
-                loop.waiting.remove(index)
             if is_closed:
-                loop.left -= 1
+                closed.add(index)
             if is_closed and row.error:
                 loop.blame(_cause_of(path, TaskProblem(**json.loads(row.error))))
+        loop.left -= len(closed)
+        known = closed.union(loop.scopes)
+        loop.waiting = [index for index in loop.waiting if index not in known]
 
     # -- what happened ---------------------------------------------------------------------
 

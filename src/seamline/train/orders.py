@@ -39,7 +39,7 @@ def make_order(run: LiveRun, path: str, now: str, machine: Machine) -> WorkOrder
         uri=uri,
         metadata=metadata,
         names=run.names,
-        fidelity=machine.fidelity_of(task, row.options),
+        fidelity=machine.fidelity_of(path, task, row.options),
         started_at=now,
     )
 

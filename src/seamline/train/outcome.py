@@ -43,7 +43,7 @@ def _has_finished_branch(scope: OpenScope) -> bool:
 
 
 def ancestors_of(plan: Plan, names: Iterable[str]) -> set[str]:
-    """Every task and loop that one of these waited for, directly or not."""
+    """Every node that one of these waited for, directly or not; a group with all that is in it."""
     ancestors: set[str] = set()
     expanded: set[str] = set()
     walked: set[str] = set()
@@ -56,7 +56,7 @@ def ancestors_of(plan: Plan, names: Iterable[str]) -> set[str]:
             for upstream in gate.after:
                 if upstream not in expanded:
                     expanded.add(upstream)
-                    fresh = [leaf for leaf in plan.leaves_of(upstream) if leaf not in ancestors]
+                    fresh = [one for one in plan.within(upstream) if one not in ancestors]
                     ancestors.update(fresh)
                     pending.extend(fresh)
             node = gate.group

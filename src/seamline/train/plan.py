@@ -138,15 +138,14 @@ class Plan:
         """Those of this scope: not of its loops' bodies."""
         return (node for node in self.nodes.values() if isinstance(node, PlannedTask))
 
-    def leaves_of(self, name: str) -> Iterator[str]:
-        """The tasks and loops inside a group; of any other node, itself."""
+    def within(self, name: str) -> Iterator[str]:
+        """The node; of a group, also all that is in it."""
         pending = [name]
         while pending:
             node = self.nodes[pending.pop()]
+            yield node.name
             if isinstance(node, PlannedGroup):
                 pending.extend(reversed(node.members))
-            else:
-                yield node.name
 
 
 def all_tasks(plan: Plan, prefix: str = "") -> Iterator[tuple[str, PlannedTask]]:

@@ -26,11 +26,7 @@ def is_at_or_after(plan: Plan, start: str, path: str) -> bool:
 
 
 def _is_after(scope: Plan, name: str, other: str) -> bool:
-    return not _ancestors(scope, other).isdisjoint(scope.leaves_of(name))
-
-
-def _ancestors(scope: Plan, name: str) -> frozenset[str]:
-    return frozenset(ancestors_of(scope, [name]))
+    return not ancestors_of(scope, [other]).isdisjoint(scope.within(name))
 
 
 def _steps(plan: Plan, path: str) -> list[tuple[str, str]]:

@@ -63,6 +63,8 @@ class Puppets:
         self._machine = Machine({})
         #: `run/path` → what runs.
         self.orders: dict[str, WorkOrder] = {}
+        #: Paths of all that has started.
+        self.history: list[str] = []
         #: Attempts that the engine has ended.
         self.killed: list[WorkOrder] = []
         self.steering = self._fresh()
@@ -90,6 +92,7 @@ class Puppets:
             batch.flush(tx)
             steering.close_rows(tx)
         self.orders |= {order.key: order for order in starts}
+        self.history += paths(starts)
         self.killed += steering.take_kills()
         return starts
 

@@ -87,6 +87,12 @@ def write_ir(sketch: Sketches) -> bytes:
     root = _write_dag(sketch, "root", components)
     components["comp-leaf"] = {
         "executorLabel": "exec-leaf",
+        "inputDefinitions": {
+            "parameters": {
+                "label": {"parameterType": "STRING", "isOptional": True},
+                "item": {"parameterType": "NUMBER_INTEGER", "isOptional": True},
+            }
+        },
         "outputDefinitions": {
             "parameters": {
                 "count": {"parameterType": "NUMBER_INTEGER"},
@@ -110,17 +116,27 @@ def write_ir(sketch: Sketches) -> bytes:
     ).encode()
 
 
-def _write_dag(sketch: Sketches, name: str, components: dict[str, Any]) -> dict[str, Any]:
+def _write_dag(
+    sketch: Sketches, name: str, components: dict[str, Any], is_body: bool = False
+) -> dict[str, Any]:
     tasks = {}
     for index, node in enumerate(sketch):
         component = "comp-leaf"
         if node.inner is not None:
             component = f"comp-{name}-{index}"
-            components[component] = {"dag": _write_dag(node.inner, f"{name}-{index}", components)}
+            inner = _write_dag(node.inner, f"{name}-{index}", components, node.is_loop)
+            components[component] = {"dag": inner}
         if node.is_loop:
             item = {"parameterType": "NUMBER_INTEGER"}
             components[component]["inputDefinitions"] = {"parameters": {"item": item}}
-        tasks[f"t{index}"] = {"componentRef": {"name": component}, **_write_task(node)}
+        task = {"componentRef": {"name": component}, **_write_task(node)}
+        if node.inner is None:  # no two of them are called with the same
+            task["inputs"]["parameters"]["label"] = {
+                "runtimeValue": {"constant": f"{name}-{index}"}
+            }
+            if is_body:
+                task["inputs"]["parameters"]["item"] = {"componentInputParameter": "item"}
+        tasks[f"t{index}"] = task
     return {"tasks": tasks}
 
 

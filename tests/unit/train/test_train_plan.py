@@ -73,8 +73,8 @@ def test_groups_are_flattened_and_loops_are_not(nested):
         "t1/t1/t0",
         "t1/t1/t1/t0",
     ]
-    assert list(nested.leaves_of("t1")) == ["t1/t0", "t1/t1"]
-    assert list(nested.leaves_of("t0")) == ["t0"]
+    assert list(nested.within("t1")) == ["t1", "t1/t0", "t1/t1"]
+    assert list(nested.within("t0")) == ["t0"]
 
 
 @pytest.mark.parametrize(
