@@ -205,10 +205,9 @@ def rehearse_script(sources: Sources) -> None:
 def run_command(request: dict[str, Any], _sources: Sources) -> None:
     """Becomes the program, in this very process; comes back only with an OSError."""
     command = json.loads(read_verified(request["source"], request["source_digest"])[0])
-    for number in signal.valid_signals():
-        # Python ignores two of them, and whoever started the server may have ignored others.
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        # Python ignores two of them; a library or whoever started the server, perhaps others.
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execv(command["program"], command["words"])  # noqa: S606  (without a shell)
     except OSError as error:

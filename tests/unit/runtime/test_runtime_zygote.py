@@ -52,8 +52,10 @@ def test_a_killed_zygote_loses_its_tasks_and_the_next_start_works(
     runner: TaskRunner, script: MakeScript, wait_until: WaitUntil
 ) -> None:
     spec = script("lost", TELL_AND_SLEEP)
-    future = runner.start(spec)
+    told = Event()
+    future = runner.start(spec, lambda _: told.set())
     wait_until((spec.work_dir / "pids.json").exists)
+    told.wait()  # Its start is reported a little later than it happens.
     task_pid, zygote_pid, _ = pids = json.loads((spec.work_dir / "pids.json").read_text())
     task = identity_of(task_pid)
     assert task is not None
