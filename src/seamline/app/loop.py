@@ -24,6 +24,8 @@ from seamline.store.outbox import (
 from seamline.train.runs import list_runs
 
 TICK_S = 1.0
+#: What a busy engine commits within this time is looked at together.
+TOGETHER_S = 0.05
 TURN_S = 1.0
 COMPACT_S = 60.0
 _GOING = (RunState.PENDING, RunState.RUNNING)
@@ -68,7 +70,8 @@ class Loop:
                 except Exception:
                     # The loop itself must survive whatever a database or a disk does.
                     _LOG.exception("the background loop met an unexpected error")
-            self._wake.wait(TICK_S)
+            if self._wake.wait(TICK_S):
+                self._stopping.wait(TOGETHER_S)
 
     def _react_to_all(self) -> None:
         """What goes on for long lets the loop's other parts have their turn, too."""

@@ -21,5 +21,5 @@ def index_for(
     """
     if not url:
         return None
-    has_ours = any(is_ours(stores, Requirement(text).name) for text in requirements)
+    has_ours = is_ours(stores, *(Requirement(text).name for text in requirements))
     return PackageIndex(f"{url}/pypi/{environment}/simple/", environment if has_ours else "")

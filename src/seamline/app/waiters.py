@@ -12,6 +12,8 @@ from seamline.app.platform import Changes
 
 #: A busy engine commits often: what it commits within this time is looked at together.
 _TOGETHER_S = 0.01
+#: Of its time, a follower looks for this part at the most: the engine needs the processor, too.
+_LOOKING_PART = 0.05
 _LOG = logging.getLogger("seamline.waiters")
 What = TypeVar("What", bound=Hashable)
 
@@ -74,6 +76,8 @@ class Waiters(Generic[What]):
         loop = asyncio.get_running_loop()
 
         def committed() -> None:
+            if self._look.is_set():
+                return  # It will look: to wake the loop for each commit costs more than the look.
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self._look.set)
 
@@ -81,10 +85,12 @@ class Waiters(Generic[What]):
         try:
             while self._waiting:
                 self._look.clear()
+                began = loop.time()
                 self._tell(await asyncio.to_thread(self._look_for, list(self._waiting)))
+                took_s = loop.time() - began
                 if self._waiting:
                     await self._look.wait()
-                    await asyncio.sleep(self._together_s)
+                    await asyncio.sleep(max(self._together_s, took_s / _LOOKING_PART))
         except Exception:
             _LOG.exception("who waits is answered early")
             self._tell(list(self._waiting))

@@ -150,12 +150,13 @@ def find_package_file(stores: Stores, environment: str, filename: str) -> Packag
     return _file(row)
 
 
-def is_ours(stores: Stores, name: str) -> bool:
-    """Was this name ever published here, anywhere? Then it is never looked up upstream."""
+def is_ours(stores: Stores, *names: str) -> bool:
+    """Was one of these names ever published here, anywhere? Then it is never looked up upstream."""
+    if not names:
+        return False
+    wanted = PACKAGE_NAMES.c.name.in_([canonicalize_name(name) for name in names])
     with stores.db.read() as connection:
-        found = connection.execute(
-            select(PACKAGE_NAMES.c.name).where(PACKAGE_NAMES.c.name == canonicalize_name(name))
-        ).one_or_none()
+        found = connection.execute(select(PACKAGE_NAMES.c.name).where(wanted).limit(1)).first()
     return found is not None
 
 

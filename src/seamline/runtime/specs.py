@@ -34,6 +34,9 @@ class TaskIsolation(StrEnum):
 OWN_MODULES: Mapping[TaskKind, tuple[str, ...]] = {TaskKind.KFP: ("kfp.dsl.executor",)}
 
 
+_LIGHT = "-light"
+
+
 @dataclass(frozen=True)
 class Limits:
     #: Of all its processes together; for each one also a limit on private writable memory.
@@ -78,6 +81,9 @@ class TaskSpec:
     isolation: TaskIsolation = TaskIsolation.FORKED
     #: REUSED tasks share a process only with those that say the same here: their run, or team.
     share: str = ""
+    #: It imports no libraries, or none that could be told. Such FORKED tasks have a zygote of their
+    #: own: what a process has imported it takes time to fork, and to take down again.
+    is_light: bool = False
     #: Not for REUSED ones: from a mount namespace there is no way back.
     mounts: TaskMounts | None = None
 
@@ -86,9 +92,20 @@ class TaskSpec:
 OnStarted = Callable[[ProcessIdentity], None]
 
 
-def zygote_key(environment: PythonEnvironment, kind: TaskKind) -> str:
+def zygote_key(environment: PythonEnvironment, kind: TaskKind, *, is_light: bool = False) -> str:
     """Which zygote serves a task: sets that the host satisfies share one."""
-    return f"{kind}:{'host' if environment.is_host else environment.digest}"
+    place = "host" if environment.is_host else environment.digest
+    return f"{kind}{_LIGHT if is_light else ''}:{place}"
+
+
+def full_key(key: str) -> str:
+    """Of the zygote that has the libraries, of the same environment and kind.
+
+    >>> full_key("kfp-light:host"), full_key("kfp:host")
+    ('kfp:host', 'kfp:host')
+    """
+    kind, _, place = key.partition(":")
+    return f"{kind.removesuffix(_LIGHT)}:{place}"
 
 
 def write_request(spec: TaskSpec, log_limit_bytes: int, cpus: Sequence[int]) -> dict[str, Any]:

@@ -241,7 +241,7 @@ class TaskRunner:
             self._abandon(flight, TaskEnd.LOST, why, warm)
             return
         self._finish(flight, outcome, warm)
-        self._zygotes.learn(warm.key, outcome.imported)
+        self._zygotes.learn(warm.key, flight.spec, outcome.imported)
 
     def on_gone(self, warm: WarmZygote, code: int) -> None:
         waiting = [flight for flight in warm.flights.values() if not flight.sent]

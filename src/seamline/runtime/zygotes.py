@@ -1,4 +1,5 @@
-"""Which zygotes there are: one for each (environment, kind of task), and its successors.
+"""Which zygotes there are: one for each (environment, kind of task), and its successors; one more
+for tasks that import no libraries.
 
 A task that had to import something tells. A successor of its zygote that has it imported is then
 warmed in the background, and takes over for the tasks that follow. A zygote with nothing to do
@@ -18,7 +19,14 @@ from typing import Any, Protocol
 from seamline.domain.clock import Clock
 from seamline.domain.digests import short
 from seamline.runtime.flights import Flight
-from seamline.runtime.specs import OWN_MODULES, TaskKind, TaskSpec, zygote_key
+from seamline.runtime.specs import (
+    OWN_MODULES,
+    TaskIsolation,
+    TaskKind,
+    TaskSpec,
+    full_key,
+    zygote_key,
+)
 from seamline.runtime.zygote import Zygote
 
 _log = logging.getLogger(__name__)
@@ -80,6 +88,8 @@ class Zygotes:
         self.living: set[WarmZygote] = set()
         self._left_out: dict[str, tuple[str, ...]] = {}
         self._generations: dict[str, int] = {}
+        #: Digests of sources that do import libraries, though they do not say so.
+        self._not_light: set[str | None] = set()
         self._serial = 0
         self._closing = False
 
@@ -94,13 +104,18 @@ class Zygotes:
 
         Raises OSError when the environment's interpreter does not start.
         """
-        key = zygote_key(spec.environment, spec.kind)
+        key = zygote_key(spec.environment, spec.kind, is_light=self._is_light(spec))
         warm = self._current.get(key)
         if warm is None:
             warm = WarmZygote(key, spec.kind, spec.environment.python, self._clock.now())
             self._launch(warm, self._first_preload(key))
             self._current[key] = warm
         return warm
+
+    def _is_light(self, spec: TaskSpec) -> bool:
+        # Workers serve all tasks of a run, whatever these import.
+        is_forked = spec.isolation is TaskIsolation.FORKED
+        return spec.is_light and is_forked and spec.source_digest not in self._not_light
 
     def send(self, warm: WarmZygote, message: Mapping[str, Any]) -> None:
         warm.zygote.send(message)
@@ -113,10 +128,14 @@ class Zygotes:
         if warm.retired and not warm.flights and warm in self.living:
             warm.zygote.end()
 
-    def learn(self, key: str, imported: Iterable[str]) -> None:
-        """What a task had to import, the zygotes of its key have from now on."""
+    def learn(self, key: str, spec: TaskSpec, imported: Iterable[str]) -> None:
+        """What a task had to import, the zygotes of its kind have from now on, but for light ones:
+        those have its like no more."""
         if not imported or self._closing:
             return
+        if full_key(key) != key:
+            self._not_light.add(spec.source_digest)
+            key = full_key(key)
         with self._lock:
             known = self._preload.get(key, ())
             self._preload[key] = tuple(dict.fromkeys((*known, *imported)))
@@ -243,6 +262,8 @@ class Zygotes:
         """What its tasks import, or else what tasks of the other kind do: the libraries are one."""
         if key.partition(":")[0] == TaskKind.COMMAND:
             return ()  # It becomes another program, which has nothing of what was imported.
+        if full_key(key) != key:
+            return ()
         if self._generations.get(key, 0) >= _MOST_GENERATIONS:
             return self._preload.get(key, ())  # none, after one that crashed
         other = {str(kind) for kind in TaskKind} - {key.partition(":")[0]}

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from seamline.runtime.specs import Limits, OnStarted, TaskIsolation, TaskKind, T
 from seamline.store.stores import Stores
 from seamline.train.calls import Call, make_call
 from seamline.train.context import FindIndex, PackageIndex, ResolveUri, Runner
+from seamline.train.folders import make_anew, remove_folder
 from seamline.train.importing import import_artifact
 from seamline.train.ir import ContainerExecutor, ImporterExecutor
 from seamline.train.lightweight import PythonFunction
@@ -107,8 +107,8 @@ class Workshop:
         self, order: WorkOrder, executor: ContainerExecutor, on_started: OnStarted
     ) -> TaskResult:
         work_dir = self.stores.root.absolute() / order.folder
-        shutil.rmtree(work_dir, ignore_errors=True)
-        (work_dir / "tmp").mkdir(parents=True)
+        make_anew(work_dir)
+        (work_dir / "tmp").mkdir()
         try:
             call = make_call(self.stores, self.resolve_uri, order, executor, work_dir)
             prepared = self._prepare(order, executor, call, work_dir)
@@ -121,7 +121,7 @@ class Workshop:
             return self._result(order, outcome, work_dir, prepared)
         finally:
             for used_up in ("inputs", "tmp"):
-                shutil.rmtree(work_dir / used_up, ignore_errors=True)
+                remove_folder(f"{work_dir}/{used_up}")
             remove_attempt_volumes(work_dir)
 
     def _mounts(self, order: WorkOrder, call: Call) -> TaskMounts | None:
@@ -204,6 +204,7 @@ class Workshop:
             limits=call.limits,
             isolation=TaskIsolation.REUSED if is_reused else TaskIsolation.FORKED,
             share=order.context.run_id if is_reused else "",
+            is_light=not function.imports_libraries,
             mounts=self._mounts(order, call),
         )
 
@@ -307,7 +308,7 @@ class Workshop:
             return TaskResult(
                 TaskState.FAILED, problem=problem, outcome=outcome, packages_digest=packages_digest
             )
-        shutil.rmtree(work_dir / "outputs", ignore_errors=True)
+        remove_folder(f"{work_dir}/outputs")
         return TaskResult(
             TaskState.SUCCEEDED, parameters, artifacts, None, outcome, packages_digest
         )

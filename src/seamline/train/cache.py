@@ -6,9 +6,10 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from seamline.domain.clock import iso, new_id
 from seamline.domain.states import Fidelity, TaskState
@@ -49,20 +50,27 @@ def look_up(
     connection: Connection, stores: Stores, keys: Sequence[str], max_age_s: float | None
 ) -> dict[str, Hit]:
     """Key → the newest result with it; one whose bytes are gone is no result."""
-    wanted = TASKS.c.state == TaskState.SUCCEEDED
-    if max_age_s is not None:
-        wanted &= TASKS.c.ended_at >= _oldest(stores.clock.now(), max_age_s)
+    oldest = "" if max_age_s is None else _oldest(stores.clock.now(), max_age_s)
     found: dict[str, Row[Any]] = {}
     for chunk in _chunks(keys):
-        # A key may have as many results as there were nights: only the newest is read.
-        times = select(TASKS.c.cache_key, func.max(TASKS.c.ended_at).label("at"))
-        times = times.where(TASKS.c.cache_key.in_(chunk), wanted).group_by(TASKS.c.cache_key)
-        newest = times.subquery()
-        is_newest = (newest.c.cache_key == TASKS.c.cache_key) & (newest.c.at == TASKS.c.ended_at)
-        query = select(TASKS).join(newest, is_newest).where(wanted)
-        for row in connection.execute(query.order_by(TASKS.c.run_id, TASKS.c.name)):
+        for row in connection.execute(_newest_results(), {"keys": chunk, "oldest": oldest}):
             found[row.cache_key] = row
     return _hits(connection, stores, found)
+
+
+@lru_cache(maxsize=1)
+def _newest_results() -> Select[Any]:
+    """Made once: to put it together takes longer than to execute it, and each turn asks.
+
+    A key may have as many results as there were nights: only the newest is read.
+    """
+    wanted = (TASKS.c.state == TaskState.SUCCEEDED) & (TASKS.c.ended_at >= bindparam("oldest"))
+    has_key = TASKS.c.cache_key.in_(bindparam("keys", expanding=True))
+    times = select(TASKS.c.cache_key, func.max(TASKS.c.ended_at).label("at"))
+    newest = times.where(has_key, wanted).group_by(TASKS.c.cache_key).subquery()
+    is_newest = (newest.c.cache_key == TASKS.c.cache_key) & (newest.c.at == TASKS.c.ended_at)
+    query = select(TASKS).join(newest, is_newest).where(wanted)
+    return query.order_by(TASKS.c.run_id, TASKS.c.name)
 
 
 def look_up_run(

@@ -146,8 +146,13 @@ class _Inputs:
 
     def executor_input(self) -> dict[str, Any]:
         order, work_dir = self._order, self._work_dir
-        (work_dir / "parameters").mkdir()
-        (work_dir / "outputs").mkdir()
+        component = order.task.component
+        for folder, has in (
+            ("parameters", component.output_parameters),
+            ("outputs", component.output_artifacts),
+        ):
+            if has:
+                (work_dir / folder).mkdir()
         return {
             "inputs": {
                 "parameterValues": dict(order.parameters),
@@ -159,11 +164,11 @@ class _Inputs:
             "outputs": {
                 "parameters": {
                     name: {"outputFile": str(parameter_file(work_dir, name))}
-                    for name in order.task.component.output_parameters
+                    for name in component.output_parameters
                 },
                 "artifacts": {
                     name: {"artifacts": [self._output(name, spec.schema_title)]}
-                    for name, spec in order.task.component.output_artifacts.items()
+                    for name, spec in component.output_artifacts.items()
                 },
                 "outputFile": str(work_dir / EXECUTOR_OUTPUT),
             },

@@ -7,9 +7,12 @@ the function runs in a process of our own: no shell, no pip per task, no argumen
 
 from __future__ import annotations
 
+import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 from seamline.domain.errors import InvalidInput
@@ -20,6 +23,9 @@ _WRITES_SOURCE = '"$program_path/ephemeral_component.py"'
 _PIP_INSTALL = "-m pip install"
 _INDEX_OPTIONS = ("--index-url", "--extra-index-url", "-i")
 _TRUSTED_HOST = "--trusted-host"
+_IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+([\w, \t]+)", re.MULTILINE)
+#: What every component imports, and the standard library but for what may load anything.
+_NO_LIBRARIES = frozenset({"kfp", *sys.stdlib_module_names}) - {"importlib", "pickle", "shelve"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,21 @@ class PythonFunction:
     #: Hosts whose certificates the author would not have checked; the compiler adds the URLs of
     #: the indexes by itself, which mean nothing as hosts and are left out here.
     trusted_hosts: tuple[str, ...] = ()
+
+    @cached_property
+    def imports_libraries(self) -> bool:
+        """Whether it says so in a statement of its own; what it calls may do so all the same."""
+        return any(name not in _NO_LIBRARIES for name in _imported_names(self.source))
+
+
+def _imported_names(source: str) -> Iterator[str]:
+    """
+    >>> list(_imported_names("import os, numpy as np\\n\\tfrom sklearn.svm import SVC"))
+    ['os', 'numpy', 'sklearn']
+    """
+    for names in _IMPORT.findall(source):
+        for name in names.split(" import ")[0].split(","):
+            yield from name.split()[:1]
 
 
 def recognise_function(command: Sequence[str], args: Sequence[str]) -> PythonFunction | None:

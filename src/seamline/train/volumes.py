@@ -25,6 +25,7 @@ from seamline.domain.errors import InvalidInput, NotFound, Refused
 from seamline.domain.states import RunState, is_terminal
 from seamline.runtime.mounts import Bind, MountRefused, decide_mounts, needed_paths
 from seamline.store.stores import Stores
+from seamline.train.folders import remove_folder
 from seamline.train.ir import Mount, VolumeKind
 from seamline.train.order import WORKSPACE
 from seamline.train.rows import RUNS
@@ -145,7 +146,7 @@ def write_secret_files(
 def remove_attempt_volumes(attempt_dir: Path) -> None:
     """Once the attempt has ended, however it did."""
     for name in ("volumes", "secrets"):
-        shutil.rmtree(attempt_dir / name, ignore_errors=True)
+        remove_folder(f"{attempt_dir}/{name}")
 
 
 # -- of one run ------------------------------------------------------------------------------

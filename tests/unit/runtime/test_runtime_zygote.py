@@ -16,9 +16,17 @@ from threading import Event
 import pytest
 
 from seamline.domain.clock import ManualClock, SystemClock
+from seamline.domain.digests import digest_of
 from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.processes import identity_of, is_alive
-from seamline.runtime.tasks import TaskEnd, TaskKind, TaskRunner, TaskSpec, zygote_key
+from seamline.runtime.tasks import (
+    TaskEnd,
+    TaskIsolation,
+    TaskKind,
+    TaskRunner,
+    TaskSpec,
+    zygote_key,
+)
 
 MakeScript = Callable[..., TaskSpec]
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -269,3 +277,40 @@ def test_a_killed_client_leaves_no_orphan(tmp_path: Path, wait_until: WaitUntil)
     for member in family:
         assert member is not None
         wait_until(partial(lambda one: not is_alive(one), member))
+
+
+def test_tasks_without_libraries_have_a_zygote_of_their_own(
+    tmp_path: Path, script: MakeScript, wait_until: WaitUntil, host: PythonEnvironment
+) -> None:
+    hidden = """
+    import os, sys
+    def main(payload):
+        warm = "packaging" in sys.modules
+        __import__("packaging.version")
+        return {"zygote": os.getppid(), "warm": warm}
+    """
+    full, light = (
+        zygote_key(host, TaskKind.SCRIPT, is_light=is_light) for is_light in (False, True)
+    )
+    with TaskRunner(SystemClock(), tmp_path / "run", {full: ["json.tool"]}) as runner:
+
+        def ask(name: str, **fields: object) -> dict[str, int]:
+            spec = script(name, hidden, **{"source_digest": None, **fields})
+            assert runner.start(spec).result().succeeded
+            answer: dict[str, int] = json.loads((spec.work_dir.parent / "output.json").read_text())
+            return answer
+
+        digest = digest_of(textwrap.dedent(hidden).encode())
+        first = ask("first", is_light=True, source_digest=digest)
+        assert not first["warm"]
+        # It does import something, which its source does not say: it belongs to the others.
+        assert light not in runner.preload
+        assert "packaging" in runner.preload[full]
+        again = ask("again", is_light=True, source_digest=digest)
+        assert again["zygote"] == zygote_of(runner, script("other", PARENT))
+        assert again["zygote"] != first["zygote"]
+        assert again["warm"]
+        assert zygote_of(runner, script("still", PARENT, is_light=True)) == first["zygote"]
+        # Workers serve all that their run has, whatever it imports.
+        shared = {"is_light": True, "isolation": TaskIsolation.REUSED, "share": "r"}
+        assert zygote_of(runner, script("worker", PARENT, **shared)) == again["zygote"]

@@ -8,7 +8,7 @@ from kfp import dsl
 
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.train.ir_reader import read_pipeline
-from seamline.train.lightweight import recognise_function
+from seamline.train.lightweight import PythonFunction, recognise_function
 
 IMAGE = "python:3.11"
 
@@ -153,3 +153,18 @@ def test_other_containers_are_not_recognised():
     assert recognise_function(["python3", "-m", "kfp.dsl.executor_main"], []) is None
     assert recognise_function(["sh", "-c", "echo x"], []) is None
     assert recognise_function([], []) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "imports"),
+    [
+        ("import os\nfrom kfp import dsl\ndef f(): ...", False),
+        ("def f():\n    import json, os.path as p\n    from typing import *\n", False),
+        ("def f():\n    import json, numpy as np\n", True),
+        ("def f():\n\tfrom sklearn.linear_model import Ridge\n", True),
+        ("def f():\n    import pickle\n", True),  # It loads whatever it finds.
+        ("def f():\n    return 'import of numpy'\n", False),
+    ],
+)
+def test_libraries_are_told_by_import_statements(source, imports):
+    assert PythonFunction(source, "f", ()).imports_libraries is imports
