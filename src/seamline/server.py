@@ -44,8 +44,8 @@ from seamline.runtime.processes import current_identity
 from seamline.runtime.server_file import ServerFile
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
-from seamline.train.engine import Engine, task_environ
-from seamline.train.machine import Machine
+from seamline.train.attempts.machine import Machine
+from seamline.train.engine.engine import Engine, task_environ
 from seamline.train.schedule.scheduler import Scheduler
 from seamline.trust.keys import load_or_create_key
 from seamline.trust.principals import ensure_owner

@@ -14,8 +14,8 @@ from kfp import compiler, dsl
 from seamline.app.submit_run import submit_ir
 from seamline.domain.states import is_terminal
 from seamline.train.options import FailurePolicy, RunOptions
-from seamline.train.run_lists import count_tasks
 from seamline.train.runs import cancel_run, run_state
+from seamline.train.views.lists import count_tasks
 
 IMAGE = "python:3.11"
 LINK = re.compile(r'href="(\?[^"#]*)')

@@ -17,10 +17,10 @@ from playwright.sync_api import Page, expect
 from seamline.app.submit_run import submit_ir
 from seamline.domain.states import is_terminal
 from seamline.train.filing import file_run
-from seamline.train.listing import Storage
 from seamline.train.options import Isolation, RunLabel, RunOptions
 from seamline.train.runs import run_state, show_run
-from seamline.train.scenarios import with_scenarios
+from seamline.train.scenarios.loop import with_scenarios
+from seamline.train.views.listing import Storage
 
 Visit = Callable[..., Page]
 IMAGE = "python:3.11"

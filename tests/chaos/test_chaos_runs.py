@@ -34,7 +34,7 @@ from seamline.domain.clock import SystemClock
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import open_stores
-from seamline.train.engine import Engine, task_environ
+from seamline.train.engine.engine import Engine, task_environ
 
 root, kill_at = Path(sys.argv[1]), int(sys.argv[2])
 stores = open_stores(root, SystemClock())

@@ -130,6 +130,6 @@ def test_it_lists_is_scheduled_and_runs(
 
     said = server[1].read_text()
     imported = set(re.findall(r"\|\s+([\w.]+)$", said, re.MULTILINE))
-    assert "seamline.train.engine" in {*imported}, "the list is what it is to be"
+    assert "seamline.train.engine.engine" in {*imported}, "the list is what it is to be"
     foreign = ("kfp", PACKAGE, "ephemeral_component")
     assert not {name for name in imported if name.split(".")[0] in foreign}

@@ -32,11 +32,11 @@ from seamline.runtime.specs import OnStarted, TaskKind, TaskSpec
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
 from seamline.train.arguments import parse_arguments
+from seamline.train.attempts.machine import Machine
 from seamline.train.context import ResolvedArtifact, RunContext
-from seamline.train.engine import Engine, task_environ
-from seamline.train.machine import Machine
+from seamline.train.engine.engine import Engine, task_environ
 from seamline.train.options import Isolation, RunOptions
-from seamline.train.plans import plan_of
+from seamline.train.plan.load import plan_of
 from seamline.train.runs import cancel_run, request_run, run_state, show_run
 
 #: What a person does who has seen enough: Ctrl-C, or `q` in the debugger.

@@ -12,7 +12,7 @@ from seamline.app.platform import Platform
 from seamline.promote.environments import list_environments
 from seamline.runtime.usage import FolderUsage, family_usage, filesystem_bytes, own_usage
 from seamline.store.schema import FACTS, OUTBOX
-from seamline.train.counts import (
+from seamline.train.engine.counts import (
     TASK_SECONDS,
     EngineCounts,
     TaskTimes,

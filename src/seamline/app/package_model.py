@@ -36,8 +36,8 @@ from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome, TaskSpec
 from seamline.store.canonical import canonical_json
 from seamline.train.artifacts import Artifact
-from seamline.train.rounds import Round, is_of_other_round, list_made
-from seamline.train.scenarios import scenario_label
+from seamline.train.scenarios.loop import scenario_label
+from seamline.train.views.rounds import Round, is_of_other_round, list_made
 
 DAY = "ds"
 

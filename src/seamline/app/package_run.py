@@ -36,9 +36,9 @@ from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import TaskIsolation
 from seamline.store.facts import RecordedFact
 from seamline.train.artifacts import Artifact
-from seamline.train.counts import EngineCounts
-from seamline.train.requirements import task_requirements
-from seamline.train.rounds import list_read, without_indexes
+from seamline.train.attempts.requirements import task_requirements
+from seamline.train.engine.counts import EngineCounts
+from seamline.train.views.rounds import list_read, without_indexes
 
 #: After this time no other model is begun, and the reactions to other facts have their turn.
 PORTION_S = 2.0

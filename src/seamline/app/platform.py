@@ -13,8 +13,8 @@ from seamline.app.team_slots import TeamSlots
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
-from seamline.train.counts import EngineCounts
-from seamline.train.engine import Engine
+from seamline.train.engine.counts import EngineCounts
+from seamline.train.engine.engine import Engine
 from seamline.train.schedule.scheduler import Scheduler
 from seamline.trust.keys import SigningKey
 

@@ -11,7 +11,7 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import NotFound, Refused
 from seamline.register.pipelines import find_pipeline, list_versions
 from seamline.store.stores import Stores
-from seamline.train.scenario_origin import find_origin, read_loop
+from seamline.train.scenarios.origin import find_origin, read_loop
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from seamline.app.submit_run import submit_ir
 from seamline.domain.errors import Refused
 from seamline.domain.states import RunState, is_terminal
 from seamline.train.again import retry_run
+from seamline.train.attempts.volumes import check_workspace
 from seamline.train.options import RunLabel, RunOptions
-from seamline.train.plans import load_plan
+from seamline.train.plan.load import load_plan
 from seamline.train.runs import show_request
-from seamline.train.volumes import check_workspace
 
 
 def retry(platform: Platform, run_id: str, *, by: str) -> list[str]:

@@ -13,7 +13,7 @@ from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
 from seamline.promote.environments import TRAINING, live_release
 from seamline.register.models import ModelVersion, find_model_version
 from seamline.store.stores import Stores
-from seamline.train.engine import ResolvedArtifact, RunContext
+from seamline.train.engine.engine import ResolvedArtifact, RunContext
 
 DATASETS, MODELS = "datasets://", "models://"
 

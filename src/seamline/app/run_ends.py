@@ -5,7 +5,7 @@ from __future__ import annotations
 from seamline.app.platform import Changes
 from seamline.app.waiters import Waiters
 from seamline.store.stores import Stores
-from seamline.train.listing import ended_among
+from seamline.train.views.listing import ended_among
 
 
 class RunEnds(Waiters[str]):

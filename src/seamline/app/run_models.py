@@ -12,11 +12,11 @@ from seamline.domain.errors import InvalidInput, nearest
 from seamline.register.families import member_name
 from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact
-from seamline.train.plan import Plan
-from seamline.train.plans import load_plan
-from seamline.train.rounds import Round, find_output, list_made, list_rounds, loops_around
+from seamline.train.plan.load import load_plan
+from seamline.train.plan.types import Plan
 from seamline.train.runs import show_request
-from seamline.train.scenarios import scenario_label
+from seamline.train.scenarios.loop import scenario_label
+from seamline.train.views.rounds import Round, find_output, list_made, list_rounds, loops_around
 
 #: Of many that have the same trouble, so many are named.
 _NAMED = 3

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from seamline.app.platform import Changes
 from seamline.app.waiters import Waiters
 from seamline.store.stores import Stores
-from seamline.train.following import stamps_of
+from seamline.train.views.following import stamps_of
 
 #: Nobody reads faster; a busy run has news all the time.
 _TOGETHER_S = 0.05

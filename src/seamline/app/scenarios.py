@@ -12,8 +12,8 @@ from seamline.data.versions import find_version
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING
 from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, RunLabel, RunOptions
-from seamline.train.scenario_file import ScenarioQuery, load_scenarios, read_scenarios
-from seamline.train.scenarios import MAX_SCENARIOS, with_scenarios
+from seamline.train.scenarios.file import ScenarioQuery, load_scenarios, read_scenarios
+from seamline.train.scenarios.loop import MAX_SCENARIOS, with_scenarios
 
 _SCHEME, _NEWEST = "datasets://", "@latest"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.domain.clock import iso
-from seamline.train.listing import Comparison, Condition, Order, page_runs
 from seamline.train.schedule.schedules import Schedule
+from seamline.train.views.listing import Comparison, Condition, Order, page_runs
 
 RECENT_RUNS = 10
 NEXT_TIMES = 3

@@ -122,7 +122,7 @@ def options_body(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_object(path: Path, what: str, example: str) -> dict[str, Any]:
     """A file of JSON or YAML that holds one object."""
-    from seamline.train.document import load_plain
+    from seamline.train.ir.document import load_plain
 
     documents = load_plain(text_of(path).encode(), what, example)
     if len(documents) != 1 or not isinstance(documents[0], dict):

@@ -14,15 +14,15 @@ from seamline.domain.clock import iso
 from seamline.domain.errors import not_found
 from seamline.protocols.kfp_api.catalogue import Pipeline, list_pipelines, versions_of
 from seamline.train.experiments import find_experiment
-from seamline.train.listing import (
+from seamline.train.schedule.schedules import find_schedule, list_schedules
+from seamline.train.views.listing import (
     Comparison,
     Condition,
     Drawer,
     Order,
     page_runs,
 )
-from seamline.train.run_lists import newest_by_schedule
-from seamline.train.schedule.schedules import find_schedule, list_schedules
+from seamline.train.views.lists import newest_by_schedule
 
 LISTED_RUNS = 100
 RECENT_RUNS = 10

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seamline.domain.states import TaskState
-from seamline.train.following import say_item
+from seamline.train.views.following import say_item
 
 #: What needs attention comes first; in bars and legends, too.
 ORDER = tuple(

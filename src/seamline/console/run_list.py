@@ -12,7 +12,7 @@ from seamline.domain.clock import iso
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import RunState, is_terminal
 from seamline.promote.environments import list_environments
-from seamline.train.listing import (
+from seamline.train.views.listing import (
     Comparison,
     Condition,
     Cursor,
@@ -21,7 +21,7 @@ from seamline.train.listing import (
     Storage,
     page_runs,
 )
-from seamline.train.run_lists import count_tasks, list_pipelines_run
+from seamline.train.views.lists import count_tasks, list_pipelines_run
 
 LISTED_RUNS = 50
 

@@ -17,8 +17,8 @@ from seamline.console.run_sources import Look, read_run
 from seamline.domain.errors import SeamlineError
 from seamline.protocols.errors import STATUS, error_body
 from seamline.protocols.identity import caller_who_may
-from seamline.train.listing import Storage
 from seamline.train.runs import cancel_run
+from seamline.train.views.listing import Storage
 from seamline.trust.roles import Principal, Verb
 
 Field = Annotated[str, Form()]

@@ -17,13 +17,13 @@ from seamline.console.run_list import in_order
 from seamline.domain.clock import iso
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import RunState, is_terminal
-from seamline.train.explain import explain_task
-from seamline.train.loop_view import show_loop, show_steps
-from seamline.train.overview import iterations_of, show_failures, show_scope, show_trail
 from seamline.train.record import RUNNABLE
-from seamline.train.run_lists import count_tasks
 from seamline.train.runs import read_log, show_request
-from seamline.train.task_view import read_packages, show_outputs, show_tasks
+from seamline.train.views.explain import explain_task
+from seamline.train.views.lists import count_tasks
+from seamline.train.views.loop import show_loop, show_steps
+from seamline.train.views.overview import iterations_of, show_failures, show_scope, show_trail
+from seamline.train.views.task import read_packages, show_outputs, show_tasks
 from seamline.trust.roles import Principal, Verb
 
 LOG_BYTES = 64 << 10

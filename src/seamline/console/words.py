@@ -11,7 +11,7 @@ from seamline.domain.clock import from_iso
 from seamline.domain.digests import short
 from seamline.evaluate.wording import say_value
 from seamline.measure.blocks import Estimate
-from seamline.train.following import say_item
+from seamline.train.views.following import say_item
 
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"))
 _SIZES = ((1e3, "kB"), (1e6, "MB"), (1e9, "GB"))

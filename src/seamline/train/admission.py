@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from seamline.domain.errors import Refused, SeamlineError
 from seamline.domain.states import Fidelity
-from seamline.train.ir import ContainerExecutor
-from seamline.train.machine import Machine
+from seamline.train.attempts.machine import Machine
+from seamline.train.attempts.requirements import requirement_set
+from seamline.train.attempts.volumes import check_mounts
+from seamline.train.ir.types import ContainerExecutor
 from seamline.train.options import DEFAULT_OPTIONS, RunOptions
-from seamline.train.plan import Plan, all_tasks, find_node
-from seamline.train.plans import plan_of
-from seamline.train.requirements import requirement_set
-from seamline.train.volumes import check_mounts
+from seamline.train.plan.load import plan_of
+from seamline.train.plan.types import Plan, all_tasks, find_node
 
 
 def check_pipeline(

@@ -12,8 +12,8 @@ from seamline.domain.errors import Refused
 from seamline.domain.facts import RunRetried
 from seamline.domain.states import RunState, TaskState, is_terminal
 from seamline.store.stores import Stores
-from seamline.train.plan import Plan, PlannedGroup, PlannedLoop, PlannedTask
-from seamline.train.plans import load_plan
+from seamline.train.plan.load import load_plan
+from seamline.train.plan.types import Plan, PlannedGroup, PlannedLoop, PlannedTask
 from seamline.train.record import load_tasks
 from seamline.train.rows import ARTIFACTS, ATTEMPTS, RUNS, TASKS
 from seamline.train.runs import find_run_row

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.train.ir import ParameterSpec
-from seamline.train.sources import ABSENT
-from seamline.train.values import MAX_SAFE_INTEGER, check_literals, check_value, parse_text
+from seamline.train.ir.types import ParameterSpec
+from seamline.train.ir.values import MAX_SAFE_INTEGER, check_literals, check_value, parse_text
+from seamline.train.plan.sources import ABSENT
 
 
 def check_arguments(specs: Mapping[str, ParameterSpec], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from seamline.domain.digests import Digest
 from seamline.domain.errors import DigestMismatch, InvalidInput, MachineryError, not_found
 from seamline.store.blobs import CHUNK_BYTES, Blobs
 from seamline.store.canonical import canonical_json
-from seamline.train.values import presentable
+from seamline.train.ir.values import presentable
 
 _READ_ONLY_FILE = 0o444
 

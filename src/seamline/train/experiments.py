@@ -19,8 +19,8 @@ from seamline.domain.facts import ExperimentChanged
 from seamline.store.stores import Stores
 from seamline.train.experiment_rows import EXPERIMENTS
 from seamline.train.filing import archive_runs_of
-from seamline.train.listing import Drawer, Storage
 from seamline.train.schedule.schedules import pause_schedules_of
+from seamline.train.views.listing import Drawer, Storage
 
 DEFAULT = "Default"
 MAX_NAME = 200

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, or_, select, update
 from seamline.domain.errors import not_found
 from seamline.domain.facts import RunFiled
 from seamline.store.stores import Stores
-from seamline.train.listing import Drawer, Storage
 from seamline.train.rows import RUNS
+from seamline.train.views.listing import Drawer, Storage
 
 
 def file_run(stores: Stores, run_id: str, storage: Storage, *, by: str) -> None:

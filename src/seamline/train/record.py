@@ -14,7 +14,7 @@ from seamline.domain.clock import Clock, iso
 from seamline.domain.states import Fidelity, RunState, TaskState
 from seamline.train.artifacts import Artifact
 from seamline.train.options import RunOptions, read_options
-from seamline.train.plan import NodeKind
+from seamline.train.plan.types import NodeKind
 from seamline.train.rows import ARTIFACTS, ATTEMPTS, RUNS, TASKS
 
 #: Kinds of nodes that are attempted; the others only hold these.

@@ -10,7 +10,7 @@ from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.domain.states import TaskState
 from seamline.runtime.outcomes import TaskOutcome
 from seamline.train.artifacts import Artifact
-from seamline.train.values import storable
+from seamline.train.ir.values import storable
 
 #: *failed*: the task, or a check on it, said no. *errored*: the machinery around it broke.
 FAILED, ERRORED, UPSTREAM = "failed", "errored", "upstream"

@@ -18,8 +18,7 @@ from seamline.store.stores import Stores
 from seamline.train.admission import check_pipeline
 from seamline.train.arguments import check_arguments
 from seamline.train.artifacts import Artifact
-from seamline.train.machine import Machine
-from seamline.train.node_rows import node_row
+from seamline.train.attempts.machine import Machine
 from seamline.train.options import (
     DEFAULT_OPTIONS,
     UNLABELED,
@@ -27,8 +26,9 @@ from seamline.train.options import (
     RunOptions,
     options_json,
 )
-from seamline.train.plan import Plan
-from seamline.train.plans import load_plan
+from seamline.train.plan.load import load_plan
+from seamline.train.plan.node_rows import node_row
+from seamline.train.plan.types import Plan
 from seamline.train.record import (
     RUNNABLE,
     artifact_of,
@@ -37,7 +37,7 @@ from seamline.train.record import (
     load_tasks,
 )
 from seamline.train.rows import ARTIFACTS, RUNS, TASKS
-from seamline.train.views import show_run_row, show_whole_run
+from seamline.train.views.run import show_run_row, show_whole_run
 
 MAX_LOG_BYTES = 1 << 20
 

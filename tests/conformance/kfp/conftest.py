@@ -25,9 +25,9 @@ from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
 from seamline.train.artifacts import Artifact
+from seamline.train.attempts.machine import Machine
 from seamline.train.context import ResolvedArtifact, RunContext
-from seamline.train.engine import Engine, task_environ
-from seamline.train.machine import Machine
+from seamline.train.engine.engine import Engine, task_environ
 from seamline.train.options import RunOptions
 from seamline.train.runs import read_log, request_run, run_output, run_state, show_run
 

@@ -15,7 +15,7 @@ from kfp.dsl import (
 )
 
 from seamline.runtime.container_engine import ContainerEngine
-from seamline.train.machine import Machine
+from seamline.train.attempts.machine import Machine
 from seamline.train.options import Isolation
 
 feature = pytest.mark.feature

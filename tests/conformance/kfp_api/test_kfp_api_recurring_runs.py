@@ -13,8 +13,8 @@ import kfp_server_api
 import pytest
 
 from seamline.domain.states import is_terminal
-from seamline.train.listing import Comparison, Condition, page_runs
 from seamline.train.schedule.schedules import find_schedule
+from seamline.train.views.listing import Comparison, Condition, page_runs
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from seamline.runtime.specs import TaskKind, TaskSpec
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import open_stores
 from seamline.train.admission import check_pipeline
-from seamline.train.machine import Machine
+from seamline.train.attempts.machine import Machine
 from seamline.train.options import Isolation, RunOptions
 from seamline.train.runs import list_runs
 

@@ -15,7 +15,7 @@ from seamline.domain.states import RunState, TaskState
 from seamline.project.plan import apply_project
 from seamline.protocols.prometheus import render
 from seamline.server import ControlPlane
-from seamline.train.counts import EngineCounts, TeamCounts
+from seamline.train.engine.counts import EngineCounts, TeamCounts
 
 SAMPLE = re.compile(r'([a-zA-Z_:][\w:]*)(?:\{((?:\w+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (\S+)')
 Samples = dict[tuple[str, str], float]

@@ -11,7 +11,7 @@ from seamline.app.run_models import decide_members
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import TaskState
 from seamline.register.families import member_name
-from seamline.train.rounds import Round
+from seamline.train.views.rounds import Round
 
 
 def declared(*per: str) -> ModelDeclaration:

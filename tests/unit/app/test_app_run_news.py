@@ -15,8 +15,8 @@ from seamline.domain.clock import ManualClock
 from seamline.domain.facts import TaskEnded
 from seamline.domain.states import RunState
 from seamline.store.stores import Stores, open_stores
-from seamline.train.following import stamps_of
 from seamline.train.rows import RUNS
+from seamline.train.views.following import stamps_of
 
 ROW = {
     "environment": "dataops",

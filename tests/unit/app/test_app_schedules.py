@@ -17,7 +17,7 @@ from seamline.domain.states import Role
 from seamline.register.pipelines import delete_tag, publish_pipeline, tag_pipeline
 from seamline.server import ControlPlane
 from seamline.store.facts import read_facts
-from seamline.train.listing import Comparison, Condition, Order, RunRecord, page_runs
+from seamline.train.views.listing import Comparison, Condition, Order, RunRecord, page_runs
 from seamline.trust.principals import add_principal
 
 Ask = Callable[..., Any]

@@ -16,9 +16,9 @@ import yaml
 from kfp.dsl import Artifact, Dataset, Metrics, Model
 
 from seamline.project.file import read_project_file
-from seamline.train.plans import plan_of
-from seamline.train.rounds import find_output
-from seamline.train.scenario_file import ScenarioQuery, load_scenarios
+from seamline.train.plan.load import plan_of
+from seamline.train.scenarios.file import ScenarioQuery, load_scenarios
+from seamline.train.views.rounds import find_output
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "scenarios"
 STEPS = ["prepare", "train", "evaluate", "register"]

@@ -18,7 +18,7 @@ from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores, open_stores
 from seamline.train.context import ResolvedArtifact, RunContext
-from seamline.train.engine import Engine, task_environ
+from seamline.train.engine.engine import Engine, task_environ
 from seamline.train.options import DEFAULT_OPTIONS, RunOptions
 from seamline.train.runs import request_run, run_state, show_run
 

@@ -11,17 +11,17 @@ from sqlalchemy import Row, update
 from seamline.domain.states import RunState, TaskState
 from seamline.store.stores import Stores
 from seamline.train import record
-from seamline.train.batch import Batch
-from seamline.train.live import LiveRun
-from seamline.train.machine import Machine
+from seamline.train.attempts.machine import Machine
+from seamline.train.attempts.order import WorkOrder
+from seamline.train.engine.batch import Batch
+from seamline.train.engine.live import LiveRun
+from seamline.train.engine.steering import Steering
+from seamline.train.engine.turns import Turns
 from seamline.train.options import DEFAULT_OPTIONS, RunOptions
-from seamline.train.order import WorkOrder
-from seamline.train.plans import load_plan
+from seamline.train.plan.load import load_plan
 from seamline.train.results import FAILED, TaskProblem, TaskResult
 from seamline.train.rows import RUNS
 from seamline.train.runs import request_run
-from seamline.train.steering import Steering
-from seamline.train.turns import Turns
 
 End = tuple[WorkOrder, TaskResult]
 

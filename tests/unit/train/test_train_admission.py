@@ -11,9 +11,9 @@ import pytest
 from seamline.domain.errors import InvalidInput, NotFound, Refused, Unavailable
 from seamline.domain.states import Fidelity
 from seamline.train.admission import check_pipeline
-from seamline.train.machine import Machine
+from seamline.train.attempts.machine import Machine
 from seamline.train.options import Isolation, RunOptions
-from seamline.train.plan import all_tasks
+from seamline.train.plan.types import all_tasks
 
 GIB = 1 << 30
 

@@ -4,7 +4,7 @@ import pytest
 
 from seamline.domain.errors import InvalidInput
 from seamline.train.arguments import check_arguments, parse_arguments
-from seamline.train.ir import ParameterSpec, ParameterType
+from seamline.train.ir.types import ParameterSpec, ParameterType
 
 SPECS = {
     "rows": ParameterSpec(ParameterType.NUMBER_INTEGER),

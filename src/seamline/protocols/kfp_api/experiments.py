@@ -22,7 +22,7 @@ from seamline.train.experiments import (
     list_experiments,
     unarchive_experiment,
 )
-from seamline.train.listing import newest_run_at
+from seamline.train.views.listing import newest_run_at
 from seamline.trust.roles import Verb
 
 KEYS = {

@@ -17,7 +17,7 @@ from fastapi import Depends
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of, short
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.train.listing import Comparison, Condition, Cursor, Order
+from seamline.train.views.listing import Comparison, Condition, Cursor, Order
 
 Item = TypeVar("Item")
 DEFAULT_PAGE, LARGEST_PAGE = 20, 200

@@ -18,7 +18,8 @@ from seamline.protocols.kfp_api.status import (
 )
 from seamline.store.stores import Stores
 from seamline.train.experiments import default_id
-from seamline.train.listing import (
+from seamline.train.results import ERRORED, UPSTREAM
+from seamline.train.views.listing import (
     CANCELING,
     MadeArtifact,
     RunRecord,
@@ -26,7 +27,6 @@ from seamline.train.listing import (
     list_made_artifacts,
     list_task_records,
 )
-from seamline.train.results import ERRORED, UPSTREAM
 
 #: A canceled run is FAILED here: the client's wait_for_run_completion knows no other end but
 #: succeeded, failed, skipped and error, and would ask for ever. Its error says who canceled it.

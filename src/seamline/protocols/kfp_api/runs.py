@@ -28,9 +28,9 @@ from seamline.protocols.native.access import PlatformOf, Reader, Runner
 from seamline.train.again import retry_run
 from seamline.train.experiments import find_experiment
 from seamline.train.filing import file_run
-from seamline.train.listing import Comparison, Condition, Storage, find_run, page_runs
 from seamline.train.options import RunLabel
 from seamline.train.runs import cancel_run
+from seamline.train.views.listing import Comparison, Condition, Storage, find_run, page_runs
 from seamline.trust.roles import Verb
 
 KEYS = {

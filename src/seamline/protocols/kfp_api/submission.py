@@ -11,8 +11,8 @@ from seamline.protocols.kfp_api.catalogue import find_by_id, find_version, spec_
 from seamline.protocols.kfp_api.experiments import experiment_of
 from seamline.protocols.kfp_api.shapes import Source
 from seamline.train.experiments import Experiment
-from seamline.train.listing import Storage
 from seamline.train.schedule.schedules import PipelineChoice
+from seamline.train.views.listing import Storage
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,8 @@ from seamline.protocols.native.access import (
     Runner,
 )
 from seamline.train.arguments import parse_arguments
-from seamline.train.explain import explain_task
-from seamline.train.following import show_progress
 from seamline.train.options import RunLabel, read_options
-from seamline.train.plans import load_plan, plan_of
-from seamline.train.run_events import read_bookmark
+from seamline.train.plan.load import load_plan, plan_of
 from seamline.train.runs import (
     cancel_run,
     list_runs,
@@ -39,6 +36,9 @@ from seamline.train.runs import (
     show_request,
     show_run,
 )
+from seamline.train.views.events import read_bookmark
+from seamline.train.views.explain import explain_task
+from seamline.train.views.following import show_progress
 
 ROUTER = APIRouter()
 #: Options that a re-run keeps; what its cache may give is asked anew each time.

@@ -17,7 +17,6 @@ from uuid import UUID, uuid5
 from seamline.domain.clock import iso
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.store.stores import Stores
-from seamline.train.listing import count_going, latest_scheduled
 from seamline.train.schedule.due import Decision, decide_due
 from seamline.train.schedule.rhythm import latest_until
 from seamline.train.schedule.schedules import (
@@ -27,6 +26,7 @@ from seamline.train.schedule.schedules import (
     open_schedule,
     record_handled,
 )
+from seamline.train.views.listing import count_going, latest_scheduled
 
 #: Also when nothing is due: the machine's clock may have been set, or it may have slept.
 _LONGEST_SLEEP_S = 60.0

@@ -1,0 +1,1 @@
+"""The scheduler: which tasks go, which results stand in, what is written."""

@@ -1,0 +1,1 @@
+"""The compiled file, read: what it says, or why it is refused."""

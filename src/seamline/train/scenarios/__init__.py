@@ -1,0 +1,1 @@
+"""A pipeline once per scenario."""
