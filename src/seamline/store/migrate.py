@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
 from seamline.domain.errors import Refused
@@ -27,6 +25,14 @@ def migrate(db: Database) -> None:
             f"{REVISIONS[-1]}.",
             next_step="A newer version of Seamline wrote it: upgrade with pip install -U seamline.",
         )
+    _upgrade(db)
+
+
+def _upgrade(db: Database) -> None:
+    # It takes a tenth of a second to import, and most servers start on a database that is right.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with db.transaction() as connection:
