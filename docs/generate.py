@@ -28,7 +28,8 @@ from seamline.app.reactions import describe_reactions
 from seamline.cli.root import seamline
 from seamline.domain import errors
 from seamline.domain.clock import SystemClock
-from seamline.domain.facts import FACT_TYPES, Fact
+from seamline.domain.fact import Fact
+from seamline.domain.facts import FACT_TYPES
 from seamline.domain.settings import PREFIX, Settings
 from seamline.project.file import SECTIONS
 from seamline.protocols import oip_rest
@@ -55,6 +56,8 @@ MEANINGS = {
     "environments.NAME.soak": "How long the release has to be live in `after`: `30s`, `2h`, `1d`.",
     "environments.NAME.automatic": "Promotion is requested as soon as the release is live in "
     "`after`.",
+    "environments.NAME.formats": "Formats of models that run code when they are loaded (`joblib`, "
+    "`pickle`, `cloudpickle`) and that may come in all the same; by default none.",
     "datasets.NAME.time": "The column that says when.",
     "datasets.NAME.time_format": "strftime pattern of `time`; without it, ISO 8601.",
     "datasets.NAME.zone": "Time zone of the dataset's days.",
@@ -210,7 +213,8 @@ def settings_page() -> str:
     notes = field_notes(Settings)
     lines = [
         "All settings there are. A flag wins over the environment variable. A variable that starts",
-        f"with `{PREFIX}` and is not in this table is refused, with the nearest name.",
+        f"with `{PREFIX}` and is not in this table is refused, with the nearest name; but for",
+        "those that seamline-loader reads ([thin wheels](../howto/thin-wheels.md)).",
         "",
         "| setting | variable | flag | default | what it says |",
         "|---|---|---|---|---|",

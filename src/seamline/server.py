@@ -26,6 +26,7 @@ from seamline.app.package_index import index_for
 from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
 from seamline.app.resolve_uri import resolve_uri
+from seamline.app.rotate_key import finish_rotation
 from seamline.app.run_schedule import request_scheduled
 from seamline.app.team_slots import TeamSlots
 from seamline.app.workspace_lock import hold_workspace
@@ -47,7 +48,7 @@ from seamline.store.stores import Stores, open_stores
 from seamline.train.attempts.machine import Machine
 from seamline.train.engine.engine import Engine, task_environ
 from seamline.train.schedule.scheduler import Scheduler
-from seamline.trust.keys import load_or_create_key
+from seamline.trust.keys import KEYS, load_or_create_key
 from seamline.trust.principals import ensure_owner
 
 #: The data plane knows no tokens yet, so it is reached from this machine only.
@@ -98,7 +99,6 @@ def build_control_plane(
     platform = Platform(
         stores=stores,
         owner=owner,
-        key=load_or_create_key(root / "keys"),
         changes=changes,
         declarations=declarations,
         team_slots=team_slots,
@@ -263,6 +263,8 @@ def _set_up_workspace(stores: Stores, owner: str) -> None:
         ensure_owner(tx, stores.facts, stores.clock, owner)
         if not list_environments(tx):
             apply_policies(tx, stores.facts, DEFAULT_POLICIES, by=owner)
+    load_or_create_key(stores.root / KEYS)
+    finish_rotation(stores)
 
 
 def _declarations_of(stores: Stores) -> Callable[[], Declarations]:

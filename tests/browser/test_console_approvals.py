@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from seamline.domain.states import PromotionPhase
-from seamline.trust.principals import issue_token, revoke_tokens
+from seamline.trust.tokens import issue_token, revoke_tokens
 
 Visit = Callable[..., Page]
 AWAITING = PromotionPhase.AWAITING_APPROVAL
@@ -187,7 +187,7 @@ def test_a_revoked_token_leads_to_signing_in_again(visit: Visit, town: Any) -> N
     with stores.db.transaction() as tx:
         revoke_tokens(tx, stores.facts, stores.clock, "vic", by="root")
         # The other tests sign vic in with this one.
-        town.tokens["vic"] = issue_token(tx, stores.facts, stores.clock, "vic", by="root")
+        town.tokens["vic"] = issue_token(tx, stores.facts, stores.clock, "vic", by="root").token
     page.goto("/models")
     expect(page.locator("h1")).to_have_text("Sign in")
     expect(page.get_by_role("alert")).to_contain_text("This token of vic was revoked")

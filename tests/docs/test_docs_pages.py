@@ -40,6 +40,9 @@ STORIES = (
     ),
     ("docs/howto/kfp-client.md",),
     ("docs/howto/runs.md",),
+    ("docs/howto/share-a-registry.md",),
+    ("docs/howto/contracts-between-teams.md",),
+    ("docs/howto/verify.md",),
 )
 TIMEOUT_S = 300
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")

@@ -16,11 +16,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "dependencies.md"
 LOCK = ROOT / "requirements.lock"
-#: Programs that are started, and plug-ins of a library that is imported.
-NOT_IMPORTED = {"pip", "python-multipart"}
+#: Programs that are started.
+NOT_IMPORTED = {"pip"}
 #: Part of a declared library's own interface: FastAPI's bodies are Pydantic models.
 COMES_WITH = {"pydantic": "fastapi"}
-MODULES = {"yaml": "pyyaml"}
+MODULES = {"yaml": "pyyaml", "python_multipart": "python-multipart"}
 
 
 def project() -> dict[str, list[str]]:

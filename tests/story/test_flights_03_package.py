@@ -42,6 +42,23 @@ def test_the_wheel_carries_its_lineage(world, digest_of, model):
     assert [one["name"] for one in document["signature"]["inputs"]]
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_the_api_knows_how_it_was_trained(world, model):
+    """All of it, although the tasks log no hyper-parameter of theirs and no time."""
+    document = world.get(f"/api/v1/models/{model}?version=1.0.0")["document"]
+    training, lineage = document["training"], document["lineage"]
+    assert document["estimator"]["class"].startswith("sklearn.")
+    assert len(document["estimator"]["parameters"]) > 10
+    assert document["loading"]["verdict"] == "data"
+    assert training["fidelity"] and training["started_at"] < training["ended_at"]
+    assert training["requested_by"] and training["environment"] == "dataops"
+    assert [one["digest"] for one in training["inputs"]]
+    assert {one["image"] for one in training["components"]} >= {"python:3.11"}
+    assert all(one["digest"].startswith("sha256:") for one in training["components"])
+    assert set(document["requirements"]) <= set(training["packages"])
+    assert lineage["arguments"] and lineage["pipeline_digest"] and lineage["dataset_versions"]
+
+
 @pytest.mark.parametrize("module", ["late_arrival", "air_time"])
 def test_a_clean_environment_predicts_as_training_did(clean_python, module):
     """The wheel keeps rows of training with what the model said of them there."""

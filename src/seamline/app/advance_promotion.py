@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from seamline.app.gates import GATES
+from seamline.app.gates import GATES, formats
 from seamline.app.platform import Platform
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import find_environment
+from seamline.promote.policy import FORMATS
 from seamline.promote.promotions import (
     GateResult,
     Promotion,
@@ -54,9 +55,11 @@ def on_promotion_moved(platform: Platform, fact: RecordedFact) -> None:
 def _check(platform: Platform, promotion: Promotion, release: StoredRelease) -> None:
     with platform.stores.db.read() as connection:
         policy = find_environment(connection, promotion.environment).policy
-    for gate in policy.gates:
+    needed = (FORMATS,) if formats.is_needed(platform, release) else ()
+    for gate in (*policy.gates, *needed):
         try:
-            result = GATES[gate](platform, promotion, release)
+            check = formats.check if gate == FORMATS else GATES[gate]
+            result = check(platform, promotion, release)
         except SeamlineError as error:
             # A gate that breaks is an error, not a failed check (law 7).
             result = GateResult(gate, Verdict.ERROR, str(error), {"error": error.message})

@@ -10,6 +10,7 @@ from seamline.data.declaration import DatasetDeclaration
 from seamline.domain.errors import not_found
 from seamline.domain.states import Role
 from seamline.promote.policy import Party
+from seamline.register.formats.kinds import ModelFormat
 
 Declared = TypeVar("Declared")
 
@@ -24,6 +25,8 @@ class EnvironmentDeclaration:
     approval_excludes: tuple[Party, ...] = tuple(Party)
     soak: str = "0s"
     automatic: bool = False
+    #: Formats of models that run code when they are loaded, and that may come in all the same.
+    formats: tuple[ModelFormat, ...] = ()
 
 
 @dataclass(frozen=True)

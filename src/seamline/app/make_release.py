@@ -7,6 +7,7 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
+from seamline.app.resolve_images import pin_images
 from seamline.app.submit_run import find_pipeline_by_reference
 from seamline.domain.errors import InvalidInput
 from seamline.promote.release import Pin, Release, StoredRelease, record_release
@@ -30,9 +31,11 @@ def make_release(
         )
     stores = platform.stores
     versions = [find_model_version(stores, *split_reference(name)) for name in models]
+    pinned = tuple(_pipeline_pin(platform, reference) for reference in pipelines)
     release = Release(
         packages=tuple(Pin(one.model, one.version, one.wheel_digest) for one in versions),
-        pipelines=tuple(_pipeline_pin(platform, reference) for reference in pipelines),
+        pipelines=pinned,
+        images=tuple(pin for one in pinned for pin in _image_pins(platform, one)),
         locks=tuple(_document_pin(platform, one, "requirements") for one in versions),
         contracts=tuple(_document_pin(platform, one, "signature") for one in versions),
         datasets=tuple(pin for one in versions for pin in _dataset_pins(one)),
@@ -43,6 +46,12 @@ def make_release(
 def _pipeline_pin(platform: Platform, reference: str) -> Pin:
     found = find_pipeline_by_reference(platform, reference)
     return Pin(found.package, reference.partition("@")[2], found.digest)
+
+
+def _image_pins(platform: Platform, pipeline: Pin) -> list[Pin]:
+    what = f"{pipeline.name}@{pipeline.version}"
+    found = pin_images(platform.stores, pipeline.digest, what)
+    return [Pin(f"{one.registry}/{one.name}", one.tag, digest) for one, digest in found]
 
 
 def _document_pin(platform: Platform, version: ModelVersion, part: str) -> Pin:

@@ -16,28 +16,39 @@ import polars as pl
 from seamline.app.platform import Platform
 from seamline.app.run_models import MadeModel, Source
 from seamline.domain.clock import iso
-from seamline.domain.errors import InvalidInput, MachineryError, Refused, SeamlineError, not_found
+from seamline.domain.errors import (
+    InvalidInput,
+    MachineryError,
+    NotFound,
+    Refused,
+    SeamlineError,
+    not_found,
+)
 from seamline.measure.basis import make_basis
 from seamline.measure.profiles import profile_partitions, sum_profiles
+from seamline.promote.environments import find_environment
 from seamline.register.documents import (
     DatasetVersionRef,
     Lineage,
     make_model_document,
     packaging_task,
 )
+from seamline.register.formats.scan import Scan, check_admitted, check_findings, scan_model
 from seamline.register.models import (
     ModelVersion,
     newest_version,
     next_version,
     register_model_version,
 )
+from seamline.register.packages import PUBLISHING
 from seamline.register.wheels import ModelWheelSpec, build_model_wheel
 from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome, TaskSpec
 from seamline.store.canonical import canonical_json
-from seamline.train.artifacts import Artifact
+from seamline.train.artifacts import Artifact, read_manifest
 from seamline.train.scenarios.loop import scenario_label
 from seamline.train.views.rounds import Round, is_of_other_round, list_made
+from seamline.train.views.training import find_training
 
 DAY = "ds"
 
@@ -77,11 +88,14 @@ def start_packaging(platform: Platform, bench: Bench, made: MadeModel) -> Packag
         beside = member.round.beside(source.samples.path)
         raise not_found(f"artifact of task {beside!r} of run {source.run_id}", source.samples.name)
     what = f"{member.name} of run {source.run_id}"
+    digest, scan = _model_file(platform, made), scan_made(platform, made, what)
     script, payload = packaging_task(
-        stores.blobs.verified_path(made.artifact.digest, f"model {what}").resolve(),
+        stores.blobs.verified_path(digest, f"model {what}").resolve(),
         stores.blobs.verified_path(made.samples.digest, f"samples of {what}").resolve(),
         requirements=bench.requirements,
         threshold=_threshold(made),
+        scan=scan,
+        payload_digest=digest,
     )
     work = stores.root / "runs" / source.run_id / f"package-{member.name}"
     work.mkdir(parents=True, exist_ok=True)
@@ -99,6 +113,35 @@ def start_packaging(platform: Platform, bench: Bench, made: MadeModel) -> Packag
         share=f"package/{source.run_id}",
     )
     return Packaging(bench, made, work, platform.runner.start(spec))
+
+
+def scan_made(platform: Platform, made: MadeModel, what: str) -> Scan:
+    """What the model's bytes are, before anything opens them; Refused where dataops must not."""
+    digest = _model_file(platform, made)
+    scan = scan_model(platform.stores.blobs.get(digest, f"model {what}"))
+    check_findings(scan, what)
+    check_admitted(scan.format, admitted_formats(platform), PUBLISHING, what)
+    return scan
+
+
+def admitted_formats(platform: Platform) -> tuple[str, ...]:
+    """That run code, and that the policy of dataops lists."""
+    with platform.stores.db.read() as connection:
+        return find_environment(connection, PUBLISHING).policy.formats
+
+
+def _model_file(platform: Platform, made: MadeModel) -> str:
+    """The digest of the file itself: a task may have made a folder that holds it alone."""
+    if not made.artifact.is_directory:
+        return made.artifact.digest
+    files = read_manifest(platform.stores.blobs, made.artifact)
+    if len(files) != 1:
+        raise InvalidInput(
+            f"The output of {made.member.name} is a folder with {len(files)} files: "
+            f"{', '.join(sorted(files)[:5])}.",
+            next_step="Write the model as one file.",
+        )
+    return next(iter(files.values()))
 
 
 def check_owner(held: ModelVersion | None, made: MadeModel, family: str) -> None:
@@ -135,11 +178,16 @@ def finish_packaging(platform: Platform, packaging: Packaging, caused_by: str) -
         reason = outcome.error.message if outcome.error else "it did not say why"
         raise InvalidInput(f"{packaging.what} cannot be packaged: {reason}")
     described: dict[str, Any] = json.loads((packaging.work / "output.json").read_text())
-    payload = stores.blobs.get(made.artifact.digest, f"model {packaging.what}")
+    payload = stores.blobs.get(_model_file(platform, made), f"model {packaging.what}")
     document = _document(platform, packaging.bench, made, described)
     wheel = build_model_wheel(ModelWheelSpec(document, described["samples"], payload))
     registered = register_model_version(
-        stores, wheel, key=platform.key, by=source.run["requested_by"], caused_by=caused_by
+        stores,
+        wheel,
+        key=platform.key,
+        by=source.run["requested_by"],
+        caused_by=caused_by,
+        admitted=admitted_formats(platform),
     )
     shutil.rmtree(packaging.work, ignore_errors=True)
     return registered
@@ -186,7 +234,24 @@ def _document(
         parameters=made.artifact.metadata.get("parameters", {}),
         metrics=made.artifact.metadata.get("metrics", {}),
         profile_digest=_profile(platform, source, made, inputs),
+        training=_training(platform, source, member.round),
     )
+
+
+def _training(platform: Platform, source: Source, one: Round) -> dict[str, Any]:
+    """As the records have it, whatever the task itself said."""
+    run = source.run
+    run_id = one.cached_run or source.run_id
+    try:
+        found = find_training(platform.stores, run_id, run["pipeline_digest"], one.task)
+    except NotFound:  # the run whose result stands in called the task by another path
+        found = find_training(platform.stores, source.run_id, run["pipeline_digest"], one.task)
+    return {
+        **found.to_json(),
+        "environment": run["environment"],
+        "requested_by": run["requested_by"],
+        "run_started_at": run["started_at"],
+    }
 
 
 def _datasets(bench: Bench, one: Round) -> tuple[DatasetVersionRef, ...]:

@@ -16,7 +16,7 @@ from seamline.store.stores import Stores
 from seamline.train.engine.counts import EngineCounts
 from seamline.train.engine.engine import Engine
 from seamline.train.schedule.scheduler import Scheduler
-from seamline.trust.keys import SigningKey
+from seamline.trust.keys import KEYS, SigningKey, load_or_create_key
 
 
 class Changes:
@@ -68,7 +68,6 @@ class Platform:
     stores: Stores
     #: The operating system's user who started the server: loopback's principal.
     owner: str
-    key: SigningKey
     changes: Changes
     declarations: Callable[[], Declarations]
     team_slots: TeamSlots
@@ -80,6 +79,11 @@ class Platform:
     data_plane_url: Callable[[], str | None]
     #: What the engine has to do at this moment.
     counts: Callable[[], EngineCounts] = EngineCounts
+
+    @property
+    def key(self) -> SigningKey:
+        """What the workspace signs with at this moment: read when it is needed, for it rotates."""
+        return load_or_create_key(self.root / KEYS)
 
     @property
     def root(self) -> Path:

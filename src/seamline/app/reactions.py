@@ -14,11 +14,12 @@ from seamline.app.commit_outputs import on_run_ended as commit_outputs
 from seamline.app.package_run import on_run_ended as package_models
 from seamline.app.platform import Platform
 from seamline.app.promote_automatically import on_release_created, on_release_live
+from seamline.app.resolve_images import on_pipeline_published
 from seamline.app.retrain_once import on_alarm, start_retraining
 from seamline.app.retrain_once import on_release_live as promote_retrained
 from seamline.app.retrain_once import on_run_ended as continue_retraining
 from seamline.domain import facts
-from seamline.domain.facts import Fact
+from seamline.domain.fact import Fact
 from seamline.store.facts import RecordedFact
 
 
@@ -39,6 +40,7 @@ REACTIONS = (
     Reaction(facts.RunEnded, commit_outputs, "outputs declared as datasets become versions"),
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
     Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),
+    Reaction(facts.PipelinePublished, on_pipeline_published, "its images are looked up"),
     Reaction(facts.ReleaseCreated, on_release_created, "promotion to automatic environments"),
     Reaction(facts.PromotionRequested, on_promotion_moved, "its gates are checked"),
     Reaction(facts.PromotionMoved, on_promotion_moved, "it takes the step that is decided"),

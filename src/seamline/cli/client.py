@@ -6,6 +6,7 @@ until the command's work is done.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import sys
@@ -22,6 +23,7 @@ from seamline.runtime.processes import is_alive
 from seamline.runtime.server_file import read_server_file
 
 API = "/api/v1"
+_CHUNK_BYTES = 1 << 20
 _BY_CODE = {
     cls.code: cls
     for cls in (
@@ -58,6 +60,20 @@ class Client:
         headers = {"Content-Length": str(size)}
         return self._send("POST", path, query, file, "application/octet-stream", headers)
 
+    def download(self, path: str, file: IO[bytes]) -> str:
+        """What the server has at this path (of the server, not of its API), into `file`; the
+        digest of what has come."""
+        hasher = hashlib.sha256()
+        target = _address(self.base_url).path.rstrip("/") + quote(path)
+        with self._asked("GET", target, None, {}) as response:
+            if response.status != http.client.OK:
+                _decode(response.status, response.read(), f"GET {target}")
+                raise errors.MachineryError(f"GET {target} answered {response.status}.")
+            while chunk := response.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+                _write(file, chunk)
+        return f"sha256:{hasher.hexdigest()}"
+
     def _send(
         self,
         method: str,
@@ -71,8 +87,6 @@ class Client:
         headers = dict(more or {})
         if content_type:
             headers["Content-Type"] = content_type
-        if self.token:
-            headers["Authorization"] = f"Bearer {_checked_token(self.token)}"
         given = {name: value for name, value in query.items() if value is not None}
         target = (
             address.path.rstrip("/")
@@ -80,13 +94,28 @@ class Client:
             + quote(path)
             + ("?" + urlencode(given, doseq=True) if given else "")
         )
+        with self._asked(method, target, body, headers) as response:
+            data = response.read()
+        return _decode(response.status, data, f"{method} {target}")
+
+    @contextmanager
+    def _asked(
+        self,
+        method: str,
+        target: str,
+        body: bytes | IO[bytes] | None,
+        headers: Mapping[str, str],
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer, its body not read yet; Unavailable when none comes, or stops half-way."""
+        address, sent = _address(self.base_url), dict(headers)
+        if self.token:
+            sent["Authorization"] = f"Bearer {_checked_token(self.token)}"
         secure = address.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = kind(address.hostname or "", address.port, timeout=600)
         try:
-            connection.request(method, target, body, headers)
-            response = connection.getresponse()
-            data = response.read()
+            connection.request(method, target, body, sent)
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise errors.Unavailable(
@@ -95,7 +124,13 @@ class Client:
             ) from error
         finally:
             connection.close()
-        return _decode(response.status, data, f"{method} {target}")
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:
+        raise errors.MachineryError(f"What came cannot be written: {error.strerror}.") from error
 
 
 def _address(url: str) -> SplitResult:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from seamline.cli.command import Client, command, record, table
+from seamline.cli.command import Client, command, table
+from seamline.cli.model_text import say_diff, say_model
 
 
 @click.group()
@@ -59,11 +59,21 @@ def _family(versions: list[dict[str, Any]]) -> dict[str, Any]:
 @click.argument("name")
 @click.option("--version", help="Default: the newest.")
 def show(client: Client, name: str, version: str | None) -> tuple[Any, str]:
-    """One version: signature, metrics, lineage, digests."""
+    """One version: signature, parameters, metrics, how it was trained and on what."""
     found = client.get(f"/models/{name}", version=version)
-    names = ["model", "version", "wheel_digest", "payload_digest", "run_id", "registered_at"]
-    document = json.dumps(found["document"], indent=2)
-    return found, f"{record(found, names)}\n\n{document}"
+    return found, say_model(found)
+
+
+@command(model)
+@click.argument("before")
+@click.argument("after")
+def diff(client: Client, before: str, after: str) -> tuple[Any, str]:
+    """What differs between two versions (NAME==VERSION; NAME alone is the newest).
+
+    Parameters, metrics, inputs, the lock of libraries, and the versions of data between them.
+    """
+    found = client.get("/model-diff", before=before, after=after)
+    return found, say_diff(found)
 
 
 @command(model)

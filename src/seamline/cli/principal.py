@@ -26,9 +26,9 @@ def add(client: Client, name: str, roles: tuple[str, ...]) -> tuple[Any, str]:
 @command(principal)
 @click.argument("name")
 def token(client: Client, name: str) -> tuple[Any, str]:
-    """Issue another token; prints it, once."""
+    """Issue another token without limits; prints it, once. With limits: seamline token issue."""
     found = client.post(f"/principals/{name}/tokens")
-    return found, f"token (shown once): {found['token']}"
+    return found, f"token {found['id']} (shown once): {found['token']}"
 
 
 @command(principal)
@@ -41,7 +41,9 @@ def revoke(client: Client, name: str) -> tuple[Any, str]:
 
 @command(principal, "list")
 def list_(client: Client) -> tuple[Any, str]:
-    """Everybody, with their roles."""
+    """Everybody, with their roles and teams."""
     found = client.get("/principals")
-    rows = [{**one, "roles": ", ".join(one["roles"])} for one in found]
-    return found, table(rows, ["name", "roles"], "Nobody yet.")
+    rows = [
+        {**one, "roles": ", ".join(one["roles"]), "teams": ", ".join(one["teams"])} for one in found
+    ]
+    return found, table(rows, ["name", "roles", "teams"], "Nobody yet.")

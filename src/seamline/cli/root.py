@@ -29,6 +29,7 @@ COMMANDS = {
     "run": ("run", "Runs of pipelines."),
     "schedule": ("schedule", "Runs that come back: by a cron expression, or every so often."),
     "model": ("model", "Models and their versions."),
+    "package": ("package", "Packages of the indexes: list, show, yank."),
     "evaluate": ("evaluate", "Prove a model version on held-out data."),
     "release": ("release", "Releases: immutable sets of digests."),
     "promote": ("promotion", "Ask for a release to become live in an environment."),
@@ -37,7 +38,11 @@ COMMANDS = {
     "monitor": ("monitor", "Measure what is served; see measurements."),
     "retraining": ("monitor", "Retrainings that triggers asked for."),
     "secret": ("secret", "Secrets and config maps of an environment."),
+    "verify": ("verify", "Explain what is proved of a file, a package or a pipeline."),
+    "key": ("key", "The workspace's signing keys: see, rotate, pin."),
     "principal": ("principal", "People and their tokens."),
+    "team": ("team", "Teams, and which published names are theirs."),
+    "token": ("token", "Tokens: issue within limits, list, rotate, revoke."),
     "why": ("audit", "The chain behind one prediction."),
     "audit": ("audit", "The ledger of facts: verify and read it."),
 }
@@ -75,13 +80,18 @@ class LazyGroup(click.Group):
 @click.option("--workspace", type=click.Path(path_type=Path), help="Folder of the workspace.")
 @click.option("--url", help="Address of a server to speak to.")
 @click.option("--token", help="Who is asking (better: SEAMLINE_TOKEN).")
+@click.option("--pinned-key", help="The workspace's signing key (better: seamline key pin).")
 @click.pass_context
 def seamline(
-    ctx: click.Context, workspace: Path | None, url: str | None, token: str | None
+    ctx: click.Context,
+    workspace: Path | None,
+    url: str | None,
+    token: str | None,
+    pinned_key: str | None,
 ) -> None:
     """Train once, prove it, promote the same bytes."""
     settings = settings_from(os.environ)
-    given = {"workspace": workspace, "url": url, "token": token}
+    given = {"workspace": workspace, "url": url, "token": token, "pinned_key": pinned_key}
     changes = {name: value for name, value in given.items() if value is not None}
     ctx.obj = Settings(**{**settings.__dict__, **changes})
 

@@ -20,8 +20,8 @@ from seamline.domain.errors import SeamlineError, Unauthenticated, not_found
 from seamline.promote.promotions import approve, reject
 from seamline.protocols.errors import STATUS, error_body
 from seamline.protocols.identity import SESSION_COOKIE, caller_who_may
-from seamline.trust.principals import principal_of_token
 from seamline.trust.roles import Principal, Verb
+from seamline.trust.tokens import principal_of_token
 
 Field = Annotated[str, Form()]
 

@@ -15,6 +15,7 @@ from hashlib import sha256
 from fastapi import Request, Response
 
 from seamline.domain.errors import Forbidden
+from seamline.protocols.environment_scope import check_environments
 from seamline.protocols.identity import SESSION_COOKIE, caller, token_of
 from seamline.trust.roles import Principal, Verb, require
 
@@ -46,6 +47,7 @@ class Sessions:
         """Raises Unauthenticated, or Forbidden for a principal whose roles read nothing."""
         principal, who = self.known(request)
         require(principal, Verb.READ)
+        check_environments(request, principal, Verb.READ)
         return principal, who
 
     def visitor(self, request: Request) -> Who:

@@ -10,79 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar
 
+from seamline.domain import trust_facts  # noqa: F401 (FACT_TYPES holds those of every room)
 from seamline.domain.errors import MachineryError
-
-
-class FactClass(StrEnum):
-    GOVERNANCE = "governance"
-    RUN_EVENT = "run_event"
-
-
-@dataclass(frozen=True)
-class Fact:
-    kind: ClassVar[str]
-    room: ClassVar[str]
-    fact_class: ClassVar[FactClass] = FactClass.GOVERNANCE
-
-    @property
-    def subject(self) -> str:
-        """The id that people look this fact up by: the first field."""
-        return str(getattr(self, dataclasses.fields(self)[0].name))
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-
-# trust ------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class PrincipalAdded(Fact):
-    kind: ClassVar[str] = "principal.added"
-    room: ClassVar[str] = "trust"
-    principal: str
-    roles: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TokenIssued(Fact):
-    kind: ClassVar[str] = "token.issued"
-    room: ClassVar[str] = "trust"
-    principal: str
-    token_id: str
-
-
-@dataclass(frozen=True)
-class TokenRevoked(Fact):
-    kind: ClassVar[str] = "token.revoked"
-    room: ClassVar[str] = "trust"
-    principal: str
-    token_id: str
-
-
-@dataclass(frozen=True)
-class SecretSet(Fact):
-    """Keys of a secret or config map got a value, which no fact holds."""
-
-    kind: ClassVar[str] = "secret.set"
-    room: ClassVar[str] = "trust"
-    environment: str
-    #: secret | config_map
-    secret_kind: str
-    name: str
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SecretDeleted(Fact):
-    kind: ClassVar[str] = "secret.deleted"
-    room: ClassVar[str] = "trust"
-    environment: str
-    #: secret | config_map
-    secret_kind: str
-    name: str
-    keys: tuple[str, ...]
+from seamline.domain.fact import Fact, FactClass
 
 
 # project ----------------------------------------------------------------------------------------
@@ -277,6 +209,39 @@ class PackagePublished(Fact):
     version: str
     filename: str
     digest: str
+
+
+@dataclass(frozen=True)
+class NameOwned(Fact):
+    """A team got a name in a registry: it published first (`before` is None), or an admin handed
+    the name over. Names of people without a team are told by what they published."""
+
+    kind: ClassVar[str] = "name.owned"
+    room: ClassVar[str] = "register"
+    name: str
+    #: "packages", or a pipeline repository: "default/main"
+    registry: str
+    team: str
+    before: str | None
+
+
+@dataclass(frozen=True)
+class PackageYanked(Fact):
+    """Installers are to pass this version over; who pins it still gets it."""
+
+    kind: ClassVar[str] = "package.yanked"
+    room: ClassVar[str] = "register"
+    name: str
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PackageUnyanked(Fact):
+    kind: ClassVar[str] = "package.unyanked"
+    room: ClassVar[str] = "register"
+    name: str
+    version: str
 
 
 @dataclass(frozen=True)

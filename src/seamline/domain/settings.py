@@ -9,6 +9,17 @@ from pathlib import Path
 from seamline.domain.errors import InvalidInput, nearest
 
 PREFIX = "SEAMLINE_"
+#: What seamline-loader reads, inside whatever loads a thin wheel; no settings of the platform.
+LOADERS = frozenset(
+    PREFIX + name
+    for name in (
+        "ENDPOINT",
+        "LOADER_CONFIG",
+        "PAYLOADS",
+        "PAYLOAD_CACHE",
+        "PAYLOAD_CACHE_SIZE",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,8 @@ class Settings:
     url: str = ""
     #: Token that says who is asking; without one, loopback is the operating system's user.
     token: str = ""
+    #: Id or public key of the workspace's signing key: whatever does not hold by it is refused.
+    pinned_key: str = ""
     #: Address that the control plane listens on; the data plane stays on loopback.
     host: str = "127.0.0.1"
     #: Port of the control plane; 0 takes a free one.
@@ -41,7 +54,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     known = {PREFIX + field.name.upper(): field for field in fields(Settings)}
     values: dict[str, object] = {}
     for name, text in environ.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in LOADERS:
             continue
         if name not in known:
             raise InvalidInput(f"{name} is not a setting.", next_step=nearest(name, known))

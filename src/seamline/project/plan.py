@@ -94,6 +94,7 @@ def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
             ApprovalRule(one.approvals, one.approver_roles, one.approval_excludes),
             parse_duration_s(one.soak),
             one.automatic,
+            tuple(form.value for form in one.formats),
         )
         for one in declarations.environments.values()
     )

@@ -14,7 +14,7 @@ from datetime import datetime
 from seamline.domain.clock import from_iso
 from seamline.domain.durations import say_duration
 from seamline.domain.states import PromotionPhase, Verdict
-from seamline.promote.policy import EnvironmentPolicy, Party
+from seamline.promote.policy import FORMATS, EnvironmentPolicy, Party
 from seamline.trust.roles import Principal
 
 
@@ -70,7 +70,8 @@ def _after_checks(situation: Situation) -> Step:
     missing = [gate for gate in situation.policy.gates if gate not in situation.gates]
     if missing:
         return Step(None, tuple(f"the gate {gate} is still being checked" for gate in missing))
-    decided = {gate: situation.gates[gate] for gate in situation.policy.gates}
+    bound = [*situation.policy.gates, *([FORMATS] if FORMATS in situation.gates else [])]
+    decided = {gate: situation.gates[gate] for gate in bound}
     broken = [
         f"{gate}: {text}" for gate, (verdict, text) in decided.items() if verdict is Verdict.ERROR
     ]

@@ -40,13 +40,19 @@ class EnvironmentPolicy:
     soak_s: float = 0.0
     #: Requested by the platform as soon as the release is live in `after`.
     automatic: bool = False
+    #: Formats of models that run code when they are loaded, and may come in all the same.
+    formats: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         return digest_of_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Without what is not asked for, so that policies of earlier versions keep their digest."""
+        document = asdict(self)
+        if not self.formats:
+            del document["formats"]
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> EnvironmentPolicy:
@@ -62,10 +68,13 @@ class EnvironmentPolicy:
             ),
             soak_s=document["soak_s"],
             automatic=document["automatic"],
+            formats=tuple(document.get("formats", ())),
         )
 
 
 GATES = ("digests", "provenance", "evaluation", "successes", "soak")
+#: Decided where a release holds models that run code when loaded, whatever the policy's gates are.
+FORMATS = "formats"
 
 _DAY_S = 86_400.0
 

@@ -25,6 +25,7 @@ from seamline.store.canonical import canonical_json
 from seamline.store.stores import Stores
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGITS = re.compile(r"[0-9a-f]{8,}")
 
 
@@ -178,6 +179,16 @@ def _find_by_digits(connection: Connection, digits: str) -> StoredRelease | None
 def list_releases(connection: Connection) -> list[StoredRelease]:
     rows = connection.execute(select(RELEASES).order_by(RELEASES.c.created_at.desc()))
     return [_stored(row) for row in rows]
+
+
+def releases_pinning(connection: Connection, digests: Iterable[str]) -> list[str]:
+    """Aliases of the releases that name one of these digests, oldest first."""
+    wanted = set(digests)
+    if not wanted:
+        return []
+    columns = (RELEASES.c.alias, RELEASES.c.document)
+    rows = connection.execute(select(*columns).order_by(RELEASES.c.created_at))
+    return [row.alias for row in rows if not wanted.isdisjoint(_DIGEST.findall(row.document))]
 
 
 def pinned_digests(release: Release, kinds: Iterable[str] = ("package", "pipeline")) -> set[str]:

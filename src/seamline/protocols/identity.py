@@ -10,9 +10,10 @@ from fastapi import Request
 
 from seamline.domain.errors import Unauthenticated
 from seamline.domain.states import Role
+from seamline.protocols.environment_scope import check_environments, check_named_environments
 from seamline.store.stores import Stores
-from seamline.trust.principals import principal_of_token
 from seamline.trust.roles import Principal, Verb, require
+from seamline.trust.tokens import principal_of_token
 
 SESSION_COOKIE = "seamline_token"
 
@@ -58,7 +59,19 @@ def token_of(request: Request) -> str | None:
     return request.cookies.get(SESSION_COOKIE)
 
 
-def caller_who_may(request: Request, verb: Verb) -> Principal:
+def caller_who_may(request: Request, verb: Verb, body: object = None) -> Principal:
+    """The caller, whose roles and token allow `verb` in the environments of this request.
+
+    `body`: the JSON that was sent, where it may name an environment.
+    """
     principal = caller(request)
     require(principal, verb)
+    check_environments(request, principal, verb, body)
     return principal
+
+
+def check_sender(request: Request, verb: Verb) -> None:
+    """Before a body is read: raises what its sender could not do with any body."""
+    principal = caller(request)
+    require(principal, verb)
+    check_named_environments(request, principal)

@@ -12,13 +12,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import PlainTextResponse
 
+from seamline.app.pipeline_users import releases_of
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.identity import caller_who_may
 from seamline.protocols.uploads import limited_route
 from seamline.register import pipelines
 from seamline.store.stores import Stores
-from seamline.trust.roles import Verb
+from seamline.trust.roles import Principal, Verb
 
 MAX_UPLOAD_BYTES = 8 << 20
 PREFIX = "/kfp/registry/{project}/{repository}"
@@ -30,12 +31,12 @@ class Visit:
 
     stores: Stores
     repository: str
-    by: str
+    who: Principal
 
 
 def _visit(request: Request, project: str, repository: str, verb: Verb) -> Visit:
     principal = caller_who_may(request, verb)
-    return Visit(request.app.state.platform.stores, f"{project}/{repository}", principal.name)
+    return Visit(request.app.state.platform.stores, f"{project}/{repository}", principal)
 
 
 def _reading(request: Request, project: str, repository: str) -> Visit:
@@ -76,8 +77,10 @@ def _upload(
         visit.stores,
         content.file.read(),
         [tag.strip() for tag in tags.split(",") if tag.strip()],
-        by=visit.by,
+        by=visit.who.name,
+        who=visit.who,
         repository=visit.repository,
+        releases_of=releases_of,
     )
     return PlainTextResponse(f"{version.package}/{version.digest}")
 
@@ -99,7 +102,14 @@ def _add_package_routes(router: APIRouter) -> None:
 
     @router.delete("/packages/{package}")
     def delete_package(visit: Publishing, package: str) -> dict[str, Any]:
-        pipelines.delete_package(visit.stores, package, by=visit.by, repository=visit.repository)
+        pipelines.delete_package(
+            visit.stores,
+            package,
+            by=visit.who.name,
+            who=visit.who,
+            releases_of=releases_of,
+            repository=visit.repository,
+        )
         return {"done": True}
 
 
@@ -119,7 +129,13 @@ def _add_version_routes(router: APIRouter) -> None:
     @router.delete("/packages/{package}/versions/{version}")
     def delete_version(visit: Publishing, package: str, version: str) -> dict[str, Any]:
         pipelines.delete_version(
-            visit.stores, package, version, by=visit.by, repository=visit.repository
+            visit.stores,
+            package,
+            version,
+            by=visit.who.name,
+            who=visit.who,
+            releases_of=releases_of,
+            repository=visit.repository,
         )
         return {"done": True}
 
@@ -136,7 +152,14 @@ def _add_tag_routes(router: APIRouter) -> None:
 
     @router.delete("/packages/{package}/tags/{tag}")
     def delete_tag(visit: Publishing, package: str, tag: str) -> dict[str, Any]:
-        pipelines.delete_tag(visit.stores, package, tag, by=visit.by, repository=visit.repository)
+        pipelines.delete_tag(
+            visit.stores,
+            package,
+            tag,
+            by=visit.who.name,
+            who=visit.who,
+            repository=visit.repository,
+        )
         return {}
 
     @router.post("/packages/{package}/tags")
@@ -165,9 +188,11 @@ def _set_tag(
         package,
         digest,
         tag,
-        by=visit.by,
+        by=visit.who.name,
+        who=visit.who,
         repository=visit.repository,
         create_only=create_only,
+        releases_of=releases_of,
     )
     return _tag(moved)
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from seamline.protocols.errors import sentence_of
-from seamline.protocols.identity import caller_who_may
+from seamline.protocols.identity import check_sender
 from seamline.trust.requests import SAFE_METHODS
 from seamline.trust.roles import Verb
 
@@ -31,7 +31,7 @@ def limited_route(limit_bytes: int, verb: Verb = Verb.PUBLISH) -> type[APIRoute]
 
             async def guarded(request: Request) -> Response:
                 if request.method not in SAFE_METHODS:
-                    await run_in_threadpool(caller_who_may, request, verb)
+                    await run_in_threadpool(check_sender, request, verb)
                 declared = request.headers.get("content-length", "")
                 if declared.isdecimal() and int(declared) > limit_bytes:
                     return _too_large(limit_bytes)

@@ -17,6 +17,8 @@ from packaging.version import InvalidVersion, Version
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.register import loader_template, package_task
+from seamline.register.formats.kinds import ARBITRARY_CODE, CODE_VERDICT, read_format
+from seamline.register.formats.scan import Scan
 
 SCHEMA = 1
 TASKS = ("binary_classification", "regression")
@@ -76,8 +78,14 @@ def packaging_task(
     requirements: Sequence[str],
     threshold: float = 0.5,
     nullable: Sequence[str] = (),
+    scan: Scan | None = None,
+    payload_digest: str | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """The script and its payload, for a task process of the model's requirement set."""
+    """The script and its payload, for a task process of the model's requirement set.
+
+    `scan`: of the model's bytes, admitted already; without one they are taken for skops.
+    `payload_digest`: of those bytes; the task opens no others.
+    """
     payload = {
         "loader_source": loader_source(),
         "model_path": str(model_path),
@@ -85,6 +93,9 @@ def packaging_task(
         "requirements": list(requirements),
         "threshold": threshold,
         "nullable": list(nullable),
+        "format": scan.format if scan else "skops",
+        "loading": scan.to_json() if scan else None,
+        "payload_digest": payload_digest,
     }
     return Path(package_task.__file__), payload
 
@@ -105,11 +116,16 @@ def make_model_document(
     parameters: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
     profile_digest: str | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """model.json from what the packaging task described; checked.
 
     `family`: what has one model per scenario; `scenario`: which one this is the model of.
+    `parameters`, `metrics`: what the task said itself; where it said nothing, what was read off
+    the fitted model and measured by the run stands there. `training`: how it was trained.
     """
+    read = described.get("estimator", {})
+    measured = (training or {}).get("metrics", {})
     document = {
         "schema": SCHEMA,
         "name": name,
@@ -118,8 +134,10 @@ def make_model_document(
         "family": family or name,
         "scenario": dict(scenario or {}),
         **{key: described[key] for key in _DESCRIBED},
-        "parameters": dict(parameters or {}),
-        "metrics": dict(metrics or {}),
+        **{key: described[key] for key in _DESCRIBED_SINCE if key in described},
+        "parameters": dict(parameters or read.get("parameters", {})),
+        "metrics": dict(metrics or {**measured.get("train", {}), **measured.get("test", {})}),
+        "training": dict(training or {}),
         "lineage": asdict(lineage),
         "profile_digest": profile_digest,
     }
@@ -144,6 +162,8 @@ _DESCRIBED = (
     "trusted_types",
     "frame",
 )
+#: Wheels of earlier versions of Seamline have none of these.
+_DESCRIBED_SINCE = ("loading", "python", "estimator")
 
 
 def check_model_document(document: Mapping[str, Any]) -> None:
@@ -177,8 +197,12 @@ def _check(document: Mapping[str, Any]) -> None:
     check_version(document["version"])
     if document["task"] not in TASKS:
         raise InvalidInput(f"model.json's task is {document['task']!r}; known: {', '.join(TASKS)}.")
-    if document["format"] != "skops":
-        raise InvalidInput(f"model.json's format is {document['format']!r}, wanted skops.")
+    form = read_format(document["format"])
+    said = document.get("loading", {}).get("verdict")
+    if form in ARBITRARY_CODE and said != CODE_VERDICT:
+        raise InvalidInput(f"model.json says of a {form} file that loading it is {said!r}.")
+    if not isinstance(document.get("training", {}), dict):
+        raise InvalidInput(f"model.json's training is {document['training']!r}, no object.")
     parse_digest(document["payload_digest"])
     for column in [*document["signature"]["inputs"], *document["signature"]["outputs"]]:
         if column["datatype"] not in loader_template.TYPES:
@@ -207,3 +231,8 @@ def check_version(text: str) -> Version:
             f"{text!r} cannot be a version.", next_step="Use the form 1.0.3 (PEP 440)."
         )
     return version
+
+
+def payload_path(document: Mapping[str, Any]) -> str:
+    """Where the model's bytes lie in its wheel."""
+    return f"{document['module']}/{loader_template.PAYLOADS[document['format']]}"

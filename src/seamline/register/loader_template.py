@@ -11,12 +11,24 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import json
+import pickle
 import pkgutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-PAYLOAD = "payload/model.skops"
+#: Format → where the model's bytes lie in the package.
+PAYLOADS = {
+    "skops": "payload/model.skops",
+    "xgboost": "payload/model.ubj",
+    "lightgbm": "payload/model.txt",
+    "onnx": "payload/model.onnx",
+    "joblib": "payload/model.joblib",
+    "pickle": "payload/model.pkl",
+    "cloudpickle": "payload/model.cloudpickle",
+}
 #: The types that a value of each datatype may have, next to None where the column is nullable.
 TYPES: dict[str, tuple[type, ...]] = {
     "BOOL": (bool,),
@@ -95,11 +107,18 @@ class Model:
         return matrix if mixed else matrix.astype(np.float64)
 
 
-def load_model(package: str) -> Model:
-    """The model inside `package`; refuses a payload whose bytes are not the recorded ones."""
+def load_model(package: str, read_payload: Callable[[str], bytes] | None = None) -> Model:
+    """The model inside `package`; refuses a payload whose bytes are not the recorded ones.
+
+    `read_payload`: digest → bytes, where the package itself holds none (a thin wheel).
+    """
     document = json.loads(_read(package, "model.json"))
-    payload = _read(package, PAYLOAD)
     check_versions(document["name"], document["requirements"])
+    check_python(document)
+    if read_payload is None:
+        payload = _read(package, PAYLOADS[document["format"]])
+    else:
+        payload = read_payload(document["payload_digest"])
     return open_model(document, payload)
 
 
@@ -111,27 +130,257 @@ def open_model(document: Mapping[str, Any], payload: bytes) -> Model:
             f"The payload of {document['name']} {document['version']} was altered: "
             f"expected {document['payload_digest']}, found {actual}."
         )
-    skops = importlib.import_module("skops.io")
-    return Model(document, skops.loads(payload, trusted=list(document["trusted_types"])))
+    return Model(document, open_estimator(document, payload))
+
+
+def open_estimator(document: Mapping[str, Any], payload: bytes) -> Any:
+    """What predicts, out of bytes that were verified before.
+
+    ValueError for a pickle that takes more than what was seen when the model was packaged.
+    """
+    match document["format"]:
+        case "skops":
+            skops = importlib.import_module("skops.io")
+            return skops.loads(payload, trusted=list(document["trusted_types"]))
+        case "xgboost":
+            return XGBoostModel(payload)
+        case "lightgbm":
+            return LightGBMModel(payload)
+        case "onnx":
+            return OnnxModel(payload)
+        case "joblib":
+            return importlib.import_module("joblib").load(io.BytesIO(payload))
+        case "pickle" | "cloudpickle":
+            return _Unpickler(payload, document["loading"]["globals"]).load()
+        case other:
+            raise ValueError(f"{document['name']} is of the unknown format {other!r}.")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Imports what was recorded, and nothing else. It runs code all the same."""
+
+    def __init__(self, payload: bytes, known: Sequence[str]) -> None:
+        super().__init__(io.BytesIO(payload))
+        self._known = frozenset(known)
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in self._known:
+            raise ValueError(f"The model asks for {module}.{name}, which was not recorded.")
+        return super().find_class(module, name)
+
+
+class XGBoostModel:
+    """A booster out of XGBoost's own format: one with logistic loss, or a regression."""
+
+    takes = "numbers"
+
+    def __init__(self, payload: bytes) -> None:
+        self._library = importlib.import_module("xgboost")
+        self.booster = self._library.Booster()
+        self.booster.load_model(bytearray(payload))
+        self.parameters = _leaves(json.loads(self.booster.save_config())["learner"])
+        objective = str(self.parameters.get("objective.name", ""))
+        if objective != "binary:logistic" and not objective.startswith(("reg:", "count:")):
+            raise ValueError(
+                f"XGBoost's objective {objective!r} is neither yes or no nor a number."
+            )
+        if "c" in (self.booster.feature_types or ()):
+            raise ValueError("XGBoost's own categories are not kept by name: encode them.")
+        self.task = "binary_classification" if objective == "binary:logistic" else "regression"
+        self.feature_names_in_ = self.booster.feature_names
+        self.n_features_in_ = int(self.booster.num_features())
+
+    def predict(self, matrix: Any) -> Any:
+        data = self._library.DMatrix(matrix, feature_names=self.feature_names_in_)
+        # As XGBoost's own scikit-learn classes: where training stopped early, up to the best tree.
+        best = self.booster.attr("best_iteration")
+        trees = (0, int(best) + 1) if best is not None else (0, 0)
+        return self.booster.predict(data, iteration_range=trees)
+
+    def predict_proba(self, matrix: Any) -> Any:
+        return _both_classes(self.predict(matrix))
+
+
+class LightGBMModel:
+    """A booster out of LightGBM's own text; its categories come with it."""
+
+    def __init__(self, payload: bytes) -> None:
+        library = importlib.import_module("lightgbm")
+        self.booster = library.Booster(model_str=payload.decode())
+        self.parameters = dict(self.booster.params)
+        objective = str(self.booster.dump_model(num_iteration=1).get("objective", "")).split(" ")[0]
+        numbers = {"regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape"}
+        if objective != "binary" and objective not in {*numbers, "gamma", "tweedie"}:
+            raise ValueError(
+                f"LightGBM's objective {objective!r} is neither yes or no nor a number."
+            )
+        self.task = "binary_classification" if objective == "binary" else "regression"
+        self.takes = "pandas" if self.booster.pandas_categorical else "numbers"
+        names = self.booster.feature_name()
+        made_up = [f"Column_{index}" for index in range(len(names))]
+        self.feature_names_in_ = None if names == made_up else names
+        self.n_features_in_ = len(names)
+
+    def predict(self, rows: Any) -> Any:
+        if self.takes == "pandas":
+            kinds = importlib.import_module("pandas").api.types
+            texts = [name for name in rows.columns if not kinds.is_numeric_dtype(rows[name])]
+            rows = rows.astype(dict.fromkeys(texts, "category"))
+        return self.booster.predict(rows)
+
+    def predict_proba(self, rows: Any) -> Any:
+        return _both_classes(self.predict(rows))
+
+
+class OnnxModel:
+    """A graph that takes one matrix, or each column by its name; run by ONNX Runtime."""
+
+    takes = "numbers"
+
+    def __init__(self, payload: bytes) -> None:
+        library = importlib.import_module("onnxruntime")
+        self.session = library.InferenceSession(payload, providers=["CPUExecutionProvider"])
+        self.parameters = dict(self.session.get_modelmeta().custom_metadata_map)
+        self._inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        is_matrix = len(self._inputs) == 1 and self._width() != 1
+        self.feature_names_in_ = None if is_matrix else [one.name for one in self._inputs]
+        self.n_features_in_ = self._width() if is_matrix else len(self._inputs)
+        scores = [one for one in outputs if _is_score(one)]
+        self.task = "binary_classification" if scores else "regression"
+        self._output = (scores or outputs)[0].name
+
+    def predict(self, matrix: Any) -> Any:
+        return self._run(matrix)
+
+    def predict_proba(self, matrix: Any) -> Any:
+        np = importlib.import_module("numpy")
+        found = self._run(matrix)
+        if isinstance(found, list):  # skl2onnx's ZipMap: one dict a row
+            found = [[row[label] for label in sorted(row)] for row in found]
+        return np.asarray(found)
+
+    def _width(self) -> int | None:
+        shape = self._inputs[0].shape
+        return shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None
+
+    def _run(self, matrix: Any) -> Any:
+        np = importlib.import_module("numpy")
+        types = {
+            "tensor(float)": np.float32,
+            "tensor(double)": np.float64,
+            "tensor(int64)": np.int64,
+            "tensor(bool)": np.bool_,
+            "tensor(string)": object,
+        }
+        unknown = [one.type for one in self._inputs if one.type not in types]
+        if unknown:
+            raise ValueError(f"The graph takes {', '.join(unknown)}, which no column is.")
+        if self.feature_names_in_ is None:
+            feed = {self._inputs[0].name: matrix.astype(types[self._inputs[0].type])}
+        else:
+            feed = {
+                one.name: matrix[:, [place]].astype(types[one.type])
+                for place, one in enumerate(self._inputs)
+            }
+        return self.session.run([self._output], feed)[0]
+
+
+def _is_score(output: Any) -> bool:
+    """Of two classes: pairs of probabilities, or a dict a row."""
+    if output.type.startswith("seq(map("):
+        return True
+    is_float = output.type in ("tensor(float)", "tensor(double)")
+    return is_float and len(output.shape) == 2 and output.shape[1] == 2
+
+
+def _both_classes(score: Any) -> Any:
+    np = importlib.import_module("numpy")
+    yes = np.asarray(score, np.float64)
+    return np.stack([1 - yes, yes], axis=1)
+
+
+def _leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    """
+    >>> _leaves({"a": {"b": 1, "c": [2]}, "d": "x"})
+    {'a.b': 1, 'd': 'x'}
+    """
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found.update(_leaves(value, f"{path}{key}."))
+        elif isinstance(value, str | int | float | bool):
+            found[path + key] = value
+    return found
+
+
+#: Library → how far the installed version may be from the recorded one, as its documentation says:
+#: "minor": only the same minor version reads the model; "newer": later ones read it, too; "major":
+#: later ones do, and earlier ones of the same major version.
+READERS = {
+    "scikit-learn": "minor",  # "Security & maintainability limitations": unsupported otherwise
+    "cloudpickle": "minor",
+    "skops": "newer",
+    "joblib": "newer",
+    "xgboost": "newer",  # "Introduction to Model IO": models are read by later versions
+    "xgboost-cpu": "newer",
+    "lightgbm": "newer",
+    "onnxruntime": "newer",  # "Compatibility": later versions run all earlier opsets
+    "onnxruntime-gpu": "newer",
+    "numpy": "major",  # pickled arrays name modules that numpy 1 does not have
+}
 
 
 def check_versions(name: str, requirements: Sequence[str]) -> None:
-    """scikit-learn keeps models readable within one minor version only."""
+    """Refuses libraries that cannot read this model, before they try.
+
+    ImportError: there is none; RuntimeError: another version. A library reads models of other
+    versions wrongly rather than not at all, so this is no warning.
+    """
     for requirement in requirements:
-        library, _, wanted = requirement.partition("==")
-        if library.strip() != "scikit-learn" or not wanted:
+        pin, _, wanted = requirement.partition("==")
+        library, wanted = pin.partition("[")[0].strip().lower(), wanted.strip()
+        if library not in READERS or not wanted:
             continue
         try:
-            found = importlib.metadata.version("scikit-learn")
+            found = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
-            raise ImportError(
-                f"{name} needs scikit-learn {wanted}, and there is none here."
-            ) from None
-        if found.split(".")[:2] != wanted.strip().split(".")[:2]:
+            raise ImportError(f"{name} needs {library} {wanted}, and there is none here.") from None
+        if not can_read(READERS[library], wanted, found):
             raise RuntimeError(
-                f"{name} was trained with scikit-learn {wanted.strip()}; installed is {found}. "
-                f"Install scikit-learn=={wanted.strip()}, or train again."
+                f"{name} was trained with {library} {wanted}; installed is {found}. "
+                f"Install {library}=={wanted}, or train again."
             )
+
+
+def can_read(rule: str, wanted: str, found: str) -> bool:
+    """
+    >>> can_read("minor", "1.9.1", "1.9.0"), can_read("minor", "1.9.1", "1.10.0")
+    (True, False)
+    >>> can_read("newer", "3.0.2", "3.1.0"), can_read("newer", "3.1.0", "3.0.2")
+    (True, False)
+    >>> can_read("major", "2.4.1", "2.0.0"), can_read("major", "2.4.1", "1.26.4")
+    (True, False)
+    """
+    trained, installed = _first_two(wanted), _first_two(found)
+    if rule == "minor":
+        return trained == installed
+    return installed[0] >= trained[0] if rule == "major" else installed >= trained
+
+
+def _first_two(version: str) -> tuple[int, ...]:
+    digits = ["".join(filter(str.isdigit, part)) or "0" for part in version.split(".")[:2]]
+    return tuple(map(int, digits))
+
+
+def check_python(document: Mapping[str, Any]) -> None:
+    """cloudpickle keeps Python's own instructions, which differ between its minor versions."""
+    recorded = str(document.get("python", ""))
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if document["format"] == "cloudpickle" and recorded != running:
+        raise RuntimeError(
+            f"{document['name']} was pickled by Python {recorded} with its functions; this is "
+            f"Python {running}. Load it there, or train again."
+        )
 
 
 def read_columns(rows: Any, inputs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -222,6 +471,9 @@ def _array(values: list[Any], datatype: str) -> Any:
 
 def _frame_library(document: Mapping[str, Any], estimator: Any) -> str | None:
     """An estimator that knows names was fitted on a frame; the recorded library goes first."""
+    takes = getattr(estimator, "takes", None)
+    if takes is not None:
+        return None if takes == "numbers" else str(takes)
     if getattr(estimator, "feature_names_in_", None) is None:
         return None
     recorded = document.get("frame")

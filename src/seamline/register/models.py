@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,23 +23,31 @@ from seamline.domain.errors import (
     not_found,
 )
 from seamline.domain.facts import ModelRefused, ModelVersionRegistered
-from seamline.register.documents import check_model_document, check_version, family_of
-from seamline.register.loader_template import PAYLOAD
-from seamline.register.packages import PackageFile, enter_model_package, model_package_file
+from seamline.register.documents import (
+    check_model_document,
+    check_version,
+    family_of,
+    payload_path,
+)
+from seamline.register.formats.kinds import read_format
+from seamline.register.formats.scan import check_admitted, check_described
+from seamline.register.packages import (
+    PUBLISHING,
+    PackageFile,
+    enter_model_package,
+    model_package_file,
+)
 from seamline.register.rows import MODEL_VERSIONS
+from seamline.register.statements import MODEL, describe_model
+from seamline.register.thin_wheels import enter_thin_wheel, make_thin_wheel
 from seamline.register.wheels import wheel_name
 from seamline.store.canonical import digest_of_json
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.keys import PublicKey, SigningKey
-from seamline.trust.statements import (
-    STATEMENT_TYPE,
-    check_statement,
-    make_statement,
-    sign_envelope,
-)
+from seamline.trust.signing import check_signed, record_statement
+from seamline.trust.statements import STATEMENT_TYPE, make_statement, sign_envelope
 
-BUILD_TYPE = "urn:seamline:build:pipeline-run:1"
 #: Who refuses what a run made.
 SYSTEM = "seamline"
 _PLACE = "{n}"
@@ -85,16 +93,22 @@ def register_model_version(
     key: SigningKey,
     by: str,
     caused_by: str | None = None,
+    admitted: Collection[str] = (),
 ) -> ModelVersion:
     """Everything recorded is read from the wheel itself: what it says is what is signed.
+
+    `admitted`: formats that run code and that dataops' policy lists; others are Refused.
 
     The wheel enters dataops' index. The same bytes again change nothing; other bytes under the
     same name and version are a Conflict.
     """
     document, payload_digest = read_model_wheel(wheel)
     name, version = document["name"], document["version"]
+    check_admitted(read_format(document["format"]), admitted, PUBLISHING, f"{name} {version}")
     entry = model_package_file(stores, wheel_name(name, version), wheel, by)
-    statement = _statement(document, entry)
+    thin = make_thin_wheel(stores, io.BytesIO(wheel), entry)
+    subjects = _subjects(document, entry, thin)
+    statement = make_statement(subjects, describe_model(document))
     envelope = sign_envelope(STATEMENT_TYPE, statement, key)
     used = document["lineage"]["dataset_versions"]
     registered = ModelVersion(
@@ -113,17 +127,23 @@ def register_model_version(
     )
     with stores.db.transaction() as tx:
         held = _find(tx, name, version)
-        if held is not None and held.wheel_digest == entry.digest:
-            return held
         if held is not None:
-            raise Conflict(
-                f"{name} {version} is registered with other bytes: {short(held.wheel_digest)} "
-                f"of run {held.run_id}, not {short(entry.digest)} of run {registered.run_id}.",
-                next_step="A registered version never changes: register the next one.",
-            )
+            return _same(held, registered)
         enter_model_package(stores, tx, entry, caused_by=caused_by)
+        enter_thin_wheel(tx, entry, thin)
+        record_statement(stores, tx, MODEL, subjects, envelope, key)
         _insert(stores, tx, registered, caused_by)
     return registered
+
+
+def _same(held: ModelVersion, again: ModelVersion) -> ModelVersion:
+    if held.wheel_digest == again.wheel_digest:
+        return held
+    raise Conflict(
+        f"{held.model} {held.version} is registered with other bytes: {short(held.wheel_digest)} "
+        f"of run {held.run_id}, not {short(again.wheel_digest)} of run {again.run_id}.",
+        next_step="A registered version never changes: register the next one.",
+    )
 
 
 def next_version(stores: Stores, model: str, rule: str = "1.0.{n}") -> str:
@@ -262,8 +282,7 @@ def verify_model_version(
     _check_same(f"payload of {what}", found.payload_digest, payload_digest)
     recorded, packaged = digest_of_json(found.document), digest_of_json(document)
     _check_same(f"model.json of {what}", recorded, packaged)
-    envelope = stores.blobs.get(found.statement_digest, f"statement of {what}")
-    check_statement(envelope, found.wheel_digest, what, [public_key])
+    check_signed(stores, found.statement_digest, found.wheel_digest, what, public_key)
     return found
 
 
@@ -276,11 +295,12 @@ def read_model_wheel(wheel: bytes) -> tuple[dict[str, Any], str]:
                 raise InvalidInput(f"A model wheel holds one model.json; this one {len(names)}.")
             document: dict[str, Any] = json.loads(archive.read(names[0]))
             check_model_document(document)
-            payload = archive.read(f"{document['module']}/{PAYLOAD}")
+            payload = archive.read(payload_path(document))
     except (zipfile.BadZipFile, ValueError, KeyError) as error:
         raise InvalidInput(f"This is no model wheel: {error}.") from error
     what = f"payload of {document['name']} {document['version']}"
     check_digest(payload, document["payload_digest"], what)
+    check_described(document, payload)
     return document, document["payload_digest"]
 
 
@@ -289,48 +309,15 @@ def _check_same(what: str, expected: str, actual: str) -> None:
         raise DigestMismatch(what, expected=expected, actual=actual)
 
 
-def _statement(document: Mapping[str, Any], entry: PackageFile) -> bytes:
-    """SLSA provenance v1: the run, its parameters, and its materials by digest."""
-    lineage = document["lineage"]
-    materials = [
-        {"uri": f"datasets://{one['name']}@{one['version']}", "digest": _hex(one["digest"])}
-        for one in lineage["dataset_versions"]
-    ]
-    pipeline = f"pipelines://{lineage['pipeline']}"
-    materials.append({"uri": pipeline, "digest": _hex(lineage["pipeline_digest"])})
-    predicate = {
-        "buildDefinition": {
-            "buildType": BUILD_TYPE,
-            "externalParameters": {
-                "pipeline": lineage["pipeline"],
-                "arguments": lineage["arguments"],
-                "item": lineage.get("item", {}),
-            },
-            "internalParameters": {
-                "commit": lineage["commit"],
-                "requirements": document["requirements"],
-                "executed": lineage.get("executed_digest"),
-                "task": lineage.get("task"),
-            },
-            "resolvedDependencies": materials,
-        },
-        "runDetails": {
-            "builder": {"id": "urn:seamline:runtime"},
-            "metadata": {
-                "invocationId": lineage["run_id"],
-                "finishedOn": lineage["trained_at"],
-            },
-        },
-    }
-    subjects = {
+def _subjects(
+    document: Mapping[str, Any], entry: PackageFile, thin: PackageFile | None
+) -> dict[str, str]:
+    twin = {} if thin is None else {f"thin/{thin.filename}": thin.digest}
+    return {
         entry.filename: entry.digest,
-        f"{document['module']}/{PAYLOAD}": document["payload_digest"],
+        payload_path(document): document["payload_digest"],
+        **twin,
     }
-    return make_statement(subjects, predicate)
-
-
-def _hex(digest: str) -> dict[str, str]:
-    return {"sha256": digest.removeprefix("sha256:")}
 
 
 def _insert(stores: Stores, tx: Connection, found: ModelVersion, caused_by: str | None) -> None:

@@ -4,7 +4,9 @@ A plain script: standard library, and what the model itself needs. `main` opens 
 through the loader that goes into the wheel, infers the signature from sample rows and computes
 their outputs. The control plane makes the wheel from what this returns, and never unpickles.
 
-payload: {loader_source, model_path, samples_path (JSON lines), requirements, threshold,
+payload: {loader_source, model_path, samples_path (JSON lines), requirements, threshold, format,
+          loading (what the control plane's scan of the bytes said; pickles are opened by it),
+          payload_digest (of the bytes that were scanned: others are not opened),
           nullable (columns that may be null although no sample is), max_samples}
 """
 
@@ -32,32 +34,56 @@ REFUSED_PARTS = frozenset(
     {"_testing", "ctypeslib", "datasets", "distutils", "externals", "f2py", "io", "npyio"}
     | {"testing", "tests"}
 )
-FRAMEWORK = ("scikit-learn", "skops", "numpy")
+#: Format → modules that reading it takes.
+FRAMEWORK = {
+    "skops": ("sklearn", "skops", "numpy"),
+    "xgboost": ("xgboost", "numpy"),
+    "lightgbm": ("lightgbm", "numpy"),
+    "onnx": ("onnxruntime", "numpy"),
+    "joblib": ("joblib", "numpy"),
+    "pickle": ("numpy",),
+    "cloudpickle": ("cloudpickle", "numpy"),
+}
+#: What fitting leaves behind, where a model has it: counts and scores of the training itself.
+FITTED = frozenset(
+    {"n_iter_", "n_features_in_", "n_estimators_", "best_iteration_", "best_score_", "oob_score_"}
+    | {"train_score_", "validation_score_", "loss_", "inertia_", "alpha_", "C_", "n_support_"}
+)
+MAX_TEXT = 200
 
 
 def main(payload: dict[str, Any]) -> dict[str, Any]:
     loader = _module_of(payload["loader_source"])
+    form = str(payload.get("format", "skops"))
     data = _model_bytes(Path(payload["model_path"]))
-    trusted = trusted_types(data)
-    estimator = importlib.import_module("skops.io").loads(data, trusted=trusted)
-    rows = _sample_rows(Path(payload["samples_path"]), int(payload.get("max_samples", 100)))
-    inputs = infer_inputs(rows, _input_names(estimator, rows), payload.get("nullable", []))
-    task = _task_of(estimator)
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    if payload.get("payload_digest") not in (None, digest):
+        raise ValueError(
+            f"The model's bytes were altered: expected {payload['payload_digest']}, found {digest}."
+        )
+    loading = payload.get("loading") or {"verdict": "data", "globals": []}
     described: dict[str, Any] = {
         "name": "the model",
         "version": "to be packaged",
-        "task": task,
-        "format": "skops",
-        "payload_digest": "sha256:" + hashlib.sha256(data).hexdigest(),
-        "threshold": float(payload.get("threshold", 0.5)) if task != "regression" else None,
-        "signature": {"inputs": inputs, "outputs": _outputs_of(task)},
-        "trusted_types": trusted,
+        "format": form,
+        "loading": loading,
+        "payload_digest": digest,
+        "trusted_types": trusted_types(data) if form == "skops" else [],
     }
+    estimator = _open(loader, described, data)
+    rows = _sample_rows(Path(payload["samples_path"]), int(payload.get("max_samples", 100)))
+    inputs = infer_inputs(rows, _input_names(estimator, rows), payload.get("nullable", []))
+    task = _task_of(estimator)
+    described["task"] = task
+    is_classifier = task != "regression"
+    described["threshold"] = float(payload.get("threshold", 0.5)) if is_classifier else None
+    described["signature"] = {"inputs": inputs, "outputs": _outputs_of(task)}
     described["frame"], outputs = _try_frames(loader, described, estimator, rows)
-    described["requirements"] = pinned_requirements(
-        payload.get("requirements", []), [described["frame"]] if described["frame"] else []
-    )
-    described["requires_python"] = f">={sys.version_info.major}.{sys.version_info.minor}"
+    taken = [*_libraries(form, loading["globals"]), *filter(None, [described["frame"]])]
+    described["requirements"] = pinned_requirements(payload.get("requirements", []), taken)
+    described["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
+    described["requires_python"] = f">={described['python']}"
+    described["estimator"] = read_estimator(estimator)
     names = [declared["name"] for declared in inputs]
     described["samples"] = {
         "rows": [{name: row[name] for name in names} for row in rows],
@@ -65,6 +91,73 @@ def main(payload: dict[str, Any]) -> dict[str, Any]:
     }
     del described["name"], described["version"]
     return described
+
+
+def _open(loader: ModuleType, described: dict[str, Any], data: bytes) -> Any:
+    try:
+        return loader.open_estimator(described, data)
+    except ImportError as error:
+        raise ValueError(
+            f"The model is a {described['format']} file, and the task that made it has no "
+            f"{error.name or 'library'} to read it with. Add that to its packages_to_install."
+        ) from error
+
+
+def read_estimator(estimator: Any) -> dict[str, Any]:
+    """{class, parameters, fitted}: hyper-parameters and what fitting left, without being told."""
+    parameters = getattr(estimator, "parameters", None)
+    if parameters is None:
+        read = getattr(estimator, "get_params", dict)
+        parameters = {name: _plain(value) for name, value in sorted(read().items())}
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    fitted = {name: _number(getattr(last, name, None)) for name in sorted(FITTED)}
+    return {
+        "class": f"{type(last).__module__}.{type(last).__qualname__}",
+        "parameters": {name: _plain(value) for name, value in parameters.items()},
+        "fitted": {name: number for name, number in fitted.items() if number is not None},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: numbers, texts and lists of them; of objects what they are called.
+
+    >>> _plain(float("nan")), _plain((1, "a")), _plain(print)
+    ('nan', [1, 'a'], 'builtins.print')
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value[:MAX_TEXT]
+    if isinstance(value, list | tuple) and len(value) <= MAX_TEXT:
+        return [_plain(one) for one in value]
+    if isinstance(value, dict) and len(value) <= MAX_TEXT:
+        return {str(key): _plain(one) for key, one in value.items()}
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _number(value: Any) -> float | int | None:
+    """A number, or the last one of a list of them.
+
+    >>> _number([0.5, 0.25]), _number("x"), _number(3)
+    (0.25, None, 3)
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list) and value:
+        value = value[-1]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None
+
+
+def _libraries(form: str, names: list[str]) -> list[str]:
+    """Modules that reading takes: the format's own, and those that a pickle names."""
+    roots = {name.partition(".")[0] for name in names}
+    return [*FRAMEWORK[form], *sorted(roots - set(sys.stdlib_module_names))]
 
 
 def trusted_types(data: bytes) -> list[str]:
@@ -128,10 +221,10 @@ def infer_inputs(
     return inputs
 
 
-def pinned_requirements(declared: list[str], also: list[str]) -> list[str]:
-    """What was declared, and the framework, at the versions that are installed here."""
+def pinned_requirements(declared: list[str], modules: list[str]) -> list[str]:
+    """What was declared, and what these modules come in, at the versions that are installed."""
     pins: dict[str, str] = {}
-    for text in [*declared, *FRAMEWORK, *also]:
+    for text in [*declared, *(_distribution_of(module) for module in modules)]:
         match = re.match(r"\s*([A-Za-z0-9._-]+)\s*(\[[^\]]*\])?", text)
         if match is None:
             raise ValueError(f"{text!r} is not a requirement.")
@@ -143,6 +236,20 @@ def pinned_requirements(declared: list[str], also: list[str]) -> list[str]:
             continue
         pins.setdefault(name, f"{name}{match.group(2) or ''}=={version}")
     return [pins[name] for name in sorted(pins)]
+
+
+def _distribution_of(module: str) -> str:
+    """What a module comes in; to look through all that is installed takes long, so by name first.
+
+    >>> _distribution_of("sklearn"), _distribution_of("numpy")
+    ('scikit-learn', 'numpy')
+    """
+    name = "scikit-learn" if module == "sklearn" else module
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.packages_distributions().get(module, [module])[0]
+    return name
 
 
 def _datatype(name: str, present: list[Any]) -> str:
@@ -165,6 +272,10 @@ def _try_frames(
     loader: ModuleType, document: dict[str, Any], estimator: Any, rows: list[dict[str, Any]]
 ) -> tuple[str | None, dict[str, Any]]:
     """The frame library that the estimator works with, and the sample rows' outputs."""
+    takes = getattr(estimator, "takes", None)
+    if takes is not None:
+        frame = None if takes == "numbers" else str(takes)
+        return frame, loader.Model({**document, "frame": frame}, estimator).outputs(rows)
     if getattr(estimator, "feature_names_in_", None) is None:
         return None, loader.Model(document, estimator).outputs(rows)
     failures: list[Exception] = []
@@ -181,6 +292,8 @@ def _try_frames(
 
 
 def _task_of(estimator: Any) -> str:
+    if hasattr(estimator, "takes"):
+        return str(estimator.task)
     base = importlib.import_module("sklearn.base")
     if base.is_regressor(estimator):
         return "regression"
@@ -206,7 +319,7 @@ def _input_names(estimator: Any, rows: list[dict[str, Any]]) -> list[str]:
     missing = [name for name in names if any(name not in row for row in rows)]
     if missing:
         raise ValueError(f"The sample rows lack what the model takes: {', '.join(missing)}.")
-    takes = getattr(estimator, "n_features_in_", len(names))
+    takes = getattr(estimator, "n_features_in_", None) or len(names)
     if takes != len(names):
         raise ValueError(f"The model takes {takes} columns, the sample rows have {len(names)}.")
     return names
@@ -215,9 +328,9 @@ def _input_names(estimator: Any, rows: list[dict[str, Any]]) -> list[str]:
 def _model_bytes(path: Path) -> bytes:
     if not path.is_dir():
         return path.read_bytes()
-    files = sorted(path.glob("*.skops"))
+    files = sorted(one for one in path.rglob("*") if one.is_file())
     if len(files) != 1:
-        raise ValueError(f"{path} must hold one .skops file; it holds {len(files)}.")
+        raise ValueError(f"{path} must hold one file, the model; it holds {len(files)}.")
     return files[0].read_bytes()
 
 

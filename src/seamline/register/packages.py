@@ -1,7 +1,8 @@
 """Package indexes: one per environment, each a list of pointers at wheels by digest.
 
 Wheels are published into dataops only; a promotion copies the pointers onward. A name belongs
-to whoever published it first, a model's name to the platform; a published version never changes.
+to the team that published it first, a model's name to the platform; a published version never
+changes.
 """
 
 from __future__ import annotations
@@ -10,19 +11,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.utils import canonicalize_name, canonicalize_version, parse_wheel_filename
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from seamline.domain.clock import Clock, iso
-from seamline.domain.digests import short
-from seamline.domain.errors import Conflict, Forbidden, InvalidInput, Refused, not_found
+from seamline.domain.digests import digest_of, short
+from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
 from seamline.domain.facts import PackagePublished
-from seamline.register.rows import PACKAGE_FILES, PACKAGE_NAMES
+from seamline.register.owners import MODEL, UPLOADED, claim_package, nobody_else
+from seamline.register.rows import PACKAGE_FILES, PACKAGE_NAMES, PACKAGE_YANKS
+from seamline.register.statements import state_package
 from seamline.register.wheel_check import WheelInfo, check_wheel
+from seamline.store.received import ReceivedFile
+from seamline.store.schema import CHAIN_HEAD
 from seamline.store.stores import Stores
+from seamline.store.verified import VerifiedFile
+from seamline.trust.roles import Principal
 
 #: The one environment that packages are published into.
 PUBLISHING = "dataops"
-UPLOADED, MODEL = "uploaded", "model"
+#: What the platform itself publishes: no publisher's name, and never looked up upstream.
+RESERVED = frozenset({"seamline-loader"})
 
 
 @dataclass(frozen=True)
@@ -42,25 +50,48 @@ class PackageFile:
 def publish_package(
     stores: Stores,
     filename: str,
-    data: bytes,
+    data: bytes | ReceivedFile,
     *,
     by: str,
-    is_admin: bool = False,
+    who: Principal | None = None,
     announced: tuple[str, str] = ("", ""),
 ) -> PackageFile:
     """Check the wheel and enter it into dataops' index; the same bytes again change nothing.
 
-    `announced`: the name and version that the sender stated, where it did.
+    `announced`: the name and version that the sender stated, where it did. `who`: whoever `by` is,
+    with their teams; without, they own what they published themselves.
     Raises InvalidInput (unsound wheel), Forbidden (the name is another's), Refused (it is a
     model's), Conflict (that version holds other bytes).
     """
-    info = check_wheel(filename, data)
+    info = check_wheel(filename, data.path if isinstance(data, ReceivedFile) else data)
     _check_announced(info, *announced)
-    digest, metadata_digest = stores.blobs.put(data), stores.blobs.put(info.metadata)
-    entry = _entry(stores.clock, info, digest, len(data), metadata_digest, by)
+    digest, size_bytes = _content(data)
+    entry = _entry(stores.clock, info, digest, size_bytes, digest_of(info.metadata), by)
     with stores.db.transaction() as tx:
-        _claim_name(tx, stores.clock, info.name, UPLOADED, by, is_admin)
-        return enter_package(stores, tx, entry)
+        _take_turn(tx)
+        _claim_name(stores, tx, info.name, UPLOADED, who or nobody_else(by))
+        file = enter_package(stores, tx, entry)
+        state_package(stores, tx, file.filename, file.digest, (file.name, file.version), by=by)
+        # Now that nothing refuses it, and before anybody can see it.
+        stores.blobs.put(info.metadata)
+        if isinstance(data, ReceivedFile):
+            stores.blobs.adopt(data)
+        else:
+            stores.blobs.put(data)
+        return file
+
+
+def _content(data: bytes | ReceivedFile) -> tuple[str, int]:
+    if isinstance(data, ReceivedFile):
+        return data.digest, data.size_bytes
+    return digest_of(data), len(data)
+
+
+def _take_turn(tx: Connection) -> None:
+    """One after the other: of two that publish a name or a version in the same instant, the second
+    looks when the first is done. Each appends to the chain of facts and would wait there anyway.
+    """
+    tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
 
 
 def model_package_file(stores: Stores, filename: str, data: bytes, by: str) -> PackageFile:
@@ -74,7 +105,8 @@ def enter_model_package(
     stores: Stores, tx: Connection, entry: PackageFile, *, caused_by: str | None
 ) -> PackageFile:
     """In the transaction that registers the model version."""
-    _claim_name(tx, stores.clock, entry.name, MODEL, entry.uploaded_by, False)
+    _take_turn(tx)
+    _claim_name(stores, tx, entry.name, MODEL, nobody_else(entry.uploaded_by))
     return enter_package(stores, tx, entry, caused_by=caused_by)
 
 
@@ -82,8 +114,7 @@ def enter_package(
     stores: Stores, tx: Connection, entry: PackageFile, *, caused_by: str | None = None
 ) -> PackageFile:
     """The row and its fact, or the row that is there already with the same bytes."""
-    held = _files(tx, entry.environment, entry.name, entry.version)
-    for file in held:
+    for file in _files_of_version(tx, entry.environment, entry.name, entry.version):
         if file.filename == entry.filename and file.digest == entry.digest:
             return file
         if _tags(file.filename) & _tags(entry.filename):
@@ -138,6 +169,24 @@ def list_package_files(stores: Stores, environment: str, name: str) -> list[Pack
         return _files(connection, environment, canonicalize_name(name))
 
 
+def index_state(stores: Stores, environment: str, name: str | None = None) -> tuple[int, ...]:
+    """Another one after each change of the list of names, or of one name's files.
+
+    Files are only ever added, and each change of a yank counts up its row.
+    """
+    files = select(func.count()).where(PACKAGE_FILES.c.environment == environment)
+    if name is None:
+        with stores.db.read() as connection:
+            return (connection.execute(files).scalar_one(),)
+    files = files.where(PACKAGE_FILES.c.name == name)
+    changes = select(func.coalesce(func.sum(PACKAGE_YANKS.c.changes), 0))
+    changes = changes.where(PACKAGE_YANKS.c.name == name)
+    query = select(files.scalar_subquery(), changes.scalar_subquery())
+    with stores.db.read() as connection:
+        counted, changed = connection.execute(query).one()
+        return int(counted), int(changed)
+
+
 def find_package_file(stores: Stores, environment: str, filename: str) -> PackageFile:
     with stores.db.read() as connection:
         row = connection.execute(
@@ -154,6 +203,8 @@ def is_ours(stores: Stores, *names: str) -> bool:
     """Was one of these names ever published here, anywhere? Then it is never looked up upstream."""
     if not names:
         return False
+    if RESERVED & {canonicalize_name(name) for name in names}:
+        return True
     wanted = PACKAGE_NAMES.c.name.in_([canonicalize_name(name) for name in names])
     with stores.db.read() as connection:
         found = connection.execute(select(PACKAGE_NAMES.c.name).where(wanted).limit(1)).first()
@@ -165,33 +216,39 @@ def read_package_file(stores: Stores, file: PackageFile) -> bytes:
     return stores.blobs.get(file.digest, file.filename)
 
 
+def open_package_file(stores: Stores, file: PackageFile) -> VerifiedFile:
+    """The same, to be sent in pieces; close it."""
+    return stores.blobs.open_verified(file.digest, file.filename)
+
+
 def read_package_metadata(stores: Stores, file: PackageFile) -> bytes:
     return stores.blobs.get(file.metadata_digest, f"{file.filename}.metadata")
 
 
-def _claim_name(
-    tx: Connection, clock: Clock, name: str, kind: str, by: str, is_admin: bool
-) -> None:
-    row = tx.execute(select(PACKAGE_NAMES).where(PACKAGE_NAMES.c.name == name)).one_or_none()
-    if row is None:
-        at = iso(clock.now())
-        tx.execute(insert(PACKAGE_NAMES).values(name=name, kind=kind, owner=by, published_at=at))
-    elif row.kind != kind and kind == UPLOADED:
+def _claim_name(stores: Stores, tx: Connection, name: str, kind: str, who: Principal) -> None:
+    if name in RESERVED:
         raise Refused(
-            f"{name} is a model's name: its versions come from runs, not from uploads.",
-            next_step="Publish this package under another name.",
+            f"{name} is a package of Seamline's own: nobody else publishes under that name.",
+            next_step="Choose another name.",
         )
-    elif row.kind != kind:
+    row = tx.execute(select(PACKAGE_NAMES).where(PACKAGE_NAMES.c.name == name)).one_or_none()
+    if row is not None and row.kind != kind:
+        if kind == UPLOADED:
+            raise Refused(
+                f"{name} is a model's name: its versions come from runs, not from uploads.",
+                next_step="Publish this package under another name.",
+            )
         raise Conflict(
             f"{row.owner} published a package named {name} at {row.published_at}; "
             "a model cannot take its name.",
             next_step="Rename the model in seamline.toml.",
         )
-    elif kind == UPLOADED and row.owner != by and not is_admin:
-        raise Forbidden(
-            f"The package name {name} belongs to {row.owner}; {by} cannot publish under it.",
-            next_step=f"Ask {row.owner} or an admin, or choose another name.",
-        )
+    if kind == UPLOADED:
+        claim_package(stores, tx, name, who)
+    elif row is None:
+        at = iso(stores.clock.now())
+        values = {"name": name, "kind": kind, "owner": who.name, "published_at": at}
+        tx.execute(insert(PACKAGE_NAMES).values(**values))
 
 
 def _check_announced(info: WheelInfo, name: str, version: str) -> None:
@@ -232,6 +289,24 @@ def _files(
         query = query.where(PACKAGE_FILES.c.version == version)
     ordered = query.order_by(PACKAGE_FILES.c.uploaded_at, PACKAGE_FILES.c.filename)
     return [_file(row) for row in connection.execute(ordered)]
+
+
+def _files_of_version(
+    connection: Connection, environment: str, name: str, version: str
+) -> list[PackageFile]:
+    """However the version is spelt: installers take 1.0 and 1.0.0 for the same."""
+    versions = (
+        select(PACKAGE_FILES.c.version)
+        .where(PACKAGE_FILES.c.environment == environment, PACKAGE_FILES.c.name == name)
+        .distinct()
+    )
+    wanted = canonicalize_version(version)
+    return [
+        file
+        for spelt in connection.execute(versions).scalars().all()
+        if canonicalize_version(spelt) == wanted
+        for file in _files(connection, environment, name, spelt)
+    ]
 
 
 def _tags(filename: str) -> frozenset[Any]:

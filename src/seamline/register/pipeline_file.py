@@ -11,6 +11,8 @@ from seamline.domain.errors import InvalidInput, Refused
 
 #: The KFP compiler nests a few levels per sub-pipeline; the C parser recurses per level.
 MAX_DEPTH = 200
+#: Aliases let a small file name a huge value; this bounds what is walked.
+MAX_VALUES = 1_000_000
 #: Whatever the host: this server, or that of another environment.
 _OUR_INDEX = re.compile(rb"https?://[^\s'\"/]+/pypi/[A-Za-z0-9_-]+/simple")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?")
@@ -33,9 +35,23 @@ def package_of_ir(data: bytes) -> str:
     >>> package_of_ir(b"{schemaVersion: 2.1.0, pipelineInfo: {name: A_b}, root: {dag: {}}}")
     'a-b'
     """
+    return package_of_document(load_ir(data))
+
+
+def load_ir(data: bytes) -> dict[str, Any]:
+    """The first document of an IR file; what follows it is for platforms.
+
+    >>> load_ir(b"{root: {dag: {}}}\\n---\\nplatforms: {}")
+    {'root': {'dag': {}}}
+    """
     document = _first_document(data)
     if not isinstance(document, dict):
         raise _not_ir("its first document is no mapping")
+    return document
+
+
+def package_of_document(document: dict[str, Any]) -> str:
+    """As `package_of_ir`, of what `load_ir` read."""
     missing = [key for key in ("schemaVersion", "pipelineInfo", "root") if key not in document]
     if missing:
         raise _not_ir(f"it has no {', '.join(missing)}")
@@ -100,6 +116,21 @@ def _check_depth(data: bytes) -> None:
             depth -= 1
         if depth > MAX_DEPTH:
             raise _not_ir(f"it nests deeper than {MAX_DEPTH} levels")
+
+
+def check_size(document: dict[str, Any]) -> None:
+    """InvalidInput when walking the document would never end, or as good as never."""
+    pending: list[tuple[Any, int]] = [(document, 0)]
+    seen = 0
+    while pending:
+        value, depth = pending.pop()
+        seen += 1
+        if seen > MAX_VALUES or depth > MAX_DEPTH:  # aliases nest, too
+            raise _not_ir(f"it holds more than {MAX_VALUES} values, or {MAX_DEPTH} levels of them")
+        if isinstance(value, dict):
+            pending.extend((item, depth + 1) for item in value.values())
+        elif isinstance(value, list):
+            pending.extend((item, depth + 1) for item in value)
 
 
 def _not_ir(why: str) -> InvalidInput:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
 
 from seamline.store.schema import METADATA
 
@@ -31,6 +31,38 @@ PIPELINE_TAGS = Table(
     Column("deleted", Boolean, nullable=False, default=False),
 )
 
+# Every name of a pipeline ever published in a repository, and whose it is. Never deleted.
+PIPELINE_NAMES = Table(
+    "pipeline_names",
+    METADATA,
+    Column("repository", String(127), primary_key=True),
+    Column("package", String(128), primary_key=True),
+    # Who published it first
+    Column("owner", String(120), nullable=False),
+    # Whose the name is; NULL: the owner's, who has no team.
+    Column("team", String(63)),
+    Column("published_at", String(27), nullable=False),
+)
+
+# What is derived from a file's bytes alone, so that nobody parses it again; may be made anew.
+PIPELINE_SHAPES = Table(
+    "pipeline_shapes",
+    METADATA,
+    Column("digest", String(71), primary_key=True),
+    # Of what it does, whatever its components are called: how other pipelines contain it.
+    Column("content_digest", String(71), nullable=False),
+    Column("interface_digest", String(71), nullable=False),
+)
+
+# Which pipelines, by content digest, the pipeline of a file contains at any depth.
+PIPELINE_PARTS = Table(
+    "pipeline_parts",
+    METADATA,
+    Column("digest", String(71), primary_key=True),
+    Column("part", String(71), primary_key=True),
+    Index(None, "part"),
+)
+
 # What people call a pipeline and its versions, where that cannot be a package or a tag.
 PIPELINE_TITLES = Table(
     "pipeline_titles",
@@ -53,6 +85,8 @@ PACKAGE_NAMES = Table(
     Column("kind", String(16), nullable=False),
     Column("owner", String(120), nullable=False),
     Column("published_at", String(27), nullable=False),
+    # Whose the name is; NULL: the owner's, who has no team.
+    Column("team", String(63)),
 )
 
 PACKAGE_FILES = Table(
@@ -63,12 +97,27 @@ PACKAGE_FILES = Table(
     Column("name", String(128), nullable=False),
     Column("version", String(64), nullable=False),
     Column("digest", String(71), nullable=False),
-    Column("size_bytes", Integer, nullable=False),
+    # SQLite's integers are as large as they need to be.
+    Column("size_bytes", BigInteger().with_variant(Integer, "sqlite"), nullable=False),
     Column("requires_python", String(200)),
     Column("metadata_digest", String(71), nullable=False),
     Column("uploaded_by", String(120), nullable=False),
     Column("uploaded_at", String(27), nullable=False),
     Index(None, "environment", "name"),
+)
+
+# Versions that installers are to pass over (PEP 592), in every environment's index. The row stays
+# when that is taken back; `changes` counts how often either was done.
+PACKAGE_YANKS = Table(
+    "package_yanks",
+    METADATA,
+    Column("name", String(128), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("is_yanked", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changes", Integer, nullable=False),
+    Column("changed_by", String(120), nullable=False),
+    Column("changed_at", String(27), nullable=False),
 )
 
 MODEL_VERSIONS = Table(
@@ -89,6 +138,17 @@ MODEL_VERSIONS = Table(
     Column("registered_by", String(120), nullable=False),
     Column("registered_at", String(27), nullable=False),
     Index(None, "wheel_digest"),
+    Index(None, "payload_digest"),
     Index(None, "run_id"),
     Index(None, "family"),
+)
+
+# The thin twin of a model's wheel: made of its bytes alone, and never changed after.
+THIN_WHEELS = Table(
+    "thin_wheels",
+    METADATA,
+    Column("wheel_digest", String(71), primary_key=True),
+    Column("digest", String(71), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("metadata_digest", String(71), nullable=False),
 )

@@ -18,8 +18,11 @@ from typing import Any
 
 from seamline.domain.digests import check_digest
 from seamline.domain.errors import InvalidInput
-from seamline.register.documents import check_model_document, loader_source
-from seamline.register.loader_template import PAYLOAD
+from seamline.register.documents import (
+    check_model_document,
+    loader_source,
+    payload_path,
+)
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _MODE = stat.S_IFREG | 0o644
@@ -34,7 +37,7 @@ __version__ = "{version}"
 def load() -> Model:
     return load_model(__name__)
 '''
-_WHEEL = "Wheel-Version: 1.0\nGenerator: seamline\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+WHEEL_FILE = "Wheel-Version: 1.0\nGenerator: seamline\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,27 @@ def build_model_wheel(spec: ModelWheelSpec) -> bytes:
     files = {
         f"{module}/__init__.py": _INIT.format(**document).encode(),
         f"{module}/_loader.py": loader_source().encode(),
-        f"{module}/{PAYLOAD}": spec.payload,
+        payload_path(document): spec.payload,
         f"{module}/model.json": _json(document),
         f"{module}/samples.json": _json(spec.samples),
         f"{info}/METADATA": _metadata(document).encode(),
-        f"{info}/WHEEL": _WHEEL.encode(),
+        f"{info}/WHEEL": WHEEL_FILE.encode(),
     }
-    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD").encode()
+    return pack_wheel(files, info)
+
+
+def pack_wheel(
+    files: Mapping[str, bytes], info: str, compression: int = zipfile.ZIP_STORED
+) -> bytes:
+    """The archive with its RECORD in the folder `info`: the same files give the same bytes."""
+    recorded = {**files, f"{info}/RECORD": _record(files, f"{info}/RECORD").encode()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files, key=lambda name: (".dist-info/" in name, name)):
+        for name in sorted(recorded, key=lambda name: (".dist-info/" in name, name)):
             entry = zipfile.ZipInfo(name, _TIMESTAMP)
             entry.create_system = 3  # Unix, wherever this runs
             entry.external_attr = _MODE << 16
-            archive.writestr(entry, files[name])
+            archive.writestr(entry, recorded[name], compression)
     return buffer.getvalue()
 
 
@@ -113,6 +123,7 @@ def _metadata(document: Mapping[str, Any]) -> str:
         "Task": lineage.get("task"),
         "Pipeline": f"{lineage['pipeline']} ({lineage['pipeline_digest']})",
         "Datasets": datasets,
+        "Format": f"{document['format']} ({document.get('loading', {}).get('verdict', 'data')})",
         "Commit": lineage["commit"],
         "Trained-At": lineage["trained_at"],
         "Previous-Version": lineage["previous_version"],

@@ -6,6 +6,7 @@ one is never seen; it is verified each time it is read (law 2).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +18,8 @@ from obstore.store import LocalStore
 from seamline.domain.clock import Clock, new_id
 from seamline.domain.digests import Digest, check_digest, digest_of, parse_digest
 from seamline.domain.errors import DigestMismatch, not_found
+from seamline.store.received import ReceivedFile
+from seamline.store.verified import VerifiedFile, VerifiedFiles
 
 CHUNK_BYTES = 1 << 20
 
@@ -29,6 +32,7 @@ class Blobs:
         self.root = root
         self._clock = clock
         self._store = LocalStore(root, mkdir=True)
+        self._verified = VerifiedFiles(clock)
 
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
@@ -46,6 +50,33 @@ class Blobs:
             shutil.copyfile(path, partial)
             partial.replace(target)
         return digest
+
+    def adopt(self, received: ReceivedFile) -> Digest:
+        """Takes the file away from where it lies; its digest was made while it was written.
+
+        Replaces a blob that is there: the same bytes, unless somebody has altered it.
+        """
+        target = self.path_of(received.digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            received.path.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # Another file system: a copy has to be made, and is no longer what was hashed.
+            partial = target.with_name(f".{new_id(self._clock)}.partial")
+            try:
+                shutil.copyfile(received.path, partial)
+                check_file_digest(partial, received.digest, received.path.name)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+            received.path.unlink()
+        return received.digest
+
+    def open_verified(self, digest: str, what: str = "blob") -> VerifiedFile:
+        """To be sent in pieces, whatever its size; DigestMismatch or NotFound otherwise."""
+        return self._verified.open(self.path_of(digest), digest, what)
 
     def get(self, digest: str, what: str = "blob") -> bytes:
         """The verified bytes; DigestMismatch or NotFound otherwise."""

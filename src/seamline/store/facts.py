@@ -17,7 +17,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from seamline.domain.clock import Clock, iso, new_id
 from seamline.domain.digests import digest_of
-from seamline.domain.facts import FACT_TYPES, Fact, FactClass
+from seamline.domain.fact import Fact, FactClass
+from seamline.domain.facts import FACT_TYPES
 from seamline.store.bulk import insert_rows
 from seamline.store.canonical import canonical_json, digest_of_json
 from seamline.store.schema import CHAIN_HEAD, FACTS, OUTBOX
@@ -122,6 +123,7 @@ def read_facts(
     kinds: Sequence[str] = (),
     subject: str | None = None,
     ids: Sequence[str] = (),
+    mentioning: str | None = None,
     after: int = 0,
     limit: int | None = None,
     newest_first: bool = False,
@@ -134,6 +136,8 @@ def read_facts(
         query = query.where(FACTS.c.subject == subject)
     if ids:
         query = query.where(FACTS.c.id.in_(ids))
+    if mentioning is not None:  # somewhere in what they say: a digest, for one
+        query = query.where(FACTS.c.body.contains(mentioning, autoescape=True))
     if limit is not None:
         query = query.limit(limit)
     return [_recorded(row) for row in connection.execute(query).mappings()]

@@ -10,7 +10,7 @@ from seamline.domain.errors import Refused
 from seamline.store.database import Database
 
 #: The newest revision that this version knows, and all before it.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 
 
 def migrate(db: Database) -> None:
@@ -25,10 +25,10 @@ def migrate(db: Database) -> None:
             f"{REVISIONS[-1]}.",
             next_step="A newer version of Seamline wrote it: upgrade with pip install -U seamline.",
         )
-    _upgrade(db)
+    upgrade_to(db, REVISIONS[-1])
 
 
-def _upgrade(db: Database) -> None:
+def upgrade_to(db: Database, revision: str) -> None:
     # It takes a tenth of a second to import, and most servers start on a database that is right.
     from alembic import command
     from alembic.config import Config
@@ -37,7 +37,7 @@ def _upgrade(db: Database) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with db.transaction() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def current_revision(connection: Connection) -> str | None:

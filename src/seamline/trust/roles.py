@@ -1,11 +1,12 @@
-"""Which role may do what: one table, read by every adapter."""
+"""Which role may do what: one table, read by every adapter; and what a token narrows it to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from seamline.domain.errors import Forbidden
+from seamline.domain.errors import Forbidden, InvalidInput, nearest
 from seamline.domain.states import Role
 
 
@@ -43,25 +44,109 @@ _ALLOWED: dict[Role, frozenset[Verb]] = {
 }
 
 
+#: A verb that another one includes.
+_WIDER = {Verb.SET_TRAINING_SECRETS: Verb.SET_SECRETS}
+#: What reaches across teams and environments: a token that is limited to some never has it.
+SPANNING = frozenset({Verb.ADMINISTER, Verb.APPLY_PROJECT})
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a token is limited to; None: in that respect to nothing.
+
+    >>> Scope(verbs=frozenset({Verb.READ})).allows(Verb.PUBLISH)
+    False
+    >>> Scope(team="arrivals").allows(Verb.PUBLISH), Scope(team="arrivals").allows(Verb.ADMINISTER)
+    (True, False)
+    """
+
+    team: str | None = None
+    environments: frozenset[str] | None = None
+    verbs: frozenset[Verb] | None = None
+
+    def allows(self, verb: Verb) -> bool:
+        if self.verbs is not None and not self.verbs & {verb, _WIDER.get(verb)}:
+            return False
+        return verb not in SPANNING or (self.team is None and self.environments is None)
+
+    def __str__(self) -> str:
+        """
+        >>> str(Scope("arrivals", frozenset({"dataops"}), frozenset({Verb.READ, Verb.PUBLISH})))
+        'team arrivals; environments dataops; verbs publish, read'
+        """
+        parts = [f"team {self.team}"] if self.team is not None else []
+        if self.environments is not None:
+            parts.append(f"environments {', '.join(sorted(self.environments))}")
+        if self.verbs is not None:
+            parts.append(f"verbs {', '.join(sorted(self.verbs))}")
+        return "; ".join(parts) or "nothing"
+
+
 @dataclass(frozen=True)
 class Principal:
+    """A person or a machine, as the token lets them act: their roles, narrowed by its scope."""
+
     name: str
     roles: frozenset[Role]
+    teams: frozenset[str] = frozenset()
+    scope: Scope = field(default_factory=Scope)
 
     def may(self, verb: Verb) -> bool:
+        return self.has_role_for(verb) and self.scope.allows(verb)
+
+    def has_role_for(self, verb: Verb) -> bool:
         return any(verb in _ALLOWED[role] for role in self.roles)
 
 
+def parse_verb(text: str) -> Verb:
+    """
+    >>> parse_verb("publish")
+    <Verb.PUBLISH: 'publish'>
+    """
+    try:
+        return Verb(text)
+    except ValueError:
+        raise InvalidInput(
+            f"There is no verb {text!r}.", next_step=nearest(text, list(Verb))
+        ) from None
+
+
 def require(principal: Principal, verb: Verb) -> None:
-    """Raises Forbidden, naming the roles that would do.
+    """Raises Forbidden, naming the roles that would do, or what the token is limited to.
 
     >>> require(Principal("ada", frozenset({Role.ADMIN})), Verb.APPROVE)
     """
     if principal.may(verb):
         return
+    if principal.has_role_for(verb):
+        raise Forbidden(
+            f"{principal.name} may {_spoken(verb)}; this token, limited to {principal.scope}, "
+            "may not.",
+            next_step="Use a token that may; an admin issues one with seamline token issue.",
+        )
     able = ", ".join(role for role in Role if verb in _ALLOWED[role])
     has = ", ".join(sorted(principal.roles)) or "no role"
     raise Forbidden(
-        f"{principal.name} ({has}) may not {verb.replace('_', ' ')}.",
+        f"{principal.name} ({has}) may not {_spoken(verb)}.",
         next_step=f"Ask an admin for one of these roles: {able}.",
     )
+
+
+def require_environments(principal: Principal, environments: Set[str]) -> None:
+    """Raises Forbidden for the ones that the token is not for.
+
+    >>> require_environments(Principal("ada", frozenset()), {"production"})
+    """
+    allowed = principal.scope.environments
+    if allowed is None or environments <= allowed:
+        return
+    raise Forbidden(
+        f"This token of {principal.name} is for {', '.join(sorted(allowed))}; the request is "
+        f"about {', '.join(sorted(environments - allowed))}.",
+        next_step="Use a token for that environment; an admin issues one with "
+        "seamline token issue.",
+    )
+
+
+def _spoken(verb: Verb) -> str:
+    return verb.replace("_", " ")

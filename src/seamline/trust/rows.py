@@ -1,8 +1,8 @@
-"""Principals and tokens. A token is stored as its sha256 only."""
+"""Principals, teams and tokens. A token is stored as its sha256 only."""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, String, Table
+from sqlalchemy import Column, ForeignKey, String, Table, Text
 
 from seamline.store.schema import METADATA
 
@@ -14,6 +14,21 @@ PRINCIPALS = Table(
     Column("created_at", String(27), nullable=False),
 )
 
+TEAMS = Table(
+    "teams",
+    METADATA,
+    Column("name", String(63), primary_key=True),
+    Column("created_at", String(27), nullable=False),
+)
+
+TEAM_MEMBERS = Table(
+    "team_members",
+    METADATA,
+    Column("team", String(63), ForeignKey("teams.name"), primary_key=True),
+    Column("principal", String(120), ForeignKey("principals.name"), primary_key=True),
+    Column("joined_at", String(27), nullable=False),
+)
+
 TOKENS = Table(
     "tokens",
     METADATA,
@@ -23,4 +38,10 @@ TOKENS = Table(
     Column("created_at", String(27), nullable=False),
     Column("expires_at", String(27), nullable=False),
     Column("revoked_at", String(27)),
+    # What it is limited to, with commas between; NULL: to nothing.
+    Column("team", String(63)),
+    Column("environments", Text),
+    Column("verbs", Text),
+    # The token that was issued in its stead; until expires_at both hold.
+    Column("replaced_by", String(36)),
 )

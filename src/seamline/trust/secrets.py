@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from seamline.domain.clock import iso, new_id
 from seamline.domain.errors import InvalidInput, MachineryError, NotFound, nearest
-from seamline.domain.facts import SecretDeleted, SecretSet
+from seamline.domain.trust_facts import SecretDeleted, SecretSet
 from seamline.store.schema import CHAIN_HEAD, SETTINGS
 from seamline.store.stores import Stores
 from seamline.trust.sealing import SealingKey, load_sealing_key, write_private

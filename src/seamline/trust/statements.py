@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
@@ -22,12 +23,23 @@ SNAPSHOT_TYPE = "application/vnd.seamline.snapshot+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 
 
-def sign_envelope(payload_type: str, payload: bytes, key: SigningKey) -> bytes:
-    signature = key.sign(_encode(payload_type, payload))
+@dataclass(frozen=True)
+class Opened:
+    """A payload, and the key whose signature over it held."""
+
+    payload: bytes
+    key: PublicKey
+
+
+def sign_envelope(payload_type: str, payload: bytes, *keys: SigningKey) -> bytes:
+    message = _encode(payload_type, payload)
     envelope = {
         "payloadType": payload_type,
         "payload": base64.b64encode(payload).decode(),
-        "signatures": [{"keyid": key.public.key_id, "sig": base64.b64encode(signature).decode()}],
+        "signatures": [
+            {"keyid": key.public.key_id, "sig": base64.b64encode(key.sign(message)).decode()}
+            for key in keys
+        ],
     }
     return canonical_json(envelope)
 
@@ -37,6 +49,11 @@ def open_envelope(envelope: bytes, payload_type: str, trusted: Iterable[PublicKe
 
     Raises InvalidInput when it is no envelope, Refused when nobody trusted signed it.
     """
+    return open_signed(envelope, payload_type, trusted).payload
+
+
+def open_signed(envelope: bytes, payload_type: str, trusted: Iterable[PublicKey]) -> Opened:
+    """As `open_envelope`, with the key: the first of the envelope's that is trusted and holds."""
     try:
         document = json.loads(envelope)
         payload = base64.b64decode(document["payload"], validate=True)
@@ -53,7 +70,7 @@ def open_envelope(envelope: bytes, payload_type: str, trusted: Iterable[PublicKe
     message = _encode(payload_type, payload)
     for key_id, signature in signatures:
         if key_id in keys and keys[key_id].verifies(signature, message):
-            return payload
+            return Opened(payload, keys[key_id])
     raise Refused(
         f"No trusted key signed this {payload_type}: signed by "
         f"{', '.join(key_id for key_id, _ in signatures) or 'nobody'}, "
@@ -84,10 +101,20 @@ def check_statement(
 ) -> dict[str, Any]:
     """The statement, when it is signed and names `digest` among its subjects."""
     statement: dict[str, Any] = json.loads(open_envelope(envelope, STATEMENT_TYPE, trusted))
-    named = [f"sha256:{subject['digest']['sha256']}" for subject in statement["subject"]]
-    if digest not in named:
-        raise DigestMismatch(f"{what}'s statement", expected=", ".join(named), actual=digest)
+    named = subjects_of(statement)
+    if digest not in named.values():
+        expected = ", ".join(named.values())
+        raise DigestMismatch(f"{what}'s statement", expected=expected, actual=digest)
     return statement
+
+
+def subjects_of(statement: Mapping[str, Any]) -> dict[str, str]:
+    """{name: digest}, as `make_statement` was given them.
+
+    >>> subjects_of({"subject": [{"name": "a.whl", "digest": {"sha256": "00ff"}}]})
+    {'a.whl': 'sha256:00ff'}
+    """
+    return {one["name"]: f"sha256:{one['digest']['sha256']}" for one in statement["subject"]}
 
 
 def _encode(payload_type: str, payload: bytes) -> bytes:

@@ -60,11 +60,13 @@ def test_strangers_need_a_token_for_everything(ask: Ask, plane: ControlPlane, pe
 def test_a_viewer_changes_nothing(ask: Ask, plane: ControlPlane) -> None:
     """Every route of the API that changes state, as the document lists them."""
     headers = _token(plane, "vera", Role.VIEWER)
+    reads = ("project/plan", "pipeline-checks", "outdated-pipelines")
+    asks = {f"/api/v1/{path}" for path in reads}
     routes = [
         (method.upper(), path)
         for path, methods in plane.app.openapi()["paths"].items()
         for method in methods
-        if method not in ("get", "head") and path != "/api/v1/project/plan"
+        if method not in ("get", "head") and path not in asks
     ]
     assert len(routes) > 15
     for method, path in routes:

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from seamline.cli.root import seamline
 from seamline.console import make_router
 from seamline.domain.digests import digest_of
-from seamline.domain.errors import NotFound
+from seamline.domain.errors import InvalidInput, NotFound
 from seamline.domain.settings import Settings
 from seamline.register.documents import Lineage, make_model_document
 from seamline.register.families import member_name
@@ -177,3 +177,23 @@ def test_the_pages_lead_from_the_family_to_its_models(town: Town) -> None:
     model = town.page("/models/delay-jfk-7")
     assert '<a href="/models?of=delay">delay</a>' in model
     assert "each[0]/train" in model
+
+
+def test_one_is_shown_although_an_earlier_seamline_packaged_it(town: Town) -> None:
+    """Its model.json says neither how it is loaded nor how it was trained."""
+    said = town.said("model", "show", "tax")
+    assert said.splitlines()[0].split() == ["model", "tax"]
+    assert "scikit-learn==1.9.1" in said and "hour" in said
+    assert json.loads(town.said("model", "show", "tax", "--json"))["document"]["name"] == "tax"
+
+
+def test_two_are_compared(town: Town) -> None:
+    said = town.said("model", "diff", "delay-jfk-7", "tax==1.0.0")
+    assert said.splitlines()[0] == "delay-jfk-7==1.0.0 → tax==1.0.0"
+    assert "byte for byte" in said
+    found = json.loads(town.said("model", "diff", "tax", "tax", "--json"))
+    assert found["same_payload"] and not any(found[part] for part in ("parameters", "lock"))
+    wrong = town.call("model", "diff", "tax", "tax==1.0.1").exception
+    assert isinstance(wrong, NotFound) and "Did you mean 1.0.0?" in str(wrong)
+    nothing = town.call("model", "diff", "tax", "==1").exception
+    assert isinstance(nothing, InvalidInput)

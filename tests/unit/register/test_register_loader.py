@@ -7,6 +7,7 @@ import importlib.abc
 import importlib.machinery
 import io
 import json
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -23,8 +24,10 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
+from seamline.domain.digests import digest_of
 from seamline.register import loader_template, package_task
 from seamline.register.documents import packaging_task
+from seamline.register.formats.scan import scan_model
 from seamline.register.wheels import ModelWheelSpec, build_model_wheel
 
 
@@ -186,6 +189,47 @@ def test_another_framework_version_is_refused() -> None:
     loader_template.check_versions("m", ["scikit-learn>=1"])
 
 
+@pytest.mark.parametrize(
+    ("pins", "installed", "why"),
+    [
+        (["xgboost==3.2.0"], "3.1.0", "trained with xgboost 3.2.0; installed is 3.1.0"),
+        (["xgboost==3.2.0"], "3.2.1", None),
+        (["xgboost==3.2.0"], "4.0.0", None),
+        (["lightgbm==4.6.0"], "3.3.5", "trained with lightgbm"),
+        (["onnxruntime==1.20.0"], "1.19.2", "trained with onnxruntime"),
+        (["scikit-learn==1.9.1"], "1.10.0", "trained with scikit-learn 1.9.1"),
+        (["cloudpickle==3.1.2"], "3.2.0", "trained with cloudpickle"),
+        (["numpy==2.4.0"], "1.26.4", "trained with numpy"),
+        (["polars==2.1.0", "numpy>=1"], "0.0.1", None),
+    ],
+)
+def test_what_each_library_can_read(
+    monkeypatch: pytest.MonkeyPatch, pins: list[str], installed: str, why: str | None
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: installed)
+    if why is None:
+        loader_template.check_versions("m", pins)
+        return
+    with pytest.raises(RuntimeError, match=why):
+        loader_template.check_versions("m", pins)
+
+
+def test_functions_by_value_are_read_by_their_own_python() -> None:
+    document = {"name": "m", "format": "cloudpickle", "python": "3.8"}
+    with pytest.raises(RuntimeError, match=r"was pickled by Python 3\.8 with its functions"):
+        loader_template.check_python(document)
+    loader_template.check_python({**document, "format": "pickle"})
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    loader_template.check_python({**document, "python": running})
+
+
+def test_a_pickle_takes_only_what_was_recorded() -> None:
+    """Were the bytes others: the digest says so first. Were the record another: this does."""
+    document = {"name": "m", "format": "pickle", "loading": {"globals": ["builtins.list"]}}
+    with pytest.raises(ValueError, match=r"asks for .*LogisticRegression, which was not recorded"):
+        loader_template.open_estimator(document, pickle.dumps(LogisticRegression()))
+
+
 def test_models_that_run_code_are_not_packaged(tmp_path: Path) -> None:
     samples = tmp_path / "samples"
     samples.write_text('{"x": 1.0}\n')
@@ -198,6 +242,21 @@ def test_models_that_run_code_are_not_packaged(tmp_path: Path) -> None:
         _, payload = packaging_task(path, samples, requirements=[])
         with pytest.raises(ValueError, match=why):
             package_task.main(payload)
+
+
+def test_only_the_bytes_that_were_scanned_are_opened(tmp_path: Path) -> None:
+    path, samples = tmp_path / "model", tmp_path / "samples"
+    samples.write_text('{"x": 1.0}\n')
+    scanned = pickle.dumps(LogisticRegression().fit([[0.0], [1.0]], [0, 1]))
+    path.write_bytes(pickle.dumps([print]))
+    scan = scan_model(scanned)
+    _, payload = packaging_task(
+        path, samples, requirements=[], scan=scan, payload_digest=digest_of(scanned)
+    )
+    with pytest.raises(ValueError, match=r"altered: expected sha256:.*found sha256:"):
+        package_task.main(payload)
+    path.write_bytes(scanned)
+    assert package_task.main(payload)["payload_digest"] == digest_of(scanned)
 
 
 def test_models_that_cannot_be_described(train: Callable[..., Any]) -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
+from seamline.domain.digests import digest_of
 from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFound, Refused
 from seamline.register import models, packages
+from seamline.register.formats.scan import scan_model
 from seamline.register.rows import MODEL_VERSIONS
 from seamline.register.wheels import ModelWheelSpec, build_model_wheel
 from seamline.store.facts import read_facts
@@ -131,3 +134,52 @@ def test_a_refused_model_is_told_once(stores: Stores) -> None:
         "seamline",
         "it is a pickle",
     )
+
+
+@pytest.fixture
+def pickled(classifier: Any, spec_of: Callable[..., ModelWheelSpec]) -> Callable[..., bytes]:
+    """A wheel whose payload is a pickle, described as it is or otherwise."""
+
+    def _pickled(payload: bytes, **changes: Any) -> bytes:
+        spec, scan = spec_of(classifier, "late-arrival"), scan_model(payload)
+        document = {
+            **spec.document,
+            "format": str(scan.format),
+            "loading": scan.to_json(),
+            "trusted_types": [],
+            "payload_digest": digest_of(payload),
+            **changes,
+        }
+        return build_model_wheel(ModelWheelSpec(document, spec.samples, payload))
+
+    return _pickled
+
+
+def test_pickles_are_registered_where_they_are_admitted(
+    stores: Stores, classifier: Any, key: SigningKey, pickled: Callable[..., bytes]
+) -> None:
+    wheel = pickled(pickle.dumps(classifier.estimator))
+    with pytest.raises(Refused, match="policy of dataops admits no format that does"):
+        models.register_model_version(stores, wheel, key=key, by="ada")
+    with pytest.raises(Refused, match="admits joblib"):
+        models.register_model_version(stores, wheel, key=key, by="ada", admitted=["joblib"])
+    found = models.register_model_version(stores, wheel, key=key, by="ada", admitted=["pickle"])
+    assert found.document["loading"]["verdict"] == "arbitrary code"
+
+
+def test_a_wheel_is_scanned_whatever_it_says_of_itself(
+    stores: Stores, classifier: Any, key: SigningKey, pickled: Callable[..., bytes]
+) -> None:
+    good = pickle.dumps(classifier.estimator)
+    for wheel, why in (
+        (pickled(b"cos\nsystem\n(S'true'\ntR."), r"os\.system at byte 0 \(dangerous\)"),
+        (pickled(good, format="cloudpickle"), "does not describe its payload"),
+        (pickled(good, loading={"verdict": "arbitrary code", "globals": []}), "does not describe"),
+    ):
+        with pytest.raises((Refused, InvalidInput), match=why):
+            models.register_model_version(
+                stores, wheel, key=key, by="ada", admitted=["pickle", "cloudpickle"]
+            )
+    for verdict in ("clean", "data"):
+        with pytest.raises(InvalidInput, match=f"loading it is '{verdict}'"):
+            pickled(good, loading={"verdict": verdict, "globals": []})

@@ -15,10 +15,12 @@ from seamline.domain.errors import (
     NotFound,
     Refused,
 )
+from seamline.domain.states import Role
 from seamline.register import models, packages
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.keys import SigningKey
+from seamline.trust.roles import Principal
 
 
 def small_wheel(name: str, version: str, source: str = "x = 1\n") -> bytes:
@@ -42,6 +44,7 @@ def small_wheel(name: str, version: str, source: str = "x = 1\n") -> bytes:
     return buffer.getvalue()
 
 
+BOSS = Principal("bob", frozenset({Role.ADMIN}))
 FILE = "team_tools-1.0-py3-none-any.whl"
 
 
@@ -68,12 +71,12 @@ def test_names_have_owners(stores: Stores, late_wheel: bytes, key: SigningKey) -
     second = small_wheel("team-tools", "1.1"), "team_tools-1.1-py3-none-any.whl"
     with pytest.raises(Forbidden, match="belongs to ada; bob"):
         packages.publish_package(stores, second[1], second[0], by="bob")
-    packages.publish_package(stores, second[1], second[0], by="bob", is_admin=True)
+    packages.publish_package(stores, second[1], second[0], by="bob", who=BOSS)
     models.register_model_version(stores, late_wheel, key=key, by="ada")
     data = small_wheel("late-arrival", "9.9")
     with pytest.raises(Refused, match="model's name"):
         packages.publish_package(
-            stores, "late_arrival-9.9-py3-none-any.whl", data, by="ada", is_admin=True
+            stores, "late_arrival-9.9-py3-none-any.whl", data, by="ada", who=BOSS
         )
 
 

@@ -5,6 +5,7 @@ import pytest
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFound, Refused
 from seamline.register import pipelines
+from seamline.register.contracts import no_releases
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 
@@ -24,7 +25,7 @@ def test_bytes_names_and_tags(stores: Stores, clock: ManualClock) -> None:
     first = pipelines.publish_pipeline(stores, ir(), ["1.0.0", "latest", "latest"], by="ada")
     assert first.package == "ml-model-1"
     clock.advance(1)
-    assert pipelines.publish_pipeline(stores, ir(), ["1.0.0"], by="bob") == first
+    assert pipelines.publish_pipeline(stores, ir(), ["1.0.0"], by="ada") == first
     second = pipelines.publish_pipeline(stores, ir(note="2"), ["1.1.0", "latest"], by="ada")
     assert tags_of(stores) == {
         "1.0.0": first.digest,
@@ -83,8 +84,10 @@ def test_other_tags_move_but_are_created_once(stores: Stores) -> None:
 def test_deleting(stores: Stores) -> None:
     first = pipelines.publish_pipeline(stores, ir(), ["1.0.0", "dev"], by="ada")
     with pytest.raises(Refused, match=r"1\.0\.0, dev"):
-        pipelines.delete_version(stores, "ml-model-1", first.digest, by="ada")
-    pipelines.delete_package(stores, "ml-model-1", by="ada")
+        pipelines.delete_version(
+            stores, "ml-model-1", first.digest, by="ada", releases_of=no_releases
+        )
+    pipelines.delete_package(stores, "ml-model-1", by="ada", releases_of=no_releases)
     assert pipelines.list_packages(stores) == []
     assert stores.blobs.get(first.digest) == ir()
     with pytest.raises(Conflict):

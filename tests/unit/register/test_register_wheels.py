@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from email.parser import BytesHeaderParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +52,38 @@ def test_same_inputs_same_bytes(
     spec = spec_of(classifier, "late-arrival")
     shuffled = dict(reversed(list(spec.document.items())))
     assert build_model_wheel(ModelWheelSpec(shuffled, spec.samples, spec.payload)) == late_wheel
+
+
+BUILD = """
+import json, os, sys
+os.umask(0o077)
+from seamline.register.wheels import ModelWheelSpec, build_model_wheel
+spec = json.load(open(sys.argv[1]))
+payload = open(sys.argv[2], "rb").read()
+wheel = build_model_wheel(ModelWheelSpec(spec["document"], spec["samples"], payload))
+open(sys.argv[3], "wb").write(wheel)
+"""
+
+
+def test_another_machine_builds_the_same_bytes(
+    classifier: Any, late_wheel: bytes, spec_of: Callable[..., ModelWheelSpec], tmp_path: Path
+) -> None:
+    """Another process, folder, user mask, time zone and hash seed; and another time of the day."""
+    spec = spec_of(classifier, "late-arrival")
+    document = tmp_path / "spec.json"
+    document.write_text(json.dumps({"document": spec.document, "samples": spec.samples}))
+    payload = tmp_path / "payload"
+    payload.write_bytes(spec.payload)
+    for number, (zone, seed) in enumerate([("Asia/Tokyo", "1"), ("America/New_York", "77")]):
+        folder = tmp_path / f"place-{number}"
+        folder.mkdir()
+        subprocess.run(
+            [sys.executable, "-c", BUILD, document, payload, folder / "built.whl"],
+            cwd=folder,
+            env={**os.environ, "TZ": zone, "PYTHONHASHSEED": seed, "HOME": str(folder)},
+            check=True,
+        )
+        assert (folder / "built.whl").read_bytes() == late_wheel
 
 
 def test_layout_and_metadata(late_wheel: bytes, classifier: Any) -> None:

@@ -9,15 +9,13 @@ from seamline.store.stores import Stores
 from seamline.trust.principals import (
     add_principal,
     ensure_owner,
-    issue_token,
     list_principals,
     parse_role,
-    principal_of_token,
-    revoke_tokens,
 )
 from seamline.trust.requests import LOOPBACK_NAMES, check_request_site
 from seamline.trust.roles import Principal, Verb, require
 from seamline.trust.rows import TOKENS
+from seamline.trust.tokens import issue_token, principal_of_token, revoke_tokens
 
 
 def _add(stores: Stores, name: str, *roles: Role) -> str:
@@ -38,7 +36,7 @@ def test_a_token_stands_for_its_principal_and_is_stored_hashed(stores: Stores) -
 def test_unknown_expired_and_revoked_tokens(stores: Stores, clock: ManualClock) -> None:
     token = _add(stores, "ada", Role.VIEWER)
     with stores.db.transaction() as tx:
-        second = issue_token(tx, stores.facts, clock, "ada", by="root", days=1)
+        second = issue_token(tx, stores.facts, clock, "ada", by="root", days=1).token
     clock.advance(86_401)
     with stores.db.read() as connection:
         with pytest.raises(Unauthenticated, match="not known"):

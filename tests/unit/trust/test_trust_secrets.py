@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import InvalidInput, MachineryError, NotFound
-from seamline.domain.facts import SecretDeleted, SecretSet
+from seamline.domain.trust_facts import SecretDeleted, SecretSet
 from seamline.store.facts import read_facts, verify_chain
 from seamline.store.schema import FACTS, SETTINGS
 from seamline.store.stores import Stores

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from seamline.domain.clock import SystemClock
-from seamline.domain.facts import SecretDeleted, SecretSet
+from seamline.domain.trust_facts import SecretDeleted, SecretSet
 from seamline.store.facts import read_facts, verify_chain
 from seamline.store.stores import Stores, open_stores
 from seamline.trust.secrets import SecretKind, delete_keys, list_secrets, read_values, set_values

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, UploadFile
 
+from seamline.app.pipeline_users import releases_of
 from seamline.app.platform import Platform
 from seamline.domain.digests import digest_of, short
 from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
@@ -29,13 +30,12 @@ from seamline.register.pipeline_file import package_of_ir
 from seamline.register.pipelines import (
     DEFAULT_REPOSITORY,
     delete_package,
-    delete_tag,
     delete_version,
-    is_tag,
     publish_pipeline,
 )
+from seamline.register.tags import is_tag
 from seamline.register.titles import Title, give_title
-from seamline.trust.roles import Verb
+from seamline.trust.roles import Principal, Verb
 
 _KEYS = {
     "id": "id",
@@ -68,7 +68,7 @@ def _add_uploads(router: APIRouter) -> None:
         description: str = "",
     ) -> dict[str, Any]:
         title = Title(display_name or name, description)
-        return _publish_first(platform, _bytes_of(uploadfile), title, who.name).to_json()
+        return _publish_first(platform, _bytes_of(uploadfile), title, who).to_json()
 
     @router.post("/pipelines/upload_version")
     def upload_version(
@@ -82,7 +82,7 @@ def _add_uploads(router: APIRouter) -> None:
     ) -> dict[str, Any]:
         pipeline = find_by_id(platform.stores, pipelineid)
         title = Title(display_name or name, description)
-        made = _publish_version(platform, pipeline, _bytes_of(uploadfile), title, who.name)
+        made = _publish_version(platform, pipeline, _bytes_of(uploadfile), title, who)
         return made.to_json(platform.stores)
 
 
@@ -110,7 +110,9 @@ def _add_pipelines(router: APIRouter) -> None:
     def delete(platform: PlatformOf, who: Publisher, pipeline_id: str) -> dict[str, Any]:
         """With all its versions and tags; the bytes stay, since releases name them."""
         found = find_by_id(platform.stores, pipeline_id)
-        delete_package(platform.stores, found.package, by=who.name)
+        delete_package(
+            platform.stores, found.package, by=who.name, who=who, releases_of=releases_of
+        )
         return {}
 
     @router.post("/pipelines")
@@ -146,7 +148,7 @@ def _add_versions(router: APIRouter) -> None:
         pipeline = find_by_id(platform.stores, pipeline_id)
         title = Title(body.display_name or body.name, body.description or "")
         data = spec_bytes(body.pipeline_spec)
-        return _publish_version(platform, pipeline, data, title, who.name).to_json(platform.stores)
+        return _publish_version(platform, pipeline, data, title, who).to_json(platform.stores)
 
     @router.get(f"{base}/{{version_id}}")
     def get(platform: PlatformOf, who: Reader, pipeline_id: str, version_id: str) -> dict[str, Any]:
@@ -159,13 +161,19 @@ def _add_versions(router: APIRouter) -> None:
     ) -> dict[str, Any]:
         """With the tags that point at it: a client of this API knows them as its name only."""
         found = find_version(platform.stores, pipeline_id, version_id)
-        for tag in found.tags:
-            delete_tag(platform.stores, found.package, tag, by=who.name)
-        delete_version(platform.stores, found.package, found.digest, by=who.name)
+        delete_version(
+            platform.stores,
+            found.package,
+            found.digest,
+            by=who.name,
+            who=who,
+            releases_of=releases_of,
+            with_tags=True,
+        )
         return {}
 
 
-def _publish_first(platform: Platform, data: bytes, title: Title, by: str) -> Pipeline:
+def _publish_first(platform: Platform, data: bytes, title: Title, who: Principal) -> Pipeline:
     """Conflict when a pipeline of that name holds something else."""
     stores = platform.stores
     name = title.title or package_of_ir(data)
@@ -179,15 +187,19 @@ def _publish_first(platform: Platform, data: bytes, title: Title, by: str) -> Pi
                 next_step="Upload a version of it: client.upload_pipeline_version(…).",
             )
         return known
-    published = publish_pipeline(stores, data, by=by, name=package)
+    published = publish_pipeline(
+        stores, data, by=who.name, who=who, name=package, releases_of=releases_of
+    )
     titled = Title(name, title.description)
     for named in ("", published.digest):
-        give_title(stores, published.package, named, titled, by=by, repository=DEFAULT_REPOSITORY)
+        give_title(
+            stores, published.package, named, titled, by=who.name, repository=DEFAULT_REPOSITORY
+        )
     return find_by_id(stores, pipeline_id(published.package))
 
 
 def _publish_version(
-    platform: Platform, pipeline: Pipeline, data: bytes, title: Title, by: str
+    platform: Platform, pipeline: Pipeline, data: bytes, title: Title, who: Principal
 ) -> Version:
     """The name becomes the version's tag, too, where a tag can be called so."""
     stores, digest = platform.stores, str(digest_of(data))
@@ -201,9 +213,17 @@ def _publish_version(
                 next_step="Choose another name for this one.",
             )
     tags = [name] if title.title and is_tag(name) else []
-    publish_pipeline(stores, data, tags, by=by, name=pipeline.package)
+    publish_pipeline(
+        stores,
+        data,
+        tags,
+        by=who.name,
+        who=who,
+        name=pipeline.package,
+        releases_of=releases_of,
+    )
     titled = Title(name, title.description)
-    give_title(stores, pipeline.package, digest, titled, by=by, repository=DEFAULT_REPOSITORY)
+    give_title(stores, pipeline.package, digest, titled, by=who.name, repository=DEFAULT_REPOSITORY)
     return next(one for one in versions_of(stores, pipeline.package) if one.digest == digest)
 
 

@@ -9,12 +9,17 @@ from seamline.protocols.native import (
     governance,
     models,
     monitoring,
+    packages,
     people,
+    pipeline_checks,
     pipelines,
     projects,
     runs,
     schedules,
     secrets,
+    teams,
+    tokens,
+    trust,
 )
 
 
@@ -24,13 +29,18 @@ def make_router() -> APIRouter:
         projects,
         data,
         pipelines,
+        pipeline_checks,
         runs,
         schedules,
         models,
+        packages,
         governance,
         monitoring,
         people,
         secrets,
+        teams,
+        tokens,
+        trust,
     ):
         router.include_router(module.ROUTER)
     return router

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
 
 from seamline.app.platform import Platform
+from seamline.protocols.environment_scope import json_of
 from seamline.protocols.identity import caller_who_may
 from seamline.trust.roles import Principal, Verb
 
@@ -26,10 +28,11 @@ Offset = Annotated[int, Query(ge=0, lt=1 << 53)]
 
 
 def who_may(verb: Verb) -> Any:
-    """A dependency: the caller, who holds a role that allows `verb`."""
+    """A dependency: the caller, whose roles and token allow `verb` in this request."""
 
-    def check(request: Request) -> Principal:
-        return caller_who_may(request, verb)
+    async def check(request: Request) -> Principal:
+        body = await json_of(request)
+        return await run_in_threadpool(caller_who_may, request, verb, body)
 
     return Depends(check)
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from seamline.app.compare_models import diff_models
 from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
 from seamline.app.show_model import list_models, list_refused_models, show_model
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
@@ -38,6 +39,12 @@ def list_(
 def refusals(platform: PlatformOf, who: Reader, run_id: str) -> list[dict[str, str]]:
     """Which declared models the run has not made, although its tasks ended well, and why."""
     return list_refused_models(platform, run_id)
+
+
+@ROUTER.get("/model-diff")
+def diff(platform: PlatformOf, who: Reader, before: str, after: str) -> dict[str, Any]:
+    """What differs between two versions, written NAME==VERSION (NAME alone: the newest)."""
+    return diff_models(platform, before, after)
 
 
 @ROUTER.get("/models/{name}")

@@ -9,13 +9,8 @@ from pydantic import BaseModel
 
 from seamline.protocols.native.access import Admin, Limit, PlatformOf, Reader
 from seamline.store.facts import read_facts, verify_chain
-from seamline.trust.principals import (
-    add_principal,
-    issue_token,
-    list_principals,
-    parse_role,
-    revoke_tokens,
-)
+from seamline.trust.principals import add_principal, list_principals, parse_role
+from seamline.trust.tokens import issue_token, revoke_tokens
 
 ROUTER = APIRouter()
 
@@ -37,15 +32,22 @@ def add(platform: PlatformOf, who: Admin, body: NewPrincipal) -> dict[str, Any]:
 def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
     with platform.stores.db.read() as connection:
         found = list_principals(connection)
-    return [{"name": one.name, "roles": sorted(one.roles)} for one in found]
+    return [
+        {"name": one.name, "roles": sorted(one.roles), "teams": sorted(one.teams)} for one in found
+    ]
 
 
 @ROUTER.post("/principals/{name}/tokens")
 def issue(platform: PlatformOf, who: Admin, name: str) -> dict[str, Any]:
     stores = platform.stores
     with stores.db.transaction() as tx:
-        token = issue_token(tx, stores.facts, stores.clock, name, by=who.name)
-    return {"name": name, "token": token}
+        issued = issue_token(tx, stores.facts, stores.clock, name, by=who.name)
+    return {
+        "name": name,
+        "id": issued.id,
+        "token": issued.token,
+        "expires_at": issued.expires_at,
+    }
 
 
 @ROUTER.delete("/principals/{name}/tokens")

@@ -13,11 +13,12 @@ from seamline.app.keep_secret import delete_secret, set_secret, show_secret, sho
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.native.access import PlatformOf, Reader, SecretKeeper
 from seamline.protocols.uploads import limited_route
+from seamline.trust.roles import Verb
 from seamline.trust.secret_rules import MAX_BYTES, check_key
 from seamline.trust.secrets import SecretKind
 
 #: JSON may write each byte of a value as six.
-ROUTER = APIRouter(route_class=limited_route(8 * MAX_BYTES))
+ROUTER = APIRouter(route_class=limited_route(8 * MAX_BYTES, Verb.SET_TRAINING_SECRETS))
 
 
 class NewValues(BaseModel):

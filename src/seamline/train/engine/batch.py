@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from seamline.domain.clock import iso
-from seamline.domain.facts import Fact, RunEnded, TaskEnded
+from seamline.domain.fact import Fact
+from seamline.domain.facts import RunEnded, TaskEnded
 from seamline.domain.states import TaskState
 from seamline.runtime.processes import ProcessIdentity
 from seamline.store.bulk import insert_rows, update_rows

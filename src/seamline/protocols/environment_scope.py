@@ -1,0 +1,130 @@
+"""Which environments a request is about: the one place where a token's environments hold.
+
+Named they are in the path, the query or the JSON body: by name (`environment`, the Kubeflow API's
+`namespace`), or by something that lives in one (a run, a schedule, an experiment, a promotion).
+What names none is about dataops, where pipelines, packages and data are published, when it changes
+something; a list over all environments has to name one; the rest (catalogues, the board, facts) is
+the workspace's and no environment's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from fastapi import Request, params
+from fastapi.routing import APIRoute
+
+from seamline.app.platform import Platform
+from seamline.domain.errors import Forbidden, NotFound
+from seamline.promote.environments import TRAINING
+from seamline.promote.promotions import find_promotion
+from seamline.store.stores import Stores
+from seamline.train.experiments import find_experiment
+from seamline.train.runs import find_run_row
+from seamline.train.schedule.schedules import find_schedule
+from seamline.trust.roles import Principal, Verb, require_environments
+
+_BY_NAME = frozenset({"environment", "namespace"})
+
+
+def _of_run(stores: Stores, name: str) -> str:
+    with stores.db.read() as connection:
+        return str(find_run_row(connection, name).environment)
+
+
+def _of_schedule(stores: Stores, name: str) -> str:
+    return find_schedule(stores, name).environment
+
+
+def _of_experiment(stores: Stores, name: str) -> str:
+    return find_experiment(stores, name).environment
+
+
+def _of_promotion(stores: Stores, name: str) -> str:
+    with stores.db.read() as connection:
+        return find_promotion(connection, name).environment
+
+
+_BY_WHAT_LIVES_IN_IT: Mapping[str, Callable[[Stores, str], str]] = {
+    "run_id": _of_run,
+    "against_run": _of_run,
+    "schedule": _of_schedule,
+    "recurring_run_id": _of_schedule,
+    "experiment_id": _of_experiment,
+    "experimentId": _of_experiment,
+    "promotion_id": _of_promotion,
+}
+
+
+def check_named_environments(request: Request, who: Principal) -> frozenset[str]:
+    """Raises Forbidden where path or query name an environment that the token is not for.
+
+    Returns those that they name. To be asked before a body is read, which may name others yet.
+    """
+    if who.scope.environments is None:
+        return frozenset()
+    named = environments_of(request.app.state.platform, _given(request))
+    require_environments(who, named)
+    return named
+
+
+def check_environments(request: Request, who: Principal, verb: Verb, body: object = None) -> None:
+    """Raises Forbidden for what the token is not for. `body`: the JSON that was sent, if any."""
+    allowed = who.scope.environments
+    if allowed is None:
+        return
+    named = check_named_environments(request, who)
+    if isinstance(body, dict):
+        said = [(name, value) for name, value in body.items() if isinstance(value, str) and value]
+        named |= environments_of(request.app.state.platform, said)
+    if not named:
+        takes = _query_names(request)
+        if "environment" in takes:
+            raise Forbidden(
+                f"This token of {who.name} is for {', '.join(sorted(allowed))}; the request is "
+                "about every environment.",
+                next_step="Name one of them: environment=" + min(allowed) + ".",
+            )
+        if verb is not Verb.READ or "namespace" in takes:
+            named = frozenset({TRAINING})
+    require_environments(who, named)
+
+
+def environments_of(platform: Platform, said: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """What is not there is left to the endpoint, whose answer names the nearest."""
+    found = set()
+    for name, value in said:
+        if name in _BY_NAME:
+            found.add(value)
+        elif name in _BY_WHAT_LIVES_IN_IT:
+            try:
+                found.add(_BY_WHAT_LIVES_IN_IT[name](platform.stores, value))
+            except NotFound:
+                continue
+    return frozenset(found)
+
+
+async def json_of(request: Request) -> Any:
+    """The body where the route takes JSON, as the framework has read it already; else None."""
+    route = request.scope.get("route")
+    field = route.body_field if isinstance(route, APIRoute) else None
+    if field is None or isinstance(field.field_info, params.Form):
+        return None
+    try:
+        return await request.json()
+    except ValueError:  # the route refuses it
+        return None
+
+
+def _given(request: Request) -> list[tuple[str, str]]:
+    path = [(name, str(value)) for name, value in request.path_params.items()]
+    return [*path, *((name, value) for name, value in request.query_params.multi_items() if value)]
+
+
+def _query_names(request: Request) -> frozenset[str]:
+    """What the route takes in its query."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return frozenset()
+    return frozenset(one.alias for one in route.dependant.query_params)

@@ -1,0 +1,100 @@
+"""Teams, and who belongs to them. What a team published first is its own (register/owners.py)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select
+
+from seamline.domain.clock import Clock, iso
+from seamline.domain.errors import Conflict, InvalidInput, not_found
+from seamline.domain.states import Role
+from seamline.domain.trust_facts import TeamAdded, TeamJoined, TeamLeft
+from seamline.store.facts import FactLog
+from seamline.trust.roles import Principal
+from seamline.trust.rows import PRINCIPALS, TEAM_MEMBERS, TEAMS
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Team:
+    name: str
+    members: tuple[str, ...]
+
+
+def add_team(tx: Connection, facts: FactLog, clock: Clock, name: str, *, by: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name!r} cannot be a team's name.",
+            next_step="Use lower-case letters, digits and hyphens (at most 63).",
+        )
+    if name in _team_names(tx):
+        raise Conflict(
+            f"The team {name!r} exists already.",
+            next_step=f"To add somebody: seamline team join {name} NAME.",
+        )
+    tx.execute(insert(TEAMS).values(name=name, created_at=iso(clock.now())))
+    facts.append(tx, TeamAdded(name), by=by)
+
+
+def join_team(
+    tx: Connection, facts: FactLog, clock: Clock, team: str, name: str, *, by: str
+) -> None:
+    """Once more changes nothing."""
+    check_team(tx, team)
+    if team in require_principal(tx, name).teams:
+        return
+    tx.execute(insert(TEAM_MEMBERS).values(team=team, principal=name, joined_at=iso(clock.now())))
+    facts.append(tx, TeamJoined(team, name), by=by)
+
+
+def leave_team(tx: Connection, facts: FactLog, team: str, name: str, *, by: str) -> None:
+    """Their tokens for this team stop at once; what the team owns stays the team's."""
+    check_team(tx, team)
+    if team not in require_principal(tx, name).teams:
+        members = next(one.members for one in list_teams(tx) if one.name == team)
+        raise not_found(f"member of {team}", name, members)
+    tx.execute(
+        delete(TEAM_MEMBERS).where(TEAM_MEMBERS.c.team == team, TEAM_MEMBERS.c.principal == name)
+    )
+    facts.append(tx, TeamLeft(team, name), by=by)
+
+
+def list_teams(connection: Connection) -> list[Team]:
+    members: dict[str, list[str]] = {name: [] for name in _team_names(connection)}
+    rows = connection.execute(select(TEAM_MEMBERS).order_by(TEAM_MEMBERS.c.principal))
+    for row in rows:
+        members[row.team].append(row.principal)
+    return [Team(name, tuple(people)) for name, people in members.items()]
+
+
+def check_team(connection: Connection, team: str) -> None:
+    """NotFound, with the nearest name, where there is no such team."""
+    known = _team_names(connection)
+    if team not in known:
+        raise not_found("team", team, known)
+
+
+def find_principal(connection: Connection, name: str) -> Principal | None:
+    row = connection.execute(select(PRINCIPALS).where(PRINCIPALS.c.name == name)).one_or_none()
+    if row is None:
+        return None
+    teams = connection.execute(
+        select(TEAM_MEMBERS.c.team).where(TEAM_MEMBERS.c.principal == name)
+    ).scalars()
+    roles = frozenset(Role(role) for role in row.roles.split(",") if role)
+    return Principal(name, roles, frozenset(teams))
+
+
+def require_principal(connection: Connection, name: str) -> Principal:
+    """NotFound, with the nearest name, where there is no such principal."""
+    found = find_principal(connection, name)
+    if found is None:
+        raise not_found("principal", name, connection.execute(select(PRINCIPALS.c.name)).scalars())
+    return found
+
+
+def _team_names(connection: Connection) -> list[str]:
+    return list(connection.execute(select(TEAMS.c.name).order_by(TEAMS.c.name)).scalars())
