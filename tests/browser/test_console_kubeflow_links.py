@@ -22,6 +22,7 @@ from seamline.train.schedule.schedules import (
     PipelineChoice,
     Schedule,
     delete_schedule,
+    find_schedule,
     set_paused,
 )
 
@@ -113,6 +114,28 @@ def test_a_schedule_shows_its_times_and_what_went_wrong(
     page.goto(f"{town.url}/schedules/{schedule.id}")
     expect(page.locator(".title-row .badge")).to_have_text("paused")
     expect(page.locator("main")).to_contain_text(f"seamline schedule resume {schedule.id}")
+
+
+def test_a_schedule_is_paused_and_resumed_on_its_page(
+    visit: Visit, town: Any, schedule: Schedule
+) -> None:
+    page = visit(f"/schedules/{schedule.id}", "nora")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".title-row .badge")).to_have_text("paused")
+    assert find_schedule(town.platform.stores, schedule.id).is_paused
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.locator(".title-row .badge")).to_have_count(0)
+    assert not find_schedule(town.platform.stores, schedule.id).is_paused
+
+
+def test_a_viewer_cannot_pause_a_schedule(visit: Visit, town: Any, schedule: Schedule) -> None:
+    page = visit(f"/schedules/{schedule.id}", "vic")
+    expect(page.locator("h1")).to_have_text("every night")
+    expect(page.locator(".actions form")).to_have_count(0)
+    forged = httpx.post(f"{town.url}/schedules/{schedule.id}/pause", data={"form_token": "guess"})
+    assert forged.status_code == 403
+    assert not find_schedule(town.platform.stores, schedule.id).is_paused
 
 
 def test_the_list_tells_how_the_last_runs_of_a_schedule_ended(

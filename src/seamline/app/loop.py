@@ -21,6 +21,7 @@ from seamline.store.outbox import (
     postpone,
     release_leases,
 )
+from seamline.train.attempts.volumes import sweep_workspaces
 from seamline.train.runs import list_runs
 
 TICK_S = 1.0
@@ -28,6 +29,7 @@ TICK_S = 1.0
 TOGETHER_S = 0.05
 TURN_S = 1.0
 COMPACT_S = 60.0
+SWEEP_S = 3600.0
 _GOING = (RunState.PENDING, RunState.RUNNING)
 _LOG = logging.getLogger("seamline.loop")
 
@@ -37,7 +39,7 @@ class Loop:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._compacted_at = platform.stores.clock.now()
+        self._compacted_at = self._swept_at = platform.stores.clock.now()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._busy = threading.Lock()
@@ -64,7 +66,12 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            for part in (self._react_to_all, self._advance_waiting, self._compact_logs):
+            for part in (
+                self._react_to_all,
+                self._advance_waiting,
+                self._compact_logs,
+                self._sweep_workspaces,
+            ):
                 try:
                     part()
                 except Exception:
@@ -92,6 +99,13 @@ class Loop:
         self._compacted_at = now
         for environment in list_log_environments(self._platform.stores):
             compact(self._platform.stores, environment)
+
+    def _sweep_workspaces(self) -> None:
+        """What runs that ended long ago shared; a server lives for months."""
+        now = self._platform.stores.clock.now()
+        if (now - self._swept_at).total_seconds() >= SWEEP_S:
+            self._swept_at = now
+            sweep_workspaces(self._platform.stores)
 
     def step(self) -> bool:
         """React to one entry; whether there was one."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
 
 from seamline.app.platform import Platform
 from seamline.app.show_schedule import show_schedule
-from seamline.console.page import Pages
+from seamline.console.page import HEADERS, Pages
 from seamline.console.run_list import show_record
 from seamline.domain.clock import iso
-from seamline.domain.errors import not_found
+from seamline.domain.errors import SeamlineError, not_found
+from seamline.protocols.errors import STATUS, error_body
+from seamline.protocols.identity import caller_who_may
 from seamline.protocols.kfp_api.catalogue import Pipeline, list_pipelines, versions_of
 from seamline.train.experiments import find_experiment
-from seamline.train.schedule.schedules import find_schedule, list_schedules
+from seamline.train.schedule.schedules import find_schedule, list_schedules, set_paused
 from seamline.train.views.listing import (
     Comparison,
     Condition,
@@ -23,11 +27,55 @@ from seamline.train.views.listing import (
     page_runs,
 )
 from seamline.train.views.lists import newest_by_schedule
+from seamline.trust.roles import Verb
 
+Field = Annotated[str, Form()]
 LISTED_RUNS = 100
 RECENT_RUNS = 10
 #: Of each schedule in the list of them.
 LAST_RUNS = 8
+
+
+def add_schedule_actions(router: APIRouter, pages: Pages) -> None:
+    """Redirects to the schedule when it is done; a refusal shows there as its sentence."""
+
+    @router.post("/schedules/{schedule}/pause")
+    def pause(request: Request, schedule: str, form_token: Field = "") -> Response:
+        return _set_paused(request, pages, schedule, form_token, True)
+
+    @router.post("/schedules/{schedule}/resume")
+    def resume(request: Request, schedule: str, form_token: Field = "") -> Response:
+        return _set_paused(request, pages, schedule, form_token, False)
+
+
+def _set_paused(
+    request: Request, pages: Pages, schedule: str, form_token: str, is_paused: bool
+) -> Response:
+    pages.sessions.check_form(request, form_token)
+    try:
+        who = caller_who_may(request, Verb.RUN)
+        set_paused(_platform(request).stores, schedule, is_paused, by=who.name)
+    except SeamlineError as error:
+        return _show_schedule(request, pages, schedule, error)
+    scheduler = _platform(request).scheduler
+    if is_paused:
+        scheduler.settle()
+    else:
+        scheduler.wake()
+    return RedirectResponse(f"/schedules/{quote(schedule)}", 303, HEADERS)
+
+
+def _show_schedule(
+    request: Request, pages: Pages, schedule: str, refused: SeamlineError | None = None
+) -> Response:
+    principal, who = pages.sessions.reader(request)
+    data = {
+        **read_schedule(_platform(request), schedule),
+        "refusal": error_body(refused)["error"] if refused else None,
+        "may_change": principal.may(Verb.RUN),
+    }
+    status = STATUS.get(type(refused), 500) if refused else 200
+    return pages.page(request, "schedule.html", data, who, status)
 
 
 def add_catalogue_views(router: APIRouter, pages: Pages) -> None:
@@ -49,10 +97,7 @@ def add_catalogue_views(router: APIRouter, pages: Pages) -> None:
 
     @router.get("/schedules/{schedule}")
     def schedule(request: Request, schedule: str) -> Response:
-        _, who = pages.sessions.reader(request)
-        return pages.page(
-            request, "schedule.html", read_schedule(_platform(request), schedule), who
-        )
+        return _show_schedule(request, pages, schedule)
 
     @router.get("/experiments/{experiment_id}")
     def experiment(request: Request, experiment_id: str) -> Response:

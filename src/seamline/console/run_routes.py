@@ -51,8 +51,11 @@ def add_run_views(router: APIRouter, pages: Pages) -> None:
         state: str = "",
         find: str = "",
         page: PageNumber = 1,
+        attempt: int | None = None,
     ) -> Response:
-        look = Look(within or None, task or None, offset, state or None, find.strip(), page)
+        look = Look(
+            within or None, task or None, offset, attempt, state or None, find.strip(), page
+        )
         return _show(request, pages, run_id, look)
 
 

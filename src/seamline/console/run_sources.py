@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -46,6 +47,8 @@ class Look:
     task: str | None = None
     #: Where in its log; None: at its end.
     offset: int | None = None
+    #: Whose log; None: the last one's.
+    attempt: int | None = None
     #: Only tasks or iterations in this state.
     state: str | None = None
     #: Only iterations whose item holds these words.
@@ -230,16 +233,17 @@ def _read_task(
             "why": explain_task(stores, run_id, name),
             "packages": read_packages(stores, task["packages_digest"]),
         },
-        "log": _read_log(platform, run_id, name, look.offset) if node["has_log"] else None,
+        "log": _read_log(platform, run_id, name, look) if node["has_log"] else None,
     }
 
 
-def _read_log(platform: Platform, run_id: str, task: str, offset: int | None) -> dict[str, Any]:
-    """From `offset`, or the last LOG_BYTES of it."""
+def _read_log(platform: Platform, run_id: str, task: str, look: Look) -> dict[str, Any]:
+    """From the offset, or the last LOG_BYTES of it."""
+    read = partial(read_log, platform.stores, run_id, task, attempt=look.attempt)
+    offset = look.offset
     if offset is None:
-        size = read_log(platform.stores, run_id, task, limit=1)["size_bytes"]
-        offset = max(0, size - LOG_BYTES)
-    log = read_log(platform.stores, run_id, task, offset=offset, limit=LOG_BYTES)
+        offset = max(0, read(limit=1)["size_bytes"] - LOG_BYTES)
+    log = read(offset=offset, limit=LOG_BYTES)
     return {**log, "previous_offset": max(0, offset - LOG_BYTES) if offset > 0 else None}
 
 

@@ -20,7 +20,6 @@ from seamline.train.ir.command import expand_variables, fill_environment, fill_t
 from seamline.train.ir.quantities import parse_bytes, parse_cores
 from seamline.train.ir.types import Constant, ContainerExecutor, FromInput
 from seamline.train.plan.sources import ArtifactValue
-from seamline.trust.secret_rules import SecretKind
 from seamline.trust.secrets import read_text
 
 
@@ -121,9 +120,8 @@ def _secrets(stores: Stores, order: WorkOrder, executor: ContainerExecutor) -> d
     for variable in executor.secrets:
         what = f"The {variable.kind} behind {variable.variable}"
         name = input_text(order, variable.name, what)
-        kind = SecretKind(variable.kind.value)
         try:
-            value = read_text(stores, order.context.environment, kind, name, variable.key)
+            value = read_text(stores, order.context.environment, variable.kind, name, variable.key)
         except NotFound:
             if variable.is_optional:
                 continue

@@ -36,6 +36,7 @@ from seamline.train.ir.expression_tree import (
     Whole,
     walk,
 )
+from seamline.train.ir.kinds import kind_of
 
 _TRUE = frozenset({"true", "True", "TRUE", "t", "1"})
 _FALSE = frozenset({"false", "False", "FALSE", "f", "0"})
@@ -136,12 +137,12 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_ORDERED = ("a boolean", "a number", "a text")
+_ORDERED = ("a boolean", "a number", "a string")
 
 
 def _compare(left: Any, sign: str, right: Any) -> bool:
     left, right = _alike(left, right), _alike(right, left)
-    kind, other = _kind(left), _kind(right)
+    kind, other = kind_of(left), kind_of(right)
     if sign in ("==", "!="):
         return (kind == other and bool(left == right)) is (sign == "==")
     if kind != other or kind not in _ORDERED:
@@ -172,21 +173,6 @@ def _alike(value: Any, other: Any) -> Any:
     return value
 
 
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-        case list():
-            return "a list"
-    return "an object"
-
-
 # -- functions ---------------------------------------------------------------------------------
 def _call(function: str, value: Any) -> Any:
     if value is None:
@@ -195,7 +181,7 @@ def _call(function: str, value: Any) -> Any:
         return _parse_json(value)
     result = _CASTS[function](value)
     if result is None:
-        raise InvalidInput(f"{function}({_shown(value)}) has no value: it is {_kind(value)}.")
+        raise InvalidInput(f"{function}({_shown(value)}) has no value: it is {kind_of(value)}.")
     return result
 
 
@@ -277,7 +263,7 @@ def _part(value: Any, key: str | int) -> Any:
             return value[key]
         raise InvalidInput(f"There is no item {key} in a list of {len(value)}.")
     raise InvalidInput(
-        f"{_shown(value)} is {_kind(value)}: it has no part {key!r}.",
+        f"{_shown(value)} is {kind_of(value)}: it has no part {key!r}.",
         next_step="An item whose parts are used (item.part) has to be an object.",
     )
 

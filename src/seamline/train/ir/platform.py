@@ -18,10 +18,10 @@ from seamline.train.ir.types import (
     FromInput,
     InputSource,
     Mount,
-    SecretKind,
     SecretVariable,
     VolumeKind,
 )
+from seamline.trust.secret_rules import SecretKind
 
 #: Placement on a cluster, and how images get there: no meaning on one machine, changes no result.
 _PLACEMENT = frozenset(

@@ -12,6 +12,7 @@ from typing import Any
 
 from seamline.train.ir.expressions import Expression
 from seamline.train.ir.lightweight import PythonFunction
+from seamline.trust.secret_rules import SecretKind
 
 
 class ParameterType(StrEnum):
@@ -149,11 +150,6 @@ class Resources:
     memory_limit: str = ""
     accelerator_type: str = ""
     accelerator_count: str = ""
-
-
-class SecretKind(StrEnum):
-    SECRET = "secret"
-    CONFIG_MAP = "config_map"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from seamline.domain.errors import InvalidInput, nearest
+from seamline.train.ir.kinds import kind_of
 from seamline.train.ir.types import ParameterSpec, ParameterType
 
 _WANTED = {
@@ -62,7 +63,7 @@ def check_value(value: Any, wanted: ParameterType, what: str) -> Any:
     shown = value if isinstance(value, str) else as_text(value)
     shown = shown if len(shown) <= 80 else shown[:77] + "…"
     raise InvalidInput(
-        f"{what} has to be {_WANTED[wanted]}; {_kind(value)} came: {shown}.",
+        f"{what} has to be {_WANTED[wanted]}; {kind_of(value)} came: {shown}.",
         next_step=f"Send {_WANTED[wanted]}.",
         wanted=wanted.value,
         value=shown,
@@ -160,18 +161,3 @@ def _is_whole(value: Any) -> bool:
     if isinstance(value, float):
         return value.is_integer()
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case str():
-            return "a string"
-        case int() | float():
-            return "a number"
-        case list():
-            return "a list"
-    return "an object"
