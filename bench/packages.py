@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 import uv
 
 from seamline.domain.clock import SystemClock
-from seamline.register.packages import PackageFile, enter_package
+from seamline.register.packages.index import PackageFile, enter_package
 from seamline.register.rows import PACKAGE_NAMES
 from seamline.store.stores import open_stores
 

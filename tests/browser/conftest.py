@@ -41,10 +41,10 @@ from seamline.promote.environments import live_release
 from seamline.promote.promotions import approve, find_promotion, request_promotion
 from seamline.promote.release import find_release
 from seamline.protocols.application import make_application
-from seamline.register.documents import DatasetVersionRef, Lineage, make_model_document
-from seamline.register.models import ModelVersion, register_model_version
-from seamline.register.pipelines import publish_pipeline
-from seamline.register.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.catalogue import ModelVersion, register_model_version
+from seamline.register.models.documents import DatasetVersionRef, Lineage, make_model_document
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.server import running
 from seamline.train.runs import run_state, show_run
 from seamline.trust.principals import add_principal, parse_role

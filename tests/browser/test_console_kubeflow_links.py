@@ -13,7 +13,7 @@ from seamline.app.run_schedule import add_schedule
 from seamline.app.submit_run import submit_ir
 from seamline.domain.states import is_terminal
 from seamline.protocols.kfp_api.catalogue import pipeline_id
-from seamline.register.pipelines import find_pipeline
+from seamline.register.pipelines.catalogue import find_pipeline
 from seamline.train.experiments import default_experiment
 from seamline.train.options import RunLabel
 from seamline.train.runs import run_state

@@ -14,8 +14,8 @@ from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import find_environment
 from seamline.promote.promotions import find_promotion, finish
 from seamline.promote.release import Pin, StoredRelease, find_release
-from seamline.register.models import ModelVersion, find_model_version
-from seamline.register.packages import admit
+from seamline.register.models.catalogue import ModelVersion, find_model_version
+from seamline.register.packages.index import admit
 from seamline.runtime.requirements import RequirementSet
 from seamline.serve.deployments import publish_snapshot
 from seamline.serve.snapshot import Column, EndpointSpec, Signature

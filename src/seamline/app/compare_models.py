@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from seamline.app.platform import Platform
 from seamline.data.versions import DatasetVersion, find_version, list_versions
 from seamline.domain.errors import InvalidInput, NotFound
-from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion, find_model_version
 
 
 def parse_model_reference(text: str) -> tuple[str, str | None]:

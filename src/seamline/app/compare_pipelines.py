@@ -11,14 +11,16 @@ from seamline.app.references import split_reference
 from seamline.app.show_pipeline import resolve_pipeline
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, NotFound
-from seamline.register.contracts import Judge, Verdict
-from seamline.register.interface_changes import breaks_of, decide_changes
-from seamline.register.interfaces import Interface, Shape, read_components
-from seamline.register.pipeline_file import load_ir, normalised_package, package_of_document
-from seamline.register.pipelines import DEFAULT_REPOSITORY, check_tag_free, list_tags
-from seamline.register.shapes import load_shape, record_missing_shapes, shape_of_document
-from seamline.register.succession import parse_version
-from seamline.register.tags import is_tag
+from seamline.register.names import normalised_package
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, list_tags
+from seamline.register.pipelines.contracts import Judge, Verdict
+from seamline.register.pipelines.interface_changes import breaks_of, decide_changes
+from seamline.register.pipelines.interfaces import Interface, Shape, read_components
+from seamline.register.pipelines.ir_file import load_ir, package_of_document
+from seamline.register.pipelines.publishing import check_tag_free
+from seamline.register.pipelines.shapes import load_shape, record_missing_shapes, shape_of_document
+from seamline.register.pipelines.succession import parse_version
+from seamline.register.pipelines.tags import is_tag
 from seamline.store.stores import Stores
 
 

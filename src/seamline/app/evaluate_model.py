@@ -17,7 +17,7 @@ from seamline.evaluate.baselines import Baseline, make_baseline
 from seamline.evaluate.evaluate import evaluate_predictions
 from seamline.evaluate.evaluations import Contender, DataReference, record_evaluation
 from seamline.evaluate.spec import EvaluationSpec
-from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.train.runs import find_artifact, show_run
 
 DAY = "ds"

@@ -9,7 +9,7 @@ from seamline.domain.digests import short
 from seamline.domain.facts import ApprovalGiven, EnvironmentChanged
 from seamline.evaluate.evaluations import list_evaluations
 from seamline.promote.release import find_release
-from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.serve.log_tables import find_prediction
 from seamline.store.facts import read_facts
 from seamline.train.runs import show_run

@@ -11,7 +11,7 @@ from seamline.app.resolve_images import pin_images
 from seamline.app.submit_run import find_pipeline_by_reference
 from seamline.domain.errors import InvalidInput
 from seamline.promote.release import Pin, Release, StoredRelease, record_release
-from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.store.canonical import canonical_json
 
 

@@ -28,7 +28,7 @@ from seamline.monitor.measurements import (
 from seamline.monitor.outputs import OutputDay, OutputSpec, measure_outputs, profile_outputs
 from seamline.monitor.performance import PerformanceSpec, measure_performance
 from seamline.monitor.windows import Window, complete_windows
-from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.serve.log_tables import compact, read_labelled, unpack_json
 
 DAY = "ds"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from packaging.requirements import Requirement
 
-from seamline.register.packages import is_ours
+from seamline.register.packages.index import is_ours
 from seamline.store.stores import Stores
 from seamline.train.context import PackageIndex
 

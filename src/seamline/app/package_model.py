@@ -27,21 +27,21 @@ from seamline.domain.errors import (
 from seamline.measure.basis import make_basis
 from seamline.measure.profiles import profile_partitions, sum_profiles
 from seamline.promote.environments import find_environment
-from seamline.register.documents import (
-    DatasetVersionRef,
-    Lineage,
-    make_model_document,
-    packaging_task,
-)
 from seamline.register.formats.scan import Scan, check_admitted, check_findings, scan_model
-from seamline.register.models import (
+from seamline.register.models.catalogue import (
     ModelVersion,
     newest_version,
     next_version,
     register_model_version,
 )
-from seamline.register.packages import PUBLISHING
-from seamline.register.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.documents import (
+    DatasetVersionRef,
+    Lineage,
+    make_model_document,
+    packaging_task,
+)
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.packages.index import PUBLISHING
 from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome, TaskSpec
 from seamline.store.canonical import canonical_json

@@ -30,8 +30,8 @@ from seamline.domain.errors import (
     Refused,
 )
 from seamline.promote.environments import TRAINING
-from seamline.register.models import payloads_of_runs, refuse_model, refused_since
-from seamline.register.pipelines import commit_of_pipeline
+from seamline.register.models.catalogue import payloads_of_runs, refuse_model, refused_since
+from seamline.register.pipelines.catalogue import commit_of_pipeline
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import TaskIsolation
 from seamline.store.facts import RecordedFact

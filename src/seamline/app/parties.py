@@ -7,7 +7,7 @@ from seamline.domain.facts import PipelinePublished, RunRequested
 from seamline.promote.policy import Party
 from seamline.promote.promotions import Promotion
 from seamline.promote.release import StoredRelease
-from seamline.register.models import find_model_version
+from seamline.register.models.catalogue import find_model_version
 from seamline.store.facts import read_facts
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import NotFound, Refused
-from seamline.register.pipelines import find_pipeline, list_versions
+from seamline.register.pipelines.catalogue import find_pipeline, list_versions
 from seamline.store.stores import Stores
 from seamline.train.scenarios.origin import find_origin, read_loop
 

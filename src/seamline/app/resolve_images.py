@@ -17,16 +17,16 @@ from sqlalchemy import delete, insert, select
 from seamline.app.platform import Platform
 from seamline.domain.clock import iso
 from seamline.domain.errors import DigestMismatch, NotFound, Refused, SeamlineError, Unavailable
-from seamline.register.image_rows import PIPELINE_IMAGES
-from seamline.register.images import (
+from seamline.register.images.references import (
     MAX_REFERENCE,
     ImageReference,
     images_decided_at_start,
     images_of,
     parse_image,
 )
-from seamline.register.pipeline_file import load_ir
-from seamline.register.registries import passwords_from, resolve_image
+from seamline.register.images.registries import passwords_from, resolve_image
+from seamline.register.images.rows import PIPELINE_IMAGES
+from seamline.register.pipelines.ir_file import load_ir
 from seamline.store.facts import RecordedFact
 from seamline.store.schema import CHAIN_HEAD
 from seamline.store.stores import Stores

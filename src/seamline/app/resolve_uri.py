@@ -11,7 +11,7 @@ from seamline.data.versions import find_version
 from seamline.domain.clock import new_id
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
 from seamline.promote.environments import TRAINING, live_release
-from seamline.register.models import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.store.stores import Stores
 from seamline.train.engine.engine import ResolvedArtifact, RunContext
 

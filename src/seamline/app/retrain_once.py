@@ -36,7 +36,7 @@ from seamline.monitor.windows import parse_window
 from seamline.promote.environments import list_environments, live_release
 from seamline.promote.promotions import list_promotions, request_promotion
 from seamline.promote.release import StoredRelease, find_release
-from seamline.register.models import find_version_of_run
+from seamline.register.models.catalogue import find_version_of_run
 from seamline.retrain.arguments import fill_arguments
 from seamline.retrain.outcome import Comparison, decide_outcome
 from seamline.retrain.phases import RetrainingPhase

@@ -9,7 +9,7 @@ from typing import Any
 from seamline.app.declarations import ModelDeclaration
 from seamline.app.published import Published, find_published
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.register.families import member_name
+from seamline.register.models.families import member_name
 from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact
 from seamline.train.plan.load import load_plan

@@ -14,7 +14,7 @@ from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of, parse_digest
 from seamline.domain.errors import Refused
 from seamline.promote.environments import TRAINING, check_runs_here, live_release
-from seamline.register.pipelines import find_pipeline, list_versions
+from seamline.register.pipelines.catalogue import find_pipeline, list_versions
 from seamline.train.admission import check_pipeline
 from seamline.train.arguments import check_arguments, parse_arguments
 from seamline.train.options import DEFAULT_OPTIONS, RunLabel

@@ -8,7 +8,7 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import not_found
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.promote.environments import list_environments, live_release
-from seamline.register.models import (
+from seamline.register.models.catalogue import (
     ModelVersion,
     find_model_version,
     list_model_versions,

@@ -8,8 +8,7 @@ from seamline.app.pipeline_users import releases_of
 from seamline.app.references import split_reference
 from seamline.domain.errors import InvalidInput
 from seamline.domain.facts import PipelineTagMoved
-from seamline.register.consumers import find_consumers
-from seamline.register.pipelines import (
+from seamline.register.pipelines.catalogue import (
     DEFAULT_REPOSITORY,
     PipelineVersionRow,
     commit_of_pipeline,
@@ -17,7 +16,8 @@ from seamline.register.pipelines import (
     list_tags,
     list_versions,
 )
-from seamline.register.shapes import load_shape, record_missing_shapes
+from seamline.register.pipelines.consumers import find_consumers
+from seamline.register.pipelines.shapes import load_shape, record_missing_shapes
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 

@@ -11,7 +11,7 @@ from seamline.app.references import split_reference
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, not_found
 from seamline.promote.environments import TRAINING, check_runs_here
-from seamline.register.pipelines import PipelineVersionRow, find_pipeline
+from seamline.register.pipelines.catalogue import PipelineVersionRow, find_pipeline
 from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, RunLabel, RunOptions
 from seamline.train.runs import request_run
 

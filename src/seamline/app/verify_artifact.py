@@ -12,8 +12,8 @@ from seamline.app.references import split_reference
 from seamline.domain import facts
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, not_found
-from seamline.register.packages import PUBLISHING, PackageFile, list_package_files
-from seamline.register.pipelines import DEFAULT_REPOSITORY, find_pipeline
+from seamline.register.packages.index import PUBLISHING, PackageFile, list_package_files
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, find_pipeline
 from seamline.store.facts import RecordedFact, read_facts
 from seamline.store.stores import Stores
 from seamline.trust.key_history import read_history

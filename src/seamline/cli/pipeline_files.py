@@ -16,7 +16,7 @@ from seamline.cli.pipeline_words import say_outdated
 from seamline.cli.proofs import check_pulled
 from seamline.domain.digests import check_digest, short
 from seamline.domain.errors import InvalidInput
-from seamline.register.lock_file import (
+from seamline.register.pipelines.lock_file import (
     LOCK_FILE,
     LockedPipeline,
     read_lock_file,

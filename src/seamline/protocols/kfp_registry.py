@@ -17,7 +17,7 @@ from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.identity import caller_who_may
 from seamline.protocols.uploads import limited_route
-from seamline.register import pipelines
+from seamline.register.pipelines import catalogue, publishing
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal, Verb
 
@@ -73,7 +73,7 @@ def _upload(
         raise InvalidInput(
             "The upload has no file.", next_step="Send it as the multipart field 'content'."
         )
-    version = pipelines.publish_pipeline(
+    version = publishing.publish_pipeline(
         visit.stores,
         content.file.read(),
         [tag.strip() for tag in tags.split(",") if tag.strip()],
@@ -86,23 +86,23 @@ def _upload(
 
 
 def _download(visit: Reading, package: str, reference: str) -> Response:
-    data = pipelines.read_pipeline(visit.stores, package, reference, repository=visit.repository)
+    data = catalogue.read_pipeline(visit.stores, package, reference, repository=visit.repository)
     return Response(data, media_type="application/yaml")
 
 
 def _add_package_routes(router: APIRouter) -> None:
     @router.get("/packages")
     def list_packages(visit: Reading) -> dict[str, Any]:
-        found = pipelines.list_packages(visit.stores, repository=visit.repository)
+        found = catalogue.list_packages(visit.stores, repository=visit.repository)
         return {"packages": [_package(package) for package in found]}
 
     @router.get("/packages/{package}")
     def get_package(visit: Reading, package: str) -> dict[str, Any]:
-        return _package(pipelines.find_package(visit.stores, package, repository=visit.repository))
+        return _package(catalogue.find_package(visit.stores, package, repository=visit.repository))
 
     @router.delete("/packages/{package}")
     def delete_package(visit: Publishing, package: str) -> dict[str, Any]:
-        pipelines.delete_package(
+        publishing.delete_package(
             visit.stores,
             package,
             by=visit.who.name,
@@ -116,19 +116,19 @@ def _add_package_routes(router: APIRouter) -> None:
 def _add_version_routes(router: APIRouter) -> None:
     @router.get("/packages/{package}/versions")
     def list_versions(visit: Reading, package: str) -> dict[str, Any]:
-        found = pipelines.list_versions(visit.stores, package, repository=visit.repository)
+        found = catalogue.list_versions(visit.stores, package, repository=visit.repository)
         return {"versions": [_version(version) for version in found]}
 
     @router.get("/packages/{package}/versions/{version}")
     def get_version(visit: Reading, package: str, version: str) -> dict[str, Any]:
         digest = parse_digest(version)
         return _version(
-            pipelines.find_pipeline(visit.stores, package, digest, repository=visit.repository)
+            catalogue.find_pipeline(visit.stores, package, digest, repository=visit.repository)
         )
 
     @router.delete("/packages/{package}/versions/{version}")
     def delete_version(visit: Publishing, package: str, version: str) -> dict[str, Any]:
-        pipelines.delete_version(
+        publishing.delete_version(
             visit.stores,
             package,
             version,
@@ -143,16 +143,16 @@ def _add_version_routes(router: APIRouter) -> None:
 def _add_tag_routes(router: APIRouter) -> None:
     @router.get("/packages/{package}/tags")
     def list_tags(visit: Reading, package: str) -> dict[str, Any]:
-        found = pipelines.list_tags(visit.stores, package, repository=visit.repository)
+        found = catalogue.list_tags(visit.stores, package, repository=visit.repository)
         return {"tags": [_tag(tag) for tag in found]}
 
     @router.get("/packages/{package}/tags/{tag}")
     def get_tag(visit: Reading, package: str, tag: str) -> dict[str, Any]:
-        return _tag(pipelines.find_tag(visit.stores, package, tag, repository=visit.repository))
+        return _tag(catalogue.find_tag(visit.stores, package, tag, repository=visit.repository))
 
     @router.delete("/packages/{package}/tags/{tag}")
     def delete_tag(visit: Publishing, package: str, tag: str) -> dict[str, Any]:
-        pipelines.delete_tag(
+        publishing.delete_tag(
             visit.stores,
             package,
             tag,
@@ -183,7 +183,7 @@ def _set_tag(
 ) -> dict[str, Any]:
     """The body names its target as packages/{package}/versions/{digest}."""
     digest = str(body.get("version", "")).rpartition("/versions/")[2]
-    moved = pipelines.tag_pipeline(
+    moved = publishing.tag_pipeline(
         visit.stores,
         package,
         digest,
@@ -197,7 +197,7 @@ def _set_tag(
     return _tag(moved)
 
 
-def _package(package: pipelines.PipelinePackage) -> dict[str, Any]:
+def _package(package: catalogue.PipelinePackage) -> dict[str, Any]:
     return {
         "name": f"packages/{package.package}",
         "displayName": package.package,
@@ -206,7 +206,7 @@ def _package(package: pipelines.PipelinePackage) -> dict[str, Any]:
     }
 
 
-def _version(version: pipelines.PipelineVersionRow) -> dict[str, Any]:
+def _version(version: catalogue.PipelineVersionRow) -> dict[str, Any]:
     return {
         "name": f"packages/{version.package}/versions/{version.digest}",
         "createTime": version.published_at,
@@ -215,7 +215,7 @@ def _version(version: pipelines.PipelineVersionRow) -> dict[str, Any]:
     }
 
 
-def _tag(tag: pipelines.PipelineTag) -> dict[str, Any]:
+def _tag(tag: catalogue.PipelineTag) -> dict[str, Any]:
     return {
         "name": f"packages/{tag.package}/tags/{tag.tag}",
         "version": f"packages/{tag.package}/versions/{tag.digest}",

@@ -32,8 +32,8 @@ from seamline.protocols.pypi_thin import add_thin_routes
 from seamline.protocols.pypi_upload import Upload, received_upload
 from seamline.protocols.uploads import limited_route
 from seamline.protocols.upstream import UpstreamIndex
-from seamline.register import packages
-from seamline.register.yanks import yanks_of
+from seamline.register.packages import index
+from seamline.register.packages.yanks import yanks_of
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal, Verb
 
@@ -137,10 +137,10 @@ def _show_names(request: Request, environment: str, accept: Accept = "") -> Resp
     as_json = wants_json(accept)
 
     def render() -> Page:
-        names = packages.list_package_names(visit.stores, visit.environment)
+        names = index.list_package_names(visit.stores, visit.environment)
         return render_names(visit.environment, names, as_json=as_json)
 
-    state = packages.index_state(visit.stores, visit.environment)
+    state = index.index_state(visit.stores, visit.environment)
     return page_response(request, visit.pages.page((visit.environment, as_json), state, render))
 
 
@@ -154,10 +154,10 @@ def _show_files(request: Request, environment: str, name: str, accept: Accept = 
     as_json = wants_json(accept)
 
     def render() -> Page:
-        files = packages.list_package_files(visit.stores, visit.environment, wanted)
+        files = index.list_package_files(visit.stores, visit.environment, wanted)
         return render_files(wanted, files, yanks_of(visit.stores, wanted), as_json=as_json)
 
-    state = packages.index_state(visit.stores, visit.environment, wanted)
+    state = index.index_state(visit.stores, visit.environment, wanted)
     if state[0] == 0:
         return _elsewhere(visit, wanted)
     return page_response(
@@ -166,11 +166,11 @@ def _show_files(request: Request, environment: str, name: str, accept: Accept = 
 
 
 def _elsewhere(visit: Visit, name: str) -> Response:
-    if packages.is_ours(visit.stores, name):
+    if index.is_ours(visit.stores, name):
         raise not_found(
             f"package in {visit.environment}'s index",
             name,
-            packages.list_package_names(visit.stores, visit.environment),
+            index.list_package_names(visit.stores, visit.environment),
         )
     url = visit.upstream.url_of(name)
     if url is None:
@@ -182,29 +182,29 @@ def _download(request: Request, environment: str, digest: str, filename: str) ->
     """The bytes, verified; `filename.metadata` is the wheel's METADATA (PEP 658)."""
     visit = _reading(request, environment)
     wheel = filename.removesuffix(_METADATA)
-    file = packages.find_package_file(visit.stores, visit.environment, wheel)
+    file = index.find_package_file(visit.stores, visit.environment, wheel)
     if file.digest != f"sha256:{digest}":
         raise not_found(f"{wheel} with the digest", digest, [file.digest])
     if wheel != filename:
-        return PlainTextResponse(packages.read_package_metadata(visit.stores, file))
-    open_file = partial(packages.open_package_file, visit.stores, file)
+        return PlainTextResponse(index.read_package_metadata(visit.stores, file))
+    open_file = partial(index.open_package_file, visit.stores, file)
     return file_response(request, file.size_bytes, f'"{file.digest}"', open_file)
 
 
 async def _upload(request: Request, visit: Publishing) -> PlainTextResponse:
     """The legacy upload of one wheel."""
-    if visit.environment != packages.PUBLISHING:
+    if visit.environment != index.PUBLISHING:
         raise Refused(
-            f"Packages are published into {packages.PUBLISHING} only; "
+            f"Packages are published into {index.PUBLISHING} only; "
             f"{visit.environment} gets them by promotion.",
-            next_step=f"Upload to /pypi/{packages.PUBLISHING}/upload/.",
+            next_step=f"Upload to /pypi/{index.PUBLISHING}/upload/.",
         )
     async with received_upload(request, visit.stores.root / "incoming") as upload:
         file = await run_in_threadpool(_publish, visit, upload)
     return PlainTextResponse(f"{file.name} {file.version} is {file.digest}\n")
 
 
-def _publish(visit: Visit, upload: Upload) -> packages.PackageFile:
+def _publish(visit: Visit, upload: Upload) -> index.PackageFile:
     action, announced = upload.fields.get(":action", ""), upload.fields.get("sha256_digest", "")
     if action != "file_upload":
         raise InvalidInput(f"The upload's :action is {action!r}, wanted 'file_upload'.")
@@ -214,7 +214,7 @@ def _publish(visit: Visit, upload: Upload) -> packages.PackageFile:
             f"{upload.filename} arrived as sha256 {actual}, announced as {announced}.",
             next_step="Send it again.",
         )
-    return packages.publish_package(
+    return index.publish_package(
         visit.stores,
         upload.filename,
         upload.file,

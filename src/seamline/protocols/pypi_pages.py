@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from seamline.register.packages import PackageFile
-from seamline.register.yanks import Yank
+from seamline.register.packages.index import PackageFile
+from seamline.register.packages.yanks import Yank
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPE = "application/vnd.pypi.simple.v1+html"

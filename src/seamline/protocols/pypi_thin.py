@@ -17,15 +17,15 @@ from seamline.domain.errors import not_found
 from seamline.protocols.identity import caller_who_may
 from seamline.protocols.pypi_files import file_response, page_response
 from seamline.protocols.pypi_pages import Page, render_files, render_names, wants_json
-from seamline.register import packages
-from seamline.register.loader_wheel import LOADER, publish_loader
-from seamline.register.thin_wheels import (
+from seamline.register.models.loader_wheel import LOADER, publish_loader
+from seamline.register.models.thin_wheels import (
     find_payload,
     find_thin_wheel,
     is_model,
     list_thin_wheels,
 )
-from seamline.register.yanks import yanks_of
+from seamline.register.packages import index
+from seamline.register.packages.yanks import yanks_of
 from seamline.store.stores import Stores
 from seamline.trust.roles import Verb
 
@@ -66,10 +66,10 @@ def _show_names(
     as_json = wants_json(accept)
 
     def render() -> Page:
-        names = packages.list_package_names(stores, environment)
+        names = index.list_package_names(stores, environment)
         return render_names(f"thin {environment}", names, as_json=as_json)
 
-    state = packages.index_state(stores, environment)
+    state = index.index_state(stores, environment)
     key = ("thin", environment, as_json)
     return page_response(request, request.state.pages.page(key, state, render))
 
@@ -90,7 +90,7 @@ def _show_files(
         return render_files(wanted, files, yanks_of(stores, wanted), as_json=as_json)
 
     # Thin wheels come and go with the fat ones.
-    state = packages.index_state(stores, environment, wanted)
+    state = index.index_state(stores, environment, wanted)
     if state[0] == 0:
         raise not_found(f"model in {environment}'s index", wanted)
     key = ("thin", environment, wanted, as_json)
@@ -106,12 +106,12 @@ def _download(
     if file.digest != f"sha256:{digest}":
         raise not_found(f"thin {wheel} with the digest", digest, [file.digest])
     if wheel != filename:
-        return PlainTextResponse(packages.read_package_metadata(stores, file))
+        return PlainTextResponse(index.read_package_metadata(stores, file))
     return file_response(
         request,
         file.size_bytes,
         f'"{file.digest}"',
-        lambda: packages.open_package_file(stores, file),
+        lambda: index.open_package_file(stores, file),
     )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from seamline.domain.clock import iso
 from seamline.domain.errors import Forbidden, InvalidInput, Refused, not_found
 from seamline.domain.facts import NameOwned
-from seamline.register.pipeline_file import normalised_package
+from seamline.register.names import normalised_package
 from seamline.register.rows import PACKAGE_NAMES, PIPELINE_NAMES
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal, Verb

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from seamline.domain.clock import iso
-from seamline.register.images import images_of
+from seamline.register.images.references import images_of
 from seamline.store.stores import Stores
 from seamline.trust.proof import pipeline_subject
 from seamline.trust.signing import sign_statement

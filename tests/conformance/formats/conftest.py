@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from seamline.domain.errors import SeamlineError
-from seamline.register.documents import Lineage, make_model_document, packaging_task
 from seamline.register.formats.scan import Scan, check_findings, scan_model
-from seamline.register.wheels import ModelWheelSpec, build_model_wheel, wheel_name
+from seamline.register.models.documents import Lineage, make_model_document, packaging_task
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.packages.wheel_pack import wheel_name
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.requirements import RequirementSet
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seamline.register.models import read_model_wheel
+from seamline.register.models.catalogue import read_model_wheel
 
 Package = Callable[[str], Any]
 #: Model → format, verdict, main library, a parameter that nobody told.

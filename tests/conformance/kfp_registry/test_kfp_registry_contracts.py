@@ -12,7 +12,7 @@ from kfp.registry import RegistryClient
 from requests import HTTPError
 
 from seamline.promote.release import Pin, Release, record_release
-from seamline.register.pipelines import list_tags, list_versions
+from seamline.register.pipelines.catalogue import list_tags, list_versions
 from seamline.store.stores import Stores
 
 Compile = Callable[..., Path]

@@ -15,8 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seamline.register import packages
-
 soaks = not settings.default.derandomize
 search = settings(
     deadline=None,
@@ -95,7 +93,7 @@ def test_bodies_of_every_wrong_kind(
     headers = {"content-type": data.draw(st.sampled_from(kinds))}
     answer = client.post(index.upload(), content=body, headers=headers)
     assert answer.status_code in (200, 400, 409, 413, 422)
-    listed = packages.list_package_files(index.stores, "dataops", "fuzz-tools")
+    listed = index.list_package_files(index.stores, "dataops", "fuzz-tools")
     if answer.status_code == 200:
         [file] = listed
         assert file.digest == "sha256:" + hashlib.sha256(wheel).hexdigest()
@@ -124,4 +122,4 @@ def test_connections_that_end_anywhere(
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         connection.sendall(sent[: data.draw(st.integers(0, len(sent)))])
     assert client.get(index.simple()).status_code == 200
-    assert packages.list_package_names(index.stores, "dataops") == []
+    assert index.list_package_names(index.stores, "dataops") == []

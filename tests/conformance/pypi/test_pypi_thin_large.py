@@ -17,11 +17,11 @@ from sklearn.linear_model import LinearRegression
 from sqlalchemy import update
 
 from seamline.domain.clock import SystemClock
-from seamline.register import package_task
-from seamline.register.documents import Lineage, make_model_document, packaging_task
-from seamline.register.models import register_model_version
+from seamline.register.models import package_task
+from seamline.register.models.catalogue import register_model_version
+from seamline.register.models.documents import Lineage, make_model_document, packaging_task
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.register.rows import MODEL_VERSIONS
-from seamline.register.wheels import ModelWheelSpec, build_model_wheel
 from seamline.store.blobs import digest_of_file
 from seamline.store.stores import open_stores
 from seamline.trust.keys import load_or_create_key

@@ -23,11 +23,11 @@ from seamline_loader.remote import RemoteModel
 from sklearn.linear_model import LogisticRegression
 
 from seamline.domain.digests import digest_of
-from seamline.register import loader_template, package_task
-from seamline.register.documents import Lineage, make_model_document, packaging_task
-from seamline.register.models import ModelVersion, register_model_version
-from seamline.register.thin_wheels import find_payload
-from seamline.register.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models import loader_template, package_task
+from seamline.register.models.catalogue import ModelVersion, register_model_version
+from seamline.register.models.documents import Lineage, make_model_document, packaging_task
+from seamline.register.models.thin_wheels import find_payload
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.serve.snapshot import (
     Column,
     EndpointSpec,

@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from seamline.register import packages
-
 FIELDS = {":action": "file_upload", "name": "team-tools", "version": "1.0"}
 BOUNDARY = "b0undary"
 
@@ -81,10 +79,10 @@ def test_forms_that_cannot_be_read(index: Any, wheel: Path) -> None:
     for kind in ("", "text/plain", "multipart/form-data", "multipart/form-data; boundary="):
         assert send(index, whole, kind).status_code == 400
     assert send(index, whole, f"multipart/form-data; boundary={'b' * 300}").status_code == 400
-    assert packages.list_package_names(index.stores, "dataops") == []
+    assert index.list_package_names(index.stores, "dataops") == []
     assert held(index) == before
     assert send(index, whole).status_code == 200
-    assert packages.list_package_names(index.stores, "dataops") == ["team-tools"]
+    assert index.list_package_names(index.stores, "dataops") == ["team-tools"]
 
 
 def test_what_is_refused_leaves_nothing(index: Any, make_wheel: Callable[..., Path]) -> None:
@@ -133,7 +131,7 @@ def test_an_interrupted_upload_leaves_nothing(index: Any, wheel: Path) -> None:
         _until(lambda: incoming.exists() and any(incoming.iterdir()))
     _until(lambda: not any(incoming.iterdir()))
     assert held(index) == before
-    assert packages.list_package_names(index.stores, "dataops") == []
+    assert index.list_package_names(index.stores, "dataops") == []
 
 
 def test_two_uploads_of_one_version_at_the_same_instant(
@@ -152,12 +150,12 @@ def test_two_uploads_of_one_version_at_the_same_instant(
 
         with ThreadPoolExecutor(4) as pool:
             assert sorted(pool.map(upload, range(4))) == [200, 409, 409, 409]
-    files = packages.list_package_files(index.stores, "dataops", "team-tools")
+    files = index.list_package_files(index.stores, "dataops", "team-tools")
     assert len(files) == 5
     # Each has a blob for its bytes and one for its METADATA; nothing of the others is left.
     assert len([path for path in held(index) if "blobs" in path.parts]) >= 10
     for file in files:
-        data = packages.read_package_file(index.stores, file)
+        data = index.read_package_file(index.stores, file)
         assert "sha256:" + hashlib.sha256(data).hexdigest() == file.digest
 
 
@@ -180,10 +178,10 @@ def test_twenty_uploaders_lose_nothing(index: Any, make_wheel: Callable[..., Pat
     with ThreadPoolExecutor(20) as pool:
         sent = [one for answers in pool.map(upload, range(20)) for one in answers]
     assert {status for _, status in sent} == {200}
-    assert len(packages.list_package_names(index.stores, "dataops")) == 20
+    assert len(index.list_package_names(index.stores, "dataops")) == 20
     for filename, _ in sent:
-        file = packages.find_package_file(index.stores, "dataops", filename)
-        assert len(packages.read_package_file(index.stores, file)) == file.size_bytes
+        file = index.find_package_file(index.stores, "dataops", filename)
+        assert len(index.read_package_file(index.stores, file)) == file.size_bytes
     assert not any((index.stores.root / "incoming").iterdir())
 
 
@@ -199,8 +197,8 @@ def test_fields_that_nobody_asks_for(index: Any, wheel: Path) -> None:
     )
     answer = send(index, body)
     assert answer.status_code == 200, answer.text
-    [file] = packages.list_package_files(index.stores, "dataops", "team-tools")
-    assert packages.read_package_file(index.stores, file) == wheel.read_bytes()
+    [file] = index.list_package_files(index.stores, "dataops", "team-tools")
+    assert index.read_package_file(index.stores, file) == wheel.read_bytes()
 
 
 def _until(is_so: Callable[[], bool]) -> None:

@@ -15,8 +15,8 @@ import pytest
 from kfp.registry import ApiAuth, RegistryClient
 from requests import HTTPError
 
-from seamline.register.packages import list_package_files
-from seamline.register.pipelines import find_tag, list_tags
+from seamline.register.packages.index import list_package_files
+from seamline.register.pipelines.catalogue import find_tag, list_tags
 from seamline.trust.roles import Scope, Verb
 from seamline.trust.tokens import revoke_token, rotate_token
 

@@ -14,7 +14,7 @@ from seamline.app.resolve_images import list_images
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import Refused
 from seamline.promote.release import Pin
-from seamline.register.pipelines import publish_pipeline
+from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.server import ControlPlane
 
 DIGEST = str(digest_of(b"index"))

@@ -10,7 +10,7 @@ from seamline.app.declarations import ModelDeclaration
 from seamline.app.run_models import decide_members
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import TaskState
-from seamline.register.families import member_name
+from seamline.register.models.families import member_name
 from seamline.train.views.rounds import Round
 
 

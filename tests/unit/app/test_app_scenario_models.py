@@ -37,9 +37,9 @@ from seamline.domain.states import is_terminal
 from seamline.project.plan import apply_project
 from seamline.promote.policy import Party
 from seamline.promote.promotions import request_promotion
-from seamline.register.models import ModelVersion, find_model_version, list_model_versions
-from seamline.register.packages import find_package_file, read_package_file
-from seamline.register.pipelines import publish_pipeline
+from seamline.register.models.catalogue import ModelVersion, find_model_version, list_model_versions
+from seamline.register.packages.index import find_package_file, read_package_file
+from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.server import ControlPlane, build_control_plane
 from seamline.store.facts import RecordedFact, read_facts
 from seamline.train.runs import run_state, show_request

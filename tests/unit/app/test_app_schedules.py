@@ -14,7 +14,7 @@ from seamline.app.make_release import make_release
 from seamline.app.reactions import REACTIONS
 from seamline.domain.clock import ManualClock
 from seamline.domain.states import Role
-from seamline.register.pipelines import delete_tag, publish_pipeline, tag_pipeline
+from seamline.register.pipelines.publishing import delete_tag, publish_pipeline, tag_pipeline
 from seamline.server import ControlPlane
 from seamline.store.facts import read_facts
 from seamline.train.views.listing import Comparison, Condition, Order, RunRecord, page_runs

@@ -19,10 +19,10 @@ from seamline.console import make_router
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, NotFound
 from seamline.domain.settings import Settings
-from seamline.register.documents import Lineage, make_model_document
-from seamline.register.families import member_name
-from seamline.register.models import refuse_model, register_model_version
-from seamline.register.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.catalogue import refuse_model, register_model_version
+from seamline.register.models.documents import Lineage, make_model_document
+from seamline.register.models.families import member_name
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.server import ControlPlane, running
 from seamline.train.runs import request_run
 

@@ -25,8 +25,8 @@ from seamline.cli.root import seamline
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import Refused
 from seamline.domain.settings import Settings
-from seamline.register.packages import publish_package
-from seamline.register.pipelines import publish_pipeline
+from seamline.register.packages.index import publish_package
+from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.register.rows import PACKAGE_FILES
 from seamline.serve.deployments import publish_snapshot
 from seamline.serve.snapshot import read_snapshot, snapshot_path

@@ -17,14 +17,14 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-from seamline.register import package_task
-from seamline.register.documents import (
+from seamline.register.models import package_task
+from seamline.register.models.documents import (
     DatasetVersionRef,
     Lineage,
     make_model_document,
     packaging_task,
 )
-from seamline.register.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.store.stores import Stores
 from seamline.trust.keys import SigningKey, load_or_create_key
 

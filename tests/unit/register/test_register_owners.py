@@ -13,9 +13,10 @@ import pytest
 
 from seamline.domain.errors import Forbidden, InvalidInput, NotFound
 from seamline.domain.states import Role
-from seamline.register import packages, pipelines
-from seamline.register.contracts import no_releases
 from seamline.register.owners import PACKAGES, Owner, hand_over, list_owned_names, may_use
+from seamline.register.packages import index
+from seamline.register.pipelines import catalogue, publishing
+from seamline.register.pipelines.contracts import no_releases
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal, Scope, Verb
@@ -37,7 +38,7 @@ def ir(note: str = "", name: str = "late_arrivals") -> bytes:
 
 
 def publish(stores: Stores, who: Principal, note: str = "", repository: str = "") -> str:
-    version = pipelines.publish_pipeline(
+    version = publishing.publish_pipeline(
         stores, ir(note), by=who.name, who=who, repository=repository or "default/main"
     )
     return version.digest
@@ -62,7 +63,7 @@ def upload(stores: Stores, who: Principal, version: str) -> None:
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, text in {**files, listed: f"{record}{listed},,\n"}.items():
             archive.writestr(path, text)
-    packages.publish_package(
+    index.publish_package(
         stores,
         f"team_tools-{version}-py3-none-any.whl",
         buffer.getvalue(),
@@ -113,24 +114,24 @@ def test_a_pipeline_name_belongs_to_the_team_that_published_first(stores: Stores
         publish(stores, PIA, "3")
     assert "seamline team give" in caught.value.next_step
     with pytest.raises(Forbidden):
-        pipelines.tag_pipeline(stores, "late-arrivals", digest, "x", by="pia", who=PIA)
-    pipelines.tag_pipeline(stores, "late-arrivals", digest, "x", by="ann", who=ANN)
+        publishing.tag_pipeline(stores, "late-arrivals", digest, "x", by="pia", who=PIA)
+    publishing.tag_pipeline(stores, "late-arrivals", digest, "x", by="ann", who=ANN)
     with pytest.raises(Forbidden):
-        pipelines.delete_tag(stores, "late-arrivals", "x", by="pia", who=PIA)
+        publishing.delete_tag(stores, "late-arrivals", "x", by="pia", who=PIA)
     for delete in (
-        lambda: pipelines.delete_version(
+        lambda: publishing.delete_version(
             stores, "late-arrivals", digest, by="pia", who=PIA, releases_of=no_releases
         ),
-        lambda: pipelines.delete_package(
+        lambda: publishing.delete_package(
             stores, "late-arrivals", by="pia", who=PIA, releases_of=no_releases
         ),
     ):
         with pytest.raises(Forbidden):
             delete()
-    assert len(pipelines.list_versions(stores, "late-arrivals")) == 2
+    assert len(catalogue.list_versions(stores, "late-arrivals")) == 2
     publish(stores, PIA, repository="punctuality/main")  # of one repository, not of all
     # A name that was given up stays whose it was: nobody slips other bytes under it.
-    pipelines.delete_package(stores, "late-arrivals", by="ada", who=ADA, releases_of=no_releases)
+    publishing.delete_package(stores, "late-arrivals", by="ada", who=ADA, releases_of=no_releases)
     with pytest.raises(Forbidden):
         publish(stores, PIA, "4")
     with stores.db.read() as connection:
@@ -148,9 +149,11 @@ def test_a_package_name_belongs_to_the_team_that_published_first(stores: Stores)
     with pytest.raises(Forbidden, match="team-tools belongs to the team arrivals; pia"):
         upload(stores, PIA, "1.2")
     upload(stores, ROOT, "1.3")
-    assert [
-        file.version for file in packages.list_package_files(stores, "dataops", "team-tools")
-    ] == ["1.0", "1.1", "1.3"]
+    assert [file.version for file in index.list_package_files(stores, "dataops", "team-tools")] == [
+        "1.0",
+        "1.1",
+        "1.3",
+    ]
 
 
 def test_people_without_a_team_own_what_they_published(stores: Stores) -> None:
@@ -166,7 +169,7 @@ def test_whoever_is_in_two_teams_says_for_which(stores: Stores) -> None:
     with pytest.raises(InvalidInput, match="bo belongs to arrivals and punctuality") as caught:
         publish(stores, BOTH)
     assert "seamline token issue bo --team" in caught.value.next_step
-    assert pipelines.list_packages(stores) == []
+    assert catalogue.list_packages(stores) == []
     for_one = Principal("bo", DEVELOPER, BOTH.teams, Scope(team="punctuality"))
     publish(stores, for_one)
     publish(stores, BOTH, "2")  # it is clear now
@@ -222,5 +225,5 @@ def test_of_two_who_publish_first_at_the_same_instant_one_is_first(stores: Store
     [name] = list_owned_names(stores)
     assert said.count("") == 1
     assert f"belongs to the team {name.owner.team}" in max(said)
-    [version] = pipelines.list_versions(stores, "late-arrivals")
+    [version] = catalogue.list_versions(stores, "late-arrivals")
     assert version.published_by == name.owner.person

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from seamline.domain.clock import ManualClock
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import Conflict, DigestMismatch
-from seamline.register import models, packages, pipelines
-from seamline.register.loader_template import open_model
+from seamline.register.models import catalogue as models
+from seamline.register.models.loader_template import open_model
+from seamline.register.packages import index
+from seamline.register.pipelines import catalogue, publishing
 from seamline.register.statements import RUN, UPLOAD
 from seamline.store.stores import Stores, open_stores
 from seamline.trust.keys import SigningKey, load_or_create_key
@@ -73,7 +75,7 @@ def stated(stores: Stores, digest: str) -> list[dict[str, Any]]:
 def test_a_pipeline_is_stated_under_its_name_and_each_of_its_tags(
     stores: Stores, clock: ManualClock
 ) -> None:
-    made = pipelines.publish_pipeline(stores, IR, ["1.0.0", "dev"], by="ada", commit=COMMIT)
+    made = publishing.publish_pipeline(stores, IR, ["1.0.0", "dev"], by="ada", commit=COMMIT)
     [statement] = stated(stores, made.digest)
     name = "pipelines/default/main/train-all"
     assert set(subjects_of(statement)) == {name, f"{name}@1.0.0", f"{name}@dev"}
@@ -93,9 +95,9 @@ def test_a_pipeline_is_stated_under_its_name_and_each_of_its_tags(
         {"uri": "oci://example.org/train:1"},
     ]
     clock.advance(1)
-    pipelines.publish_pipeline(stores, IR, ["1.0.0"], by="ada")
+    publishing.publish_pipeline(stores, IR, ["1.0.0"], by="ada")
     assert len(stated(stores, made.digest)) == 1
-    pipelines.tag_pipeline(stores, "train_all", made.digest, "1.0.1", by="ada")
+    publishing.tag_pipeline(stores, "train_all", made.digest, "1.0.1", by="ada")
     [_, tagged] = stated(stores, made.digest)
     assert f"{name}@1.0.1" in subjects_of(tagged)
     external = tagged["predicate"]["buildDefinition"]["externalParameters"]
@@ -103,17 +105,17 @@ def test_a_pipeline_is_stated_under_its_name_and_each_of_its_tags(
 
 
 def test_what_is_refused_is_not_stated(stores: Stores) -> None:
-    pipelines.publish_pipeline(stores, IR, ["1.0.0"], by="ada")
+    publishing.publish_pipeline(stores, IR, ["1.0.0"], by="ada")
     other = IR + b"# other\n"
     with pytest.raises(Conflict):
-        pipelines.publish_pipeline(stores, other, ["1.0.0"], by="ada")
+        publishing.publish_pipeline(stores, other, ["1.0.0"], by="ada")
     assert stated(stores, digest_of(other)) == []
 
 
 def test_an_uploaded_wheel_and_a_models_wheel_are_stated_in_one_shape(
     stores: Stores, late_wheel: bytes, key: SigningKey
 ) -> None:
-    uploaded = packages.publish_package(stores, FILE, wheel(), by="ada")
+    uploaded = index.publish_package(stores, FILE, wheel(), by="ada")
     model = models.register_model_version(stores, late_wheel, key=key, by="ada")
     [of_upload], [of_model] = (
         stated(stores, digest) for digest in (uploaded.digest, model.wheel_digest)
@@ -150,10 +152,10 @@ class Shelf:
     def use(self, kind: str) -> object:
         stores = self.stores
         if kind == "pipeline":
-            return pipelines.read_pipeline(stores, "train-all", "1.0.0")
+            return catalogue.read_pipeline(stores, "train-all", "1.0.0")
         if kind == "wheel":
-            file = packages.find_package_file(stores, "dataops", FILE)
-            return packages.read_package_file(stores, file)
+            file = index.find_package_file(stores, "dataops", FILE)
+            return index.read_package_file(stores, file)
         name, version = "late-arrival", "1.0.0"
         return models.verify_model_version(stores, name, version, self.key.public)
 
@@ -163,8 +165,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, late_wheel: bytes) -> Shelf:
     stores = open_stores(tmp_path_factory.mktemp("shelf"), ManualClock())
     key = load_or_create_key(stores.root / "keys")
     digests = {
-        "pipeline": pipelines.publish_pipeline(stores, IR, ["1.0.0"], by="ada").digest,
-        "wheel": packages.publish_package(stores, FILE, wheel(), by="ada").digest,
+        "pipeline": publishing.publish_pipeline(stores, IR, ["1.0.0"], by="ada").digest,
+        "wheel": index.publish_package(stores, FILE, wheel(), by="ada").digest,
         "model": models.register_model_version(stores, late_wheel, key=key, by="ada").wheel_digest,
     }
     return Shelf(stores, key, digests)

@@ -15,7 +15,7 @@ from seamline.promote.policy import FORMATS
 from seamline.promote.promotions import GateResult, Promotion
 from seamline.promote.release import StoredRelease
 from seamline.register.formats.kinds import ARBITRARY_CODE, CODE_VERDICT
-from seamline.register.models import find_model_version
+from seamline.register.models.catalogue import find_model_version
 
 
 def is_needed(platform: Platform, release: StoredRelease) -> bool:

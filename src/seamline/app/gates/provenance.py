@@ -7,7 +7,7 @@ from seamline.domain.errors import SeamlineError
 from seamline.domain.states import Verdict
 from seamline.promote.promotions import GateResult, Promotion
 from seamline.promote.release import StoredRelease
-from seamline.register.models import verify_model_version
+from seamline.register.models.catalogue import verify_model_version
 
 
 def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> GateResult:

@@ -1,6 +1,6 @@
 """Pipelines and versions as this API names them: ids that follow from names and digests.
 
-The catalogue is the registry's (`register/pipelines.py`, repository default/main): what is
+The catalogue is the registry's (register/pipelines, repository default/main): what is
 uploaded here can be downloaded there, and the other way round.
 """
 
@@ -17,7 +17,7 @@ import yaml
 
 from seamline.domain.digests import short
 from seamline.domain.errors import InvalidInput, not_found
-from seamline.register.pipelines import (
+from seamline.register.pipelines.catalogue import (
     DEFAULT_REPOSITORY,
     PipelinePackage,
     PipelineVersionRow,
@@ -25,7 +25,7 @@ from seamline.register.pipelines import (
     list_tags,
     list_versions,
 )
-from seamline.register.titles import Title, load_titles
+from seamline.register.pipelines.titles import Title, load_titles
 from seamline.store.stores import Stores
 
 _NAMESPACE = UUID("b1f8c1a4-6f5e-5b58-9a57-7d0d7f6c2e90")

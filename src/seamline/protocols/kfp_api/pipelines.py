@@ -26,15 +26,11 @@ from seamline.protocols.kfp_api.shapes import NewVersion
 from seamline.protocols.kfp_api.status import api_route
 from seamline.protocols.kfp_registry import MAX_UPLOAD_BYTES
 from seamline.protocols.native.access import PlatformOf, Publisher, Reader
-from seamline.register.pipeline_file import package_of_ir
-from seamline.register.pipelines import (
-    DEFAULT_REPOSITORY,
-    delete_package,
-    delete_version,
-    publish_pipeline,
-)
-from seamline.register.tags import is_tag
-from seamline.register.titles import Title, give_title
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
+from seamline.register.pipelines.ir_file import package_of_ir
+from seamline.register.pipelines.publishing import delete_package, delete_version, publish_pipeline
+from seamline.register.pipelines.tags import is_tag
+from seamline.register.pipelines.titles import Title, give_title
 from seamline.trust.roles import Principal, Verb
 
 _KEYS = {

@@ -12,7 +12,7 @@ from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
 from seamline.app.show_model import list_models, list_refused_models, show_model
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
-from seamline.register.models import find_model_version, verify_model_version
+from seamline.register.models.catalogue import find_model_version, verify_model_version
 
 ROUTER = APIRouter()
 

@@ -8,7 +8,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from seamline.protocols.native.access import PlatformOf, Publisher, Reader
-from seamline.register.yanks import list_packages, show_package, unyank_version, yank_version
+from seamline.register.packages.yanks import (
+    list_packages,
+    show_package,
+    unyank_version,
+    yank_version,
+)
 
 ROUTER = APIRouter()
 

@@ -13,7 +13,7 @@ from seamline.protocols.kfp_registry import MAX_UPLOAD_BYTES
 from seamline.protocols.native.access import PlatformOf, Reader
 from seamline.protocols.native.pipelines import Repository
 from seamline.protocols.uploads import limited_route
-from seamline.register.pipelines import DEFAULT_REPOSITORY
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
 from seamline.trust.roles import Verb
 
 ROUTER = APIRouter(route_class=limited_route(MAX_UPLOAD_BYTES, Verb.READ))

@@ -13,14 +13,13 @@ from seamline.app.show_pipeline import resolve_pipeline, show_pipeline
 from seamline.protocols.kfp_registry import MAX_UPLOAD_BYTES
 from seamline.protocols.native.access import PlatformOf, Publisher, Reader
 from seamline.protocols.uploads import limited_route
-from seamline.register.pipelines import (
+from seamline.register.pipelines.catalogue import (
     DEFAULT_REPOSITORY,
     list_packages,
     list_tags,
     list_versions,
-    publish_pipeline,
-    tag_pipeline,
 )
+from seamline.register.pipelines.publishing import publish_pipeline, tag_pipeline
 
 ROUTER = APIRouter(route_class=limited_route(MAX_UPLOAD_BYTES))
 Repository = Annotated[str, Query(description="PROJECT/REPOSITORY")]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from seamline.protocols.native.access import Admin, PlatformOf, Reader
 from seamline.register.owners import PACKAGES, hand_over, list_owned_names
-from seamline.register.pipelines import DEFAULT_REPOSITORY
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
 from seamline.trust.teams import add_team, join_team, leave_team, list_teams
 
 ROUTER = APIRouter()

@@ -10,7 +10,7 @@ from seamline.app.resolve_images import list_images, look_up_images
 from seamline.app.rotate_key import rotate_key
 from seamline.app.verify_artifact import find_artifacts, list_keys, show_history
 from seamline.protocols.native.access import Admin, PlatformOf, Publisher, Reader
-from seamline.register.pipelines import DEFAULT_REPOSITORY, find_pipeline
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, find_pipeline
 
 ROUTER = APIRouter()
 

@@ -1,0 +1,1 @@
+"""Model versions: their wheels, fat and thin, and what their metadata says."""

@@ -1,0 +1,1 @@
+"""Package indexes: wheels by digest, checked before they are visible."""

@@ -1,0 +1,1 @@
+"""Pipeline definitions: bytes by digest and tag, and the contract between their versions."""
