@@ -21,6 +21,7 @@ check: $(VENV)/ready  ## the fast gates
 soak: $(VENV)/ready system  ## the long counts; the result goes to docs/explanation/soak.md
 	$(BIN)/python -m pytest tests/chaos --soak
 	$(BIN)/python -m pytest tests -m hypothesis --soak
+	$(BIN)/python -m pytest tests/conformance/data_interop --soak
 
 lock:  ## after a change of dependencies
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -8,6 +8,7 @@ command -v psql >/dev/null 2>&1 || need="$need postgresql-client"
 # Unless an engine works already. runc also runs where the kernel has both kinds of control groups.
 docker info >/dev/null 2>&1 || command -v podman >/dev/null 2>&1 || need="$need podman runc"
 command -v docker-registry >/dev/null 2>&1 || need="$need docker-registry"
+command -v mariadbd >/dev/null 2>&1 || need="$need mariadb-server"
 [ -z "$need" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "not installed here:$need (tests that need them are skipped)"

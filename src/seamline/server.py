@@ -30,7 +30,7 @@ from seamline.app.rotate_key import finish_rotation
 from seamline.app.run_schedule import request_scheduled
 from seamline.app.team_slots import TeamSlots
 from seamline.app.workspace_lock import hold_workspace
-from seamline.data.commit import finish_all_pending
+from seamline.data.recovery import finish_all_pending
 from seamline.domain.clock import Clock, SystemClock
 from seamline.domain.errors import Conflict
 from seamline.domain.settings import Settings
@@ -88,7 +88,7 @@ def build_control_plane(
         stores,
         runner,
         environments,
-        lambda uri, context: resolve_uri(stores, uri, context),
+        lambda uri, context: resolve_uri(stores, uri, context, declarations),
         slots=settings.slots or os.cpu_count() or 1,
         team_slots=team_slots,
         machine=Machine(task_environ(os.environ), host_containers=settings.host_containers),

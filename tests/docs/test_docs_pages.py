@@ -43,6 +43,10 @@ STORIES = (
     ("docs/howto/share-a-registry.md",),
     ("docs/howto/contracts-between-teams.md",),
     ("docs/howto/verify.md",),
+    ("docs/howto/sources-and-sinks.md",),
+    ("docs/howto/compare-versions.md",),
+    ("docs/howto/contracts-of-data.md",),
+    ("docs/howto/versions-and-retention.md",),
 )
 TIMEOUT_S = 300
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")

@@ -9,6 +9,7 @@ from typing import Any
 
 from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
+from seamline.app.serving_rules import input_rules
 from seamline.domain.errors import MachineryError, Refused, SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import find_environment
@@ -100,6 +101,7 @@ def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -
         event_time=deployment.event_time,
         context=tuple(Column(name, "BYTES", nullable=True) for name in deployment.context),
         private=deployment.private,
+        rules=input_rules(platform.stores, found, deployment.on_breach),
     )
 
 

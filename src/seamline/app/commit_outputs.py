@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from seamline.app.ingest_source import fetching_folder
 from seamline.app.platform import Platform
 from seamline.data.declaration import DatasetDeclaration
-from seamline.data.ingest import ingest
+from seamline.data.ingest import Bringer, ingest, take_in
+from seamline.data.locations import parse_location
+from seamline.data.sources.batches import Delivery
+from seamline.data.sources.folders import read_folder
+from seamline.data.sources.objects import open_objects
+from seamline.domain.digests import Digest
 from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFound, Refused
 from seamline.promote.environments import TRAINING
 from seamline.store.facts import RecordedFact
-from seamline.train.artifacts import Artifact
+from seamline.train.artifacts import Artifact, materialise
 from seamline.train.runs import run_output
 
 _LOG = logging.getLogger("seamline.outputs")
@@ -27,7 +35,7 @@ def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
             artifact = run_output(platform.stores, fact.body["run_id"], output)
         except (NotFound, Refused):
             continue  # this run did not make it
-        if isinstance(artifact, Artifact) and artifact.is_blob and not artifact.is_directory:
+        if isinstance(artifact, Artifact) and artifact.is_blob:
             _commit(platform, declaration, artifact, fact)
 
 
@@ -37,18 +45,42 @@ def _commit(
     """Each environment has tables of its own: NAME in dataops, NAME-ENVIRONMENT elsewhere."""
     environment = fact.body["environment"]
     name = declaration.name if environment == TRAINING else f"{declaration.name}-{environment}"
-    run_id = fact.body["run_id"]
     try:
-        path = platform.stores.blobs.verified_path(artifact.digest, f"output of run {run_id}")
-        ingest(
-            platform.stores,
-            replace(declaration, name=name),
-            path,
-            source=f"run {run_id}",
-            by=fact.by,
-            run_id=run_id,
-            caused_by=fact.id,
-        )
+        _take(platform, replace(declaration, name=name), artifact, fact)
     except (Refused, InvalidInput, NotFound, Conflict, DigestMismatch) as error:
         # Refused deliveries are facts; asking again would say the same, and hold up what follows.
+        run_id = fact.body["run_id"]
         _LOG.warning("the output of run %s is no version of %s: %s", run_id, name, error)
+
+
+def _take(
+    platform: Platform, declaration: DatasetDeclaration, artifact: Artifact, fact: RecordedFact
+) -> None:
+    run_id = fact.body["run_id"]
+    bringer = Bringer(fact.by, run_id, fact.id)
+    if artifact.is_directory:
+        with _folder_of(platform, artifact, f"run {run_id}") as delivery:
+            take_in(platform.stores, declaration, delivery, bringer)
+        return
+    path = platform.stores.blobs.verified_path(artifact.digest, f"output of run {run_id}")
+    ingest(
+        platform.stores,
+        declaration,
+        path,
+        source=f"run {run_id}",
+        by=bringer.by,
+        run_id=bringer.run_id,
+        caused_by=bringer.caused_by,
+    )
+
+
+@contextmanager
+def _folder_of(platform: Platform, artifact: Artifact, name: str) -> Iterator[Delivery]:
+    """A folder of files, as Spark writes one: known by the digest of its list of digests."""
+    with fetching_folder(platform) as folder:
+        laid_out, spooled = folder / "output", folder / "spooled"
+        spooled.mkdir()
+        materialise(platform.stores.blobs, artifact, laid_out)
+        objects = open_objects(parse_location(f"file://{laid_out}"))
+        delivery = read_folder(objects, spooled, is_whole=True)
+        yield replace(delivery, name=name, digest=Digest(artifact.digest))

@@ -11,6 +11,7 @@ from seamline.domain.errors import not_found
 from seamline.domain.states import Role
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
+from seamline.serve.input_rules import ServingPolicy
 
 Declared = TypeVar("Declared")
 
@@ -95,6 +96,9 @@ class DeploymentDeclaration:
     context: tuple[str, ...] = ()
     #: Columns whose values are hashed in the prediction log.
     private: tuple[str, ...] = ()
+    #: Inputs that break the contract of the training data (missing, out of range, not in the set):
+    #: `warn` counts and answers, `refuse` answers with an error, `ignore` does not look.
+    on_breach: ServingPolicy = ServingPolicy.WARN
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,8 @@ def _datasets_of(run: dict[str, Any]) -> dict[str, str]:
         for found in one["outputs"]["artifacts"].values()
         if found["uri"].startswith("datasets://")
     ]
-    references = [uri.removeprefix("datasets://") for uri in uris]
+    # Of a split, too, the truth is the version's: predictions are joined to it by key.
+    references = [uri.removeprefix("datasets://").partition("/")[0] for uri in uris]
     return {reference.partition("@")[0]: reference for reference in references}
 
 

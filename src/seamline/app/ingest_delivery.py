@@ -20,13 +20,15 @@ def ingest_delivery(
     caused_by: str | None = None,
 ) -> dict[str, Any]:
     declaration = platform.declarations().dataset(name)
-    result = ingest(
-        platform.stores,
-        declaration,
-        path,
-        source=source,
-        by=by,
-        run_id=run_id,
-        caused_by=caused_by,
-    )
+    with platform.ingests.telling(name) as tell:
+        result = ingest(
+            platform.stores,
+            declaration,
+            path,
+            source=source,
+            by=by,
+            run_id=run_id,
+            caused_by=caused_by,
+            progress=tell,
+        )
     return {**result.version.to_json(), "is_new": result.is_new}

@@ -15,6 +15,7 @@ import polars as pl
 
 from seamline.app.platform import Platform
 from seamline.app.run_models import MadeModel, Source
+from seamline.app.used_data import used_splits, used_versions
 from seamline.domain.clock import iso
 from seamline.domain.errors import (
     InvalidInput,
@@ -35,7 +36,6 @@ from seamline.register.models.catalogue import (
     register_model_version,
 )
 from seamline.register.models.documents import (
-    DatasetVersionRef,
     Lineage,
     make_model_document,
     packaging_task,
@@ -47,7 +47,7 @@ from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome
 from seamline.store.canonical import canonical_json
 from seamline.train.artifacts import Artifact, read_manifest
 from seamline.train.scenarios.loop import scenario_label
-from seamline.train.views.rounds import Round, is_of_other_round, list_made
+from seamline.train.views.rounds import Round, list_made
 from seamline.train.views.training import find_training
 
 DAY = "ds"
@@ -214,7 +214,8 @@ def _document(
         run_id=source.run_id,
         pipeline=run["pipeline"],
         pipeline_digest=source.published.digest,
-        dataset_versions=_datasets(bench, member.round),
+        dataset_versions=used_versions(bench.read, member.round),
+        dataset_splits=used_splits(bench.read, member.round),
         commit=bench.commit,
         trained_at=member.round.ended_at or run["ended_at"] or iso(stores.clock.now()),
         previous_version=previous.version if previous else None,
@@ -252,19 +253,6 @@ def _training(platform: Platform, source: Source, one: Round) -> dict[str, Any]:
         "requested_by": run["requested_by"],
         "run_started_at": run["started_at"],
     }
-
-
-def _datasets(bench: Bench, one: Round) -> tuple[DatasetVersionRef, ...]:
-    """What the run read, but for what only other rounds of this one's loops did."""
-    found: dict[str, DatasetVersionRef] = {}
-    for task, rounds in bench.read.items():
-        own = rounds.get(one.beside(task))
-        shared = (art for path, art in rounds.items() if not is_of_other_round(path, one.task))
-        for artifact in shared if own is None else (own,):
-            found[artifact.uri] = DatasetVersionRef(
-                artifact.metadata["dataset"], int(artifact.metadata["version"]), artifact.digest
-            )
-    return tuple(found[uri] for uri in sorted(found))
 
 
 def _profile(platform: Platform, source: Source, made: MadeModel, inputs: list[str]) -> str | None:

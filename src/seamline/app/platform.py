@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seamline.app.declarations import Declarations
+from seamline.app.ingest_progress import Ingests
 from seamline.app.team_slots import TeamSlots
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
@@ -79,6 +80,8 @@ class Platform:
     data_plane_url: Callable[[], str | None]
     #: What the engine has to do at this moment.
     counts: Callable[[], EngineCounts] = EngineCounts
+    #: What ingests are doing at this moment.
+    ingests: Ingests = field(default_factory=Ingests)
 
     @property
     def key(self) -> SigningKey:

@@ -15,6 +15,7 @@ from seamline.app.package_run import on_run_ended as package_models
 from seamline.app.platform import Platform
 from seamline.app.promote_automatically import on_release_created, on_release_live
 from seamline.app.resolve_images import on_pipeline_published
+from seamline.app.retrain_on_data import on_contract_broken
 from seamline.app.retrain_once import on_alarm, start_retraining
 from seamline.app.retrain_once import on_release_live as promote_retrained
 from seamline.app.retrain_once import on_run_ended as continue_retraining
@@ -49,6 +50,7 @@ REACTIONS = (
     Reaction(facts.ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
     Reaction(facts.EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
     Reaction(facts.AlarmRaised, on_alarm, "triggers decide whether to retrain"),
+    Reaction(facts.ContractBroken, on_contract_broken, "triggers decide whether to retrain"),
     Reaction(facts.RetrainingRequested, start_retraining, "the training pipeline is run"),
 )
 

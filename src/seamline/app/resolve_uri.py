@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+from seamline.app.consume_dataset import check_input
+from seamline.app.declarations import Declarations
 from seamline.app.references import split_reference
-from seamline.data.materialize import materialize
-from seamline.data.versions import find_version
+from seamline.data.materialize import materialize, parse_dataset_uri
+from seamline.data.splits.materialize import materialize_split
+from seamline.data.splits.read import find_split
+from seamline.data.versions.find import find_named
 from seamline.domain.clock import new_id
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
 from seamline.promote.environments import TRAINING, live_release
@@ -18,18 +23,19 @@ from seamline.train.engine.engine import ResolvedArtifact, RunContext
 DATASETS, MODELS = "datasets://", "models://"
 
 
-def resolve_uri(stores: Stores, uri: str, context: RunContext) -> ResolvedArtifact:
-    """Digests are checked at use (law 2); outside dataops a model is the release's (law 4)."""
+def resolve_uri(
+    stores: Stores,
+    uri: str,
+    context: RunContext,
+    declarations: Callable[[], Declarations] = Declarations,
+) -> ResolvedArtifact:
+    """Digests are checked at use (law 2); outside dataops a model is the release's (law 4).
+
+    `declarations` say how a version is split that was not yet; without them, its dataset's own at
+    the last delivery.
+    """
     if uri.startswith(DATASETS):
-        version = find_version(stores, uri.removeprefix(DATASETS))
-        path = materialize(stores, version, stores.root / "cache" / "datasets")
-        metadata = {"dataset": version.dataset, "version": version.version}
-        return ResolvedArtifact(
-            path=path,
-            digest=version.digest,
-            metadata=metadata,
-            uri=f"{DATASETS}{version.dataset}@{version.version}",
-        )
+        return _resolve_dataset(stores, uri, context, declarations)
     if uri.startswith(MODELS):
         model = find_model_for(stores, uri.removeprefix(MODELS), context.environment)
         return ResolvedArtifact(
@@ -43,7 +49,33 @@ def resolve_uri(stores: Stores, uri: str, context: RunContext) -> ResolvedArtifa
             uri=f"{MODELS}{model.model}@{model.version}",
         )
     raise InvalidInput(
-        f"{uri!r} cannot be imported.", next_step="Write datasets://NAME@VERSION or models://NAME."
+        f"{uri!r} cannot be imported.",
+        next_step="Write datasets://NAME@VERSION (or …/SPLIT), or models://NAME.",
+    )
+
+
+def _resolve_dataset(
+    stores: Stores, uri: str, context: RunContext, declarations: Callable[[], Declarations]
+) -> ResolvedArtifact:
+    named = parse_dataset_uri(uri)
+    version = find_named(stores, named)
+    check_input(stores, version)
+    parent = stores.root / "cache" / "datasets"
+    metadata = {"dataset": version.dataset, "version": version.version}
+    if named.split is None:
+        return ResolvedArtifact(
+            path=materialize(stores, version, parent),
+            digest=version.digest,
+            metadata=metadata,
+            uri=version.uri,
+        )
+    declared = declarations().datasets.get(version.dataset)
+    split = find_split(stores, version, named.split, declared, by=context.requested_by)
+    return ResolvedArtifact(
+        path=materialize_split(stores, split, parent),
+        digest=split.digest,
+        metadata={**metadata, "version_digest": version.digest, "split": split.name},
+        uri=split.uri,
     )
 
 

@@ -92,7 +92,7 @@ def _decide(
         Cause(fact.id, body["monitor"], body["check"], body["sentence"]),
         parse_window(body["window"]),
         model=trigger.model,
-        incumbent_version=_live_version(platform, environment, trigger.model),
+        incumbent_version=live_version(platform, environment, trigger.model),
         by=declared.owners.get(f"triggers.{trigger.name}", platform.owner),
         arguments=trigger.arguments,
     )
@@ -326,7 +326,7 @@ def _evaluation(platform: Platform, retraining: Retraining) -> EvaluationDeclara
     return declared
 
 
-def _live_version(platform: Platform, environment: str, model: str) -> str | None:
+def live_version(platform: Platform, environment: str, model: str) -> str | None:
     with platform.stores.db.read() as connection:
         live = live_release(connection, environment)
     pins = {pin.name: pin.version for pin in live.release.packages} if live else {}

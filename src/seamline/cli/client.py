@@ -63,8 +63,14 @@ class Client:
     def download(self, path: str, file: IO[bytes]) -> str:
         """What the server has at this path (of the server, not of its API), into `file`; the
         digest of what has come."""
+        return self._receive(_address(self.base_url).path.rstrip("/") + quote(path), file)
+
+    def fetch(self, path: str, file: IO[bytes], **query: Any) -> str:
+        """An answer of the API that is a file, like `download`."""
+        return self._receive(self._target(path, query), file)
+
+    def _receive(self, target: str, file: IO[bytes]) -> str:
         hasher = hashlib.sha256()
-        target = _address(self.base_url).path.rstrip("/") + quote(path)
         with self._asked("GET", target, None, {}) as response:
             if response.status != http.client.OK:
                 _decode(response.status, response.read(), f"GET {target}")
@@ -83,20 +89,18 @@ class Client:
         content_type: str | None = None,
         more: Mapping[str, str] | None = None,
     ) -> Any:
-        address = _address(self.base_url)
         headers = dict(more or {})
         if content_type:
             headers["Content-Type"] = content_type
-        given = {name: value for name, value in query.items() if value is not None}
-        target = (
-            address.path.rstrip("/")
-            + API
-            + quote(path)
-            + ("?" + urlencode(given, doseq=True) if given else "")
-        )
+        target = self._target(path, query)
         with self._asked(method, target, body, headers) as response:
             data = response.read()
         return _decode(response.status, data, f"{method} {target}")
+
+    def _target(self, path: str, query: Mapping[str, Any]) -> str:
+        given = {name: value for name, value in query.items() if value is not None}
+        asked = "?" + urlencode(given, doseq=True) if given else ""
+        return _address(self.base_url).path.rstrip("/") + API + quote(path) + asked
 
     @contextmanager
     def _asked(

@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 
 class Bar(Protocol):
-    def update(self, done: int, total: int, says: str) -> None:
+    def update(self, done: int, total: int | None, says: str) -> None:
         """How far it is, of how much, and what is going on."""
         ...
 
 
 class _Silent:
-    def update(self, done: int, total: int, says: str) -> None:
+    def update(self, done: int, total: int | None, says: str) -> None:
         return
 
 
@@ -25,7 +24,7 @@ class _Rich:
         self._progress = progress
         self._task = progress.add_task(says, total=None)
 
-    def update(self, done: int, total: int, says: str) -> None:
+    def update(self, done: int, total: int | None, says: str) -> None:
         self._progress.update(self._task, completed=done, total=total, description=says)
 
 
@@ -70,26 +69,3 @@ def progress_bar(says: str) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Elapsed())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield _Rich(progress, says)
-
-
-@contextmanager
-def read_with_progress(file: IO[bytes], path: Path, size: int) -> Iterator[IO[bytes]]:
-    """The file, telling how much of it has been sent."""
-    with progress_bar(f"sending {path.name}") as bar:
-        yield _Counted(file, path.name, size, bar)  # type: ignore[misc]
-
-
-class _Counted:
-    """What http.client needs of a file: `read`."""
-
-    def __init__(self, file: IO[bytes], name: str, size: int, bar: Bar) -> None:
-        self._file, self._name, self._size, self._bar = file, name, size, bar
-        self._sent = 0
-
-    def read(self, count: int = -1) -> bytes:
-        data = self._file.read(count)
-        self._sent += len(data)
-        # The server checks and commits once it has all of it.
-        says = "checking" if self._sent >= self._size else "sending"
-        self._bar.update(self._sent, self._size, f"{says} {self._name}")
-        return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,26 @@ def apply(client: Client, file: Path) -> tuple[Any, str]:
     return data, _text(data, "changed")
 
 
-def _body(file: Path) -> dict[str, str]:
-    return {"file": str(file), "text": text_of(file)}
+def _body(file: Path) -> dict[str, Any]:
+    text = text_of(file)
+    paths = contract_paths(text)
+    found = {path: text_of(file.parent / path) for path in paths if (file.parent / path).is_file()}
+    return {"file": str(file), "text": text, "contracts": found}
+
+
+def contract_paths(text: str) -> list[str]:
+    """The contracts' files that the datasets name; what does not read is the server's to tell.
+
+    >>> contract_paths('[datasets.calls]\\ncontract = "contracts/calls.yaml"')
+    ['contracts/calls.yaml']
+    """
+    try:
+        datasets = tomllib.loads(text).get("datasets", {})
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return []
+    tables = datasets.values() if isinstance(datasets, dict) else []
+    named = (one.get("contract") for one in tables if isinstance(one, dict))
+    return sorted({path for path in named if isinstance(path, str)})
 
 
 def _text(data: dict[str, Any], verb: str) -> str:

@@ -45,6 +45,7 @@ COMMANDS = {
     "token": ("token", "Tokens: issue within limits, list, rotate, revoke."),
     "why": ("audit", "The chain behind one prediction."),
     "audit": ("audit", "The ledger of facts: verify and read it."),
+    "gc": ("retention", "What nothing needs any more: see it, remove it."),
 }
 
 
@@ -104,11 +105,11 @@ def main() -> None:
         click.echo(f"{error.code}: {error}", err=True)
         sys.exit(1)
     except Exception as error:
-        _report_defect(error)
+        report_defect(error)
         sys.exit(1)
 
 
-def _report_defect(error: Exception) -> None:
+def report_defect(error: Exception) -> None:
     """People get a sentence; whoever mends it gets the traceback, in a file."""
     handle, path = tempfile.mkstemp(prefix="seamline-defect-", suffix=".txt")
     with os.fdopen(handle, "w") as file:

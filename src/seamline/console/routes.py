@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from seamline.app.platform import Platform
 from seamline.console import sources
 from seamline.console.catalogue import add_catalogue_views, add_schedule_actions
+from seamline.console.datasets import add_dataset_views
 from seamline.console.page import ASSETS, HEADERS, Pages, page_route
 from seamline.console.run_routes import add_run_actions, add_run_views
 from seamline.console.session import Sessions, local_path, sign_in, sign_out
@@ -34,6 +35,7 @@ def make_router() -> APIRouter:
     _add_views(router, pages)
     add_run_views(router, pages)
     add_catalogue_views(router, pages)
+    add_dataset_views(router, pages)
     add_run_actions(router, pages)
     add_schedule_actions(router, pages)
     _add_decisions(router, pages)

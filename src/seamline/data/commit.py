@@ -1,22 +1,29 @@
-"""Commit a checked delivery: intent, Delta commit, digests and profiles, then the version's row.
+"""Commit a version: an intent that holds all of it, the files in place, Delta's commit, the row.
 
-A writer may be killed anywhere. Before the Delta commit nothing has happened; after it, the intent
-holds all that is needed to finish, and whoever writes to the dataset next does so first.
+A writer may be killed anywhere. Until the table's commit nothing has happened; from then on the
+intent is the version, and whoever writes to the dataset next records it first.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import polars as pl
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, update
 
-from seamline.data.declaration import DAY, DatasetDeclaration
+from seamline.data.contracts.kept import keep_contract
+from seamline.data.contracts.quarantine import (
+    SetAside,
+    commit_aside,
+    place_aside,
+    quarantine_folder,
+)
+from seamline.data.declaration import DAY, DatasetDeclaration, Mode
 from seamline.data.rows import DATASET_INTENTS, DATASET_VERSIONS, DATASETS
 from seamline.data.versions import (
     DatasetVersion,
@@ -26,52 +33,91 @@ from seamline.data.versions import (
     version_profile,
     version_row,
 )
-from seamline.domain.clock import iso
+from seamline.data.writing.parquet import WrittenFile
+from seamline.domain.clock import from_iso, iso
 from seamline.domain.errors import Conflict
-from seamline.domain.facts import DatasetVersionCommitted
+from seamline.domain.facts import ContractBroken, DatasetVersionCommitted
 from seamline.measure.basis import Basis
-from seamline.measure.contracts import Contract
-from seamline.measure.profiles import Profile, add_profiles, profile_partitions, sum_profiles
-from seamline.store.blobs import digest_of_file
+from seamline.measure.casting import POLARS_TYPES, DType
+from seamline.measure.contracts import Contract, Policy, Violation
+from seamline.measure.profiles import Profile, add_profiles, sum_profiles
 from seamline.store.canonical import canonical_json, digest_of_json
 from seamline.store.stores import Stores
-from seamline.store.tables import TableFile, append_frame, list_files, table_version
+from seamline.store.tables import NewFile, commit_files, is_committed, table_version
 
-#: Told the name of each stage as it begins.
-Progress = Callable[[str], None]
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version's rows come from, and who brought them."""
+
+    declaration: DatasetDeclaration
+    contract: Contract
+    basis_digest: str
+    delivery_digest: str
+    source: str
+    by: str
+    run_id: str | None = None
+    caused_by: str | None = None
+    watermark: str | None = None
+    #: Columns and types of the table; empty: the contract's.
+    schema: tuple[tuple[str, str], ...] = ()
+    #: What the delivery broke, and is taken in all the same.
+    breaches: tuple[Violation, ...] = ()
+    #: The rows that are not, as a file in the staging folder.
+    aside: SetAside | None = None
+    #: The older rows in wider types, in place of the files that hold them now.
+    rewritten: tuple[WrittenFile, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Intent:
-    """Everything about a delivery but its rows."""
+    """A version that is about to be: with it, nothing has to be read to record it."""
 
-    delivery_digest: str
-    declaration: DatasetDeclaration
-    contract: Contract
-    basis_digest: str
-    source: str
-    by: str
-    run_id: str | None
+    version: DatasetVersion
+    declaration: Mapping[str, Any]
+    contract: Mapping[str, Any]
+    files: tuple[WrittenFile, ...]
+    #: Below the tables' staging folder of the dataset: where the files lie until they are placed.
+    staged: str
     caused_by: str | None
-
-    @property
-    def dataset(self) -> str:
-        return self.declaration.name
+    #: `files` are all of the table from now on, whatever the version's mode is.
+    is_rewrite: bool = False
+    aside: SetAside | None = None
 
     @property
     def token(self) -> tuple[str, int]:
-        """The Delta application transaction: this delivery is appended once, whatever happens."""
-        return (f"delivery {self.delivery_digest}", 1)
+        return token_of(self.version.delivery_digest)
 
     def to_json(self) -> dict[str, Any]:
-        own = {"declaration": self.declaration.to_json(), "contract": self.contract.to_json()}
-        return {**self.__dict__, **own}
+        return {
+            "delivery_digest": self.version.delivery_digest,
+            "version": self.version.to_json(),
+            "declaration": dict(self.declaration),
+            "contract": dict(self.contract),
+            "files": [file.to_json() for file in self.files],
+            "staged": self.staged,
+            "caused_by": self.caused_by,
+            "is_rewrite": self.is_rewrite,
+            "aside": None if self.aside is None else asdict(self.aside),
+        }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Intent:
-        declaration = DatasetDeclaration.from_json(data["declaration"])
-        contract = Contract.from_json(data["contract"])
-        return cls(**{**data, "declaration": declaration, "contract": contract})
+    def from_json(cls, data: Mapping[str, Any]) -> Intent:
+        return cls(
+            version=DatasetVersion.from_json(data["version"]),
+            declaration=data["declaration"],
+            contract=data["contract"],
+            files=tuple(WrittenFile.from_json(file) for file in data["files"]),
+            staged=data["staged"],
+            caused_by=data["caused_by"],
+            is_rewrite=data.get("is_rewrite", False),
+            aside=SetAside(**data["aside"]) if data.get("aside") else None,
+        )
+
+
+def token_of(delivery_digest: str) -> tuple[str, int]:
+    """The Delta application transaction: a delivery is committed once, whatever happens."""
+    return (f"delivery {delivery_digest}", 1)
 
 
 @contextmanager
@@ -84,31 +130,47 @@ def writing(stores: Stores, dataset: str) -> Iterator[None]:
         yield
 
 
-def commit_delivery(
-    stores: Stores, intent: Intent, frame: pl.DataFrame, basis: Basis, progress: Progress
+def staging_folder(stores: Stores, dataset: str) -> Path:
+    """Where a writer keeps what is not part of the table yet; the next one sweeps it."""
+    return table_folder(stores, dataset).parent / ".staging" / dataset
+
+
+def commit_version(
+    stores: Stores,
+    origin: Origin,
+    staged: Path,
+    files: Sequence[WrittenFile],
+    days: Mapping[str, Profile],
 ) -> DatasetVersion:
-    """Append `frame` (typed, with `ds`) as the next version. Call it while `writing`."""
+    """The files below `staged` as the next version. Call it while `writing`."""
+    dataset = origin.declaration.name
     with stores.db.read() as connection:
-        previous = version_row(connection, intent.dataset)
-    _check_table(stores, intent.dataset, previous)
-    with stores.db.transaction() as tx:
-        tx.execute(
-            insert(DATASET_INTENTS).values(
-                dataset=intent.dataset,
-                delivery_digest=intent.delivery_digest,
-                document=json.dumps(intent.to_json()),
-                at=iso(stores.clock.now()),
-            )
-        )
-    progress("writing")
-    # Delta writes one file per partition and record batch: hence one chunk.
-    append_frame(table_folder(stores, intent.dataset), frame.rechunk(), DAY, token=intent.token)
-    progress("hashing")
-    files = _hash_new_files(stores, intent.dataset, previous)
-    return _record(stores, intent, previous, files, frame, basis)
+        previous = version_row(connection, dataset)
+    check_table(stores, dataset, previous)
+    version = next_version(stores, origin, previous, files, days)
+    intent = Intent(
+        version=version,
+        declaration=origin.declaration.to_json(),
+        contract=origin.contract.to_json(),
+        files=(*(origin.rewritten or ()), *files),
+        staged=staged.name,
+        caused_by=origin.caused_by,
+        is_rewrite=origin.rewritten is not None,
+        aside=origin.aside,
+    )
+    record_intent(stores, intent)
+    try:
+        place_files(stores, intent)
+        commit_table(stores, intent)
+    except Exception:
+        if not is_committed(table_folder(stores, dataset), intent.token):
+            undo_intent(stores, intent)
+        raise
+    record_version(stores, intent)
+    return version
 
 
-def _check_table(stores: Stores, dataset: str, previous: DatasetVersion | None) -> None:
+def check_table(stores: Stores, dataset: str, previous: DatasetVersion | None) -> None:
     """Nobody but this room may have written to the table."""
     recorded = None if previous is None else previous.delta_version
     found = table_version(table_folder(stores, dataset))
@@ -120,102 +182,57 @@ def _check_table(stores: Stores, dataset: str, previous: DatasetVersion | None) 
         )
 
 
-def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
-    """Finish, or forget, what a killed writer left; the version that came of it, if any.
-
-    Call it while `writing`: then an intent can only be a dead writer's.
-    """
-    with stores.db.read() as connection:
-        query = select(DATASET_INTENTS.c.document).where(DATASET_INTENTS.c.dataset == dataset)
-        document = connection.execute(query).scalar_one_or_none()
-        previous = version_row(connection, dataset)
-    if document is None:
-        return None
-    intent = Intent.from_json(json.loads(document))
-    files = _hash_new_files(stores, dataset, previous)
-    if not files:
-        with stores.db.transaction() as tx:
-            _forget_intent(tx, dataset)
-        return None
-    frame = pl.concat(
-        pl.read_parquet(table_folder(stores, dataset) / file.relative).with_columns(
-            pl.lit(file.partition).str.to_date().alias(DAY)
-        )
-        for file in files
-    )
-    data = stores.blobs.get(intent.basis_digest, f"the basis of dataset {dataset}")
-    return _record(stores, intent, previous, files, frame, Basis.from_json(json.loads(data)))
-
-
-def finish_all_pending(stores: Stores) -> list[DatasetVersion]:
-    """What a restarted workspace does first: finish every ingest that was cut off."""
-    with stores.db.read() as connection:
-        names = list(connection.execute(select(DATASET_INTENTS.c.dataset)).scalars())
-    finished = []
-    for name in names:
-        with writing(stores, name):
-            finished.append(finish_pending(stores, name))
-    return [version for version in finished if version is not None]
-
-
-def _hash_new_files(
-    stores: Stores, dataset: str, previous: DatasetVersion | None
-) -> list[VersionFile]:
-    """The files that the table has and the newest version has not."""
-    folder = table_folder(stores, dataset)
-    newest = table_version(folder)
-    if newest is None:
-        return []
-    known = {file.relative for file in version_files(stores, previous)} if previous else set()
-
-    def describe(file: TableFile) -> VersionFile:
-        relative = str(file.path.relative_to(folder))
-        digest = digest_of_file(file.path)
-        return VersionFile(relative, file.partition, digest, file.rows, file.size_bytes)
-
-    files = list_files(folder, newest, DAY)
-    return [describe(file) for file in files if str(file.path.relative_to(folder)) not in known]
-
-
-def _record(
-    stores: Stores,
-    intent: Intent,
-    previous: DatasetVersion | None,
-    added: list[VersionFile],
-    frame: pl.DataFrame,
-    basis: Basis,
-) -> DatasetVersion:
-    """Blobs first, then row, fact and the intent's end in one transaction."""
-    days = profile_partitions(frame, basis, DAY)
-    profile = sum_profiles(days.values())
-    files = added
-    if previous is not None:
-        profile = add_profiles(version_profile(stores, previous), profile)
-        files = version_files(stores, previous) + added
-    files = sorted(files, key=lambda file: file.partition)  # stable: deliveries in order
-    schema = tuple((column.name, str(column.dtype)) for column in intent.contract.columns)
-    delta_version = table_version(table_folder(stores, intent.dataset))
-    version = DatasetVersion(
-        dataset=intent.dataset,
-        version=previous.version + 1 if previous else 1,
-        digest=digest_of_version(schema, files),
-        delta_version=delta_version if delta_version is not None else 0,
-        rows=profile.rows,
-        rows_added=frame.height,
-        schema=schema,
-        files_digest=_put_json(stores, [asdict(file) for file in files]),
-        profile_digest=_put_json(stores, profile.to_json()),
-        days_digest=_put_json(stores, _days_json(days)),
-        basis_digest=intent.basis_digest,
-        delivery_digest=intent.delivery_digest,
-        source=intent.source,
-        run_id=intent.run_id,
-        committed_by=intent.by,
-        at=iso(stores.clock.now()),
-    )
+def record_intent(stores: Stores, intent: Intent) -> None:
     with stores.db.transaction() as tx:
-        _write_rows(tx, intent, version)
-        _forget_intent(tx, intent.dataset)
+        tx.execute(
+            insert(DATASET_INTENTS).values(
+                dataset=intent.version.dataset,
+                delivery_digest=intent.version.delivery_digest,
+                document=json.dumps(intent.to_json()),
+                at=intent.version.at,
+            )
+        )
+
+
+def place_files(stores: Stores, intent: Intent) -> None:
+    """From the staging folder into the table's, where nobody sees them until its commit."""
+    staged = staging_folder(stores, intent.version.dataset) / intent.staged
+    folder = table_folder(stores, intent.version.dataset)
+    for day in {file.file.partition for file in intent.files}:
+        (folder / f"{DAY}={day}").mkdir(parents=True, exist_ok=True)
+    for file in intent.files:
+        (staged / file.name).replace(folder / file.file.relative)
+    if intent.aside is not None:
+        place_aside(stores, intent.version.dataset, staged, intent.aside)
+
+
+def commit_table(stores: Stores, intent: Intent) -> None:
+    version = intent.version
+    files = [
+        NewFile(one.file.relative, one.file.partition, one.file.bytes, one.stats)
+        for one in intent.files
+    ]
+    types = {name: POLARS_TYPES[DType(dtype)] for name, dtype in version.schema}
+    commit_files(
+        table_folder(stores, version.dataset),
+        files,
+        {**types, DAY: POLARS_TYPES[DType.DATE]},
+        DAY,
+        token=intent.token,
+        at_ms=int(from_iso(version.at).timestamp() * 1000),
+        replace=intent.is_rewrite or version.mode == Mode.REPLACE,
+    )
+
+
+def record_version(stores: Stores, intent: Intent) -> None:
+    """Row, fact and the intent's end in one transaction, once the rows that were set aside are in
+    their table, too: again, if it has to be."""
+    version, aside = intent.version, intent.aside
+    if aside is not None:
+        commit_aside(stores, version.dataset, aside, token=intent.token, at=version.at)
+    with stores.db.transaction() as tx:
+        _write_rows(tx, intent)
+        tx.execute(delete(DATASET_INTENTS).where(DATASET_INTENTS.c.dataset == version.dataset))
         fact = DatasetVersionCommitted(
             version.dataset,
             version.version,
@@ -224,8 +241,82 @@ def _record(
             version.source,
             version.run_id,
         )
-        stores.facts.append(tx, fact, by=intent.by, caused_by=intent.caused_by)
-    return version
+        fact_id = stores.facts.append(tx, fact, by=version.committed_by, caused_by=intent.caused_by)
+        if version.breaches:
+            broken = _broken(version, intent.files)
+            stores.facts.append(tx, broken, by=version.committed_by, caused_by=fact_id)
+
+
+def _broken(version: DatasetVersion, files: Sequence[WrittenFile]) -> ContractBroken:
+    asking = (one for one in version.breaches if one.does is Policy.TRIGGER)
+    return ContractBroken(
+        version.dataset,
+        version.version,
+        violations=tuple(violation.sentence() for violation in version.breaches),
+        triggers=tuple(violation.sentence() for violation in asking),
+        rows_quarantined=version.rows_quarantined,
+        last_day=max(file.file.partition for file in files),
+    )
+
+
+def undo_intent(stores: Stores, intent: Intent) -> None:
+    """The files first: as long as the intent is there, they are known."""
+    folder = table_folder(stores, intent.version.dataset)
+    for file in intent.files:
+        (folder / file.file.relative).unlink(missing_ok=True)
+    if intent.aside is not None:
+        aside = quarantine_folder(stores, intent.version.dataset) / intent.aside.relative
+        aside.unlink(missing_ok=True)
+    forget_intent(stores, intent.version.dataset)
+
+
+def forget_intent(stores: Stores, dataset: str) -> None:
+    with stores.db.transaction() as tx:
+        tx.execute(delete(DATASET_INTENTS).where(DATASET_INTENTS.c.dataset == dataset))
+
+
+def next_version(
+    stores: Stores,
+    origin: Origin,
+    previous: DatasetVersion | None,
+    added: Sequence[WrittenFile],
+    days: Mapping[str, Profile],
+) -> DatasetVersion:
+    """What it refers to is written; itself it is not recorded yet."""
+    profile = sum_profiles(days.values())
+    files, rows_added = [one.file for one in added], profile.rows
+    if previous is not None and origin.declaration.mode is Mode.APPEND:
+        profile = add_profiles(version_profile(stores, previous), profile)
+        older = version_files(stores, previous)
+        if origin.rewritten is not None:
+            older = [one.file for one in origin.rewritten]
+        files = older + files
+    files = sorted(files, key=lambda file: file.partition)  # stable: deliveries in order
+    columns = origin.contract.columns
+    schema = origin.schema or tuple((column.name, str(column.dtype)) for column in columns)
+    return DatasetVersion(
+        dataset=origin.declaration.name,
+        version=previous.version + 1 if previous else 1,
+        digest=digest_of_version(schema, files),
+        delta_version=previous.delta_version + 1 if previous else 0,
+        rows=profile.rows,
+        rows_added=rows_added,
+        schema=schema,
+        files_digest=_put_json(stores, [asdict(file) for file in files]),
+        profile_digest=_put_json(stores, profile.to_json()),
+        days_digest=_put_json(stores, {day: one.to_json() for day, one in days.items()}),
+        basis_digest=origin.basis_digest,
+        delivery_digest=origin.delivery_digest,
+        source=origin.source,
+        run_id=origin.run_id,
+        committed_by=origin.by,
+        at=iso(stores.clock.now()),
+        mode=str(origin.declaration.mode),
+        watermark=origin.watermark,
+        contract_digest=keep_contract(stores, origin.contract),
+        breaches=origin.breaches,
+        rows_quarantined=0 if origin.aside is None else origin.aside.rows,
+    )
 
 
 def digest_of_version(schema: tuple[tuple[str, str], ...], files: list[VersionFile]) -> str:
@@ -249,24 +340,18 @@ def _put_json(stores: Stores, value: Any) -> str:
     return stores.blobs.put(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _days_json(days: dict[str, Profile]) -> dict[str, Any]:
-    return {day: profile.to_json() for day, profile in days.items()}
-
-
-def _write_rows(tx: Connection, intent: Intent, version: DatasetVersion) -> None:
+def _write_rows(tx: Connection, intent: Intent) -> None:
+    version = intent.version
     written = {
-        "declaration": json.dumps(intent.declaration.to_json()),
-        "contract": json.dumps(intent.contract.to_json()),
-        "basis_digest": intent.basis_digest,
+        "declaration": json.dumps(intent.declaration),
+        "contract": json.dumps(intent.contract),
+        "basis_digest": version.basis_digest,
     }
-    name = intent.dataset
+    name = version.dataset
     if version.version == 1:
         tx.execute(insert(DATASETS).values(name=name, created_at=version.at, **written))
     else:
         tx.execute(update(DATASETS).where(DATASETS.c.name == name).values(**written))
     row = version.to_json()
-    tx.execute(insert(DATASET_VERSIONS).values({**row, "schema": json.dumps(row["schema"])}))
-
-
-def _forget_intent(tx: Connection, dataset: str) -> None:
-    tx.execute(delete(DATASET_INTENTS).where(DATASET_INTENTS.c.dataset == dataset))
+    lists = {key: json.dumps(row[key]) for key in ("schema", "breaches")}
+    tx.execute(insert(DATASET_VERSIONS).values({**row, **lists}))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-from seamline.data.versions import (
+from seamline.data.versions.read import check_kept, version_files
+from seamline.data.versions.version import (
     DatasetVersion,
+    Reference,
     VersionFile,
     parse_reference,
     table_folder,
-    version_files,
 )
 from seamline.domain.clock import new_id
 from seamline.domain.errors import DigestMismatch, InvalidInput
@@ -24,15 +27,16 @@ from seamline.store.stores import Stores
 SCHEME = "datasets://"
 
 
-def parse_dataset_uri(uri: str) -> tuple[str, int | None]:
+def parse_dataset_uri(uri: str) -> Reference:
     """
-    >>> parse_dataset_uri("datasets://flights@7"), parse_dataset_uri("datasets://flights")
-    (('flights', 7), ('flights', None))
+    >>> str(parse_dataset_uri("datasets://flights@7/train"))
+    'flights@7/train'
     """
     if not uri.startswith(SCHEME):
         raise InvalidInput(
             f"{uri!r} is not the URI of a dataset.",
-            next_step=f"Write {SCHEME}NAME@VERSION, or {SCHEME}NAME for the newest version.",
+            next_step=f"Write {SCHEME}NAME@VERSION, or {SCHEME}NAME for the newest version; "
+            f"{SCHEME}NAME@VERSION/SPLIT for one of its splits.",
         )
     return parse_reference(uri.removeprefix(SCHEME))
 
@@ -47,7 +51,7 @@ def materialize(stores: Stores, version: DatasetVersion, target_parent: Path) ->
     """
     target = target_parent / version.reference
     files = version_files(stores, version)
-    if _holds_exactly(target, files):
+    if is_usable(target, files):
         return target
     partial = target_parent / f".{version.reference}.{new_id(stores.clock)}.partial"
     partial.mkdir(parents=True)
@@ -55,18 +59,18 @@ def materialize(stores: Stores, version: DatasetVersion, target_parent: Path) ->
         for file in files:
             placed = partial / file.relative
             placed.parent.mkdir(exist_ok=True)
-            _link(_cached(stores, version, file), placed)
+            _place(stores, version, file, placed)
         for folder in partial.iterdir():
             folder.chmod(0o555)
-        if not _holds_exactly(target, files):
+        if not holds_exactly(target, files):
             remove_materialized(target)
-        _put_in_place(partial, target)
+        put_in_place(partial, target)
     finally:
         remove_materialized(partial)
     return target
 
 
-def _holds_exactly(folder: Path, files: Sequence[VersionFile]) -> bool:
+def holds_exactly(folder: Path, files: Sequence[VersionFile]) -> bool:
     """Whether these are the files below it: none altered, missing or added."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return (
@@ -76,7 +80,7 @@ def _holds_exactly(folder: Path, files: Sequence[VersionFile]) -> bool:
     )
 
 
-def _put_in_place(partial: Path, target: Path) -> None:
+def put_in_place(partial: Path, target: Path) -> None:
     try:
         partial.replace(target)
     except OSError as error:
@@ -112,6 +116,8 @@ def _cached(stores: Stores, version: DatasetVersion, file: VersionFile) -> Path:
     partial = path.with_name(f".{new_id(stores.clock)}.partial")
     source = table_folder(stores, version.dataset) / file.relative
     try:
+        if not source.is_file():
+            check_kept(stores, version)
         actual = _copy(source, partial) if source.is_file() else "no file"
         if actual != file.sha256:
             what = f"file {file.relative} of {version.reference}"
@@ -133,9 +139,58 @@ def _copy(source: Path, target: Path) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
+def _place(stores: Stores, version: DatasetVersion, file: VersionFile, placed: Path) -> None:
+    """Retention may remove a cached file that nobody links to yet: then it is copied once more."""
+    try:
+        _link(_cached(stores, version, file), placed)
+    except FileNotFoundError:
+        _link(_cached(stores, version, file), placed)
+
+
 def _link(cached: Path, placed: Path) -> None:
     try:
         os.link(cached, placed)
     except OSError:  # another file system, or one without links
         shutil.copyfile(cached, placed)
         placed.chmod(0o444)
+
+
+def is_usable(folder: Path, files: Sequence[VersionFile]) -> bool:
+    """Whether it holds exactly these files; then it is in use from now on."""
+    if not holds_exactly(folder, files):
+        return False
+    try:
+        os.utime(folder)
+    except FileNotFoundError:  # retention was faster
+        return False
+    return True
+
+
+def unused_cache(stores: Stores, before: datetime) -> list[Path]:
+    """What nobody has used since: folders that versions and splits were laid out in, what a killed
+    process left of one, and files that no folder links to. All of it is made anew when needed."""
+    cache = stores.root / "cache" / "datasets"
+    if not cache.is_dir():
+        return []
+    since = before.timestamp()
+    folders = [path for path in cache.iterdir() if len(path.name) > 2 and path.is_dir()]
+    found = [path for path in folders if path.stat().st_mtime <= since]
+    for path in cache.glob("??/*.parquet"):
+        stat = path.stat()
+        if stat.st_nlink == 1 and stat.st_mtime <= since:
+            found.append(path)
+    return sorted(found)
+
+
+def remove_unused(path: Path, before: datetime) -> None:
+    """Of `unused_cache`'s. A folder is moved aside first and looked at then: whoever uses one
+    touches it, so that is either seen here, or finds no folder and makes it anew."""
+    if path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    aside = path.with_name(f".{path.name}.removed")
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(aside)
+        if aside.stat().st_mtime > before.timestamp():
+            put_in_place(aside, path)
+        remove_materialized(aside)

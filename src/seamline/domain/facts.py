@@ -12,7 +12,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from seamline.domain import trust_facts  # noqa: F401 (FACT_TYPES holds those of every room)
+from seamline.domain import data_facts, trust_facts  # noqa: F401 (all are in FACT_TYPES)
 from seamline.domain.errors import MachineryError
 from seamline.domain.fact import Fact, FactClass
 
@@ -47,6 +47,65 @@ class DeliveryRefused(Fact):
     dataset: str
     source: str
     violations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ContractChanged(Fact):
+    """What a dataset's deliveries are held to from now on; `digest` is empty where its project
+    took the contract away, `before` where it had none."""
+
+    kind: ClassVar[str] = "dataset.contract_changed"
+    room: ClassVar[str] = "data"
+    dataset: str
+    file: str
+    digest: str
+    before: str
+
+
+@dataclass(frozen=True)
+class ContractBroken(Fact):
+    """A delivery broke rules of its contract whose policy is not to refuse; it was committed."""
+
+    kind: ClassVar[str] = "dataset.contract_broken"
+    room: ClassVar[str] = "data"
+    dataset: str
+    version: int
+    #: Every broken rule, in a sentence; `triggers`: those that ask for a retraining.
+    violations: tuple[str, ...]
+    triggers: tuple[str, ...]
+    rows_quarantined: int
+    #: The last day that the delivery has rows of.
+    last_day: str
+
+
+@dataclass(frozen=True)
+class RowsExported(Fact):
+    """Rows of a dataset version, or predictions, left to a place outside of the workspace."""
+
+    kind: ClassVar[str] = "dataset.rows_exported"
+    room: ClassVar[str] = "data"
+    #: NAME@VERSION, or "predictions of ENDPOINT in ENVIRONMENT".
+    what: str
+    digest: str
+    target: str
+    #: file | folder | delta | table
+    form: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class DatasetPinned(Fact):
+    """A table of a warehouse was registered as it is at one moment or version; no row was read."""
+
+    kind: ClassVar[str] = "dataset.pinned"
+    room: ClassVar[str] = "data"
+    dataset: str
+    number: int
+    digest: str
+    uri: str
+    #: "version 7", "time 2026-03-02T08:00:00.000000+00:00"
+    pin: str
+    rows: int
 
 
 # train ------------------------------------------------------------------------------------------

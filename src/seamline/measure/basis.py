@@ -13,10 +13,13 @@ import polars as pl
 import rfc8785
 
 from seamline.domain.digests import Digest, digest_of
+from seamline.measure.casting import DType, cast_series
 from seamline.measure.exact import Floats
 
 MAX_BINS = 64
 MAX_VALUES = 200
+#: Longer texts (in bytes) are no categories: a basis is kept for ever.
+LONG_VALUE = 256
 
 
 class Kind(StrEnum):
@@ -107,6 +110,19 @@ def as_numbers(series: pl.Series) -> pl.Series:
     return series.cast(pl.Float64, strict=False).fill_nan(None)
 
 
+def read_numbers(series: pl.Series, kind: Kind) -> pl.Series:
+    """What a column of any type reads as on a basis of this kind, a numeric one or one of times.
+
+    >>> read_numbers(pl.Series(["1970-01-02", "2"]), Kind.TIME).to_list()
+    [86400000000.0, None]
+    """
+    if series.dtype in (pl.Categorical, pl.Enum):
+        series = series.cast(pl.String)
+    if kind is Kind.TIME and series.dtype == pl.String:
+        series = cast_series(series, DType.DATETIME)
+    return as_numbers(series)
+
+
 def make_basis(frame: pl.DataFrame) -> Basis:
     """The basis of a dataset, from its first frame.
 
@@ -135,7 +151,10 @@ def _string_basis(strings: pl.Series) -> ColumnBasis:
     counted = strings.alias("value").value_counts(name="n")
     if counted.height > MAX_VALUES and counted.height > len(strings) / 2:
         return ColumnBasis(Kind.TEXT)
-    kept = counted.sort("n", "value", descending=[True, False]).head(MAX_VALUES)
+    short = counted.filter(pl.col("value").str.len_bytes() <= LONG_VALUE)
+    if counted.height and not short.height:
+        return ColumnBasis(Kind.TEXT)
+    kept = short.sort("n", "value", descending=[True, False]).head(MAX_VALUES)
     return ColumnBasis(Kind.CATEGORICAL, values=tuple(kept["value"].to_list()))
 
 
@@ -154,7 +173,7 @@ def quantile_edges(ordered: Floats, bins: int = MAX_BINS) -> tuple[float, ...]:
     """
     if not len(ordered):
         return ()
-    distinct = np.unique(ordered)
+    distinct = ordered[np.append(True, ordered[1:] != ordered[:-1])]
     if len(distinct) > bins:
         at = np.linspace(0, len(ordered) - 1, bins + 1).round().astype(np.int64)
         picked, times = np.unique(ordered[at], return_counts=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import reduce
 
 import polars as pl
 
@@ -40,7 +43,11 @@ def null_missing(series: pl.Series, null_values: Sequence[str]) -> pl.Series:
         return series.fill_nan(None)
     if series.dtype != pl.String or not null_values:
         return series
-    return series.set(series.is_in(list(null_values)).fill_null(False), None)
+    # Comparisons cost a microsecond; an expression costs a query, and some tables are wide.
+    missing = reduce(operator.or_, (series == text for text in null_values))
+    if not missing.any():
+        return series
+    return series.set(missing.fill_null(False) if series.null_count() else missing, None)
 
 
 def cast_series(series: pl.Series, dtype: DType) -> pl.Series:
@@ -86,8 +93,17 @@ def _parse_strings(series: pl.Series, dtype: DType) -> pl.Series:
     if dtype is DType.DATE:
         return series.str.to_date("%Y-%m-%d", strict=False)
     if dtype is DType.DATETIME:
-        return _parse_datetimes(series)
+        return by_distinct(series, _parse_datetimes)
     return series
+
+
+def by_distinct(series: pl.Series, read: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """`read` of each distinct value once, where they repeat: times come many to the same hour."""
+    distinct = series.drop_nulls().unique()
+    if 2 * len(distinct) > len(series):
+        return read(series)
+    found = read(distinct)
+    return series.replace_strict(distinct, found, default=None, return_dtype=found.dtype)
 
 
 def _parse_datetimes(series: pl.Series) -> pl.Series:
@@ -97,6 +113,40 @@ def _parse_datetimes(series: pl.Series) -> pl.Series:
     >>> _parse_datetimes(pl.Series(texts)).dt.to_string("%H:%M").to_list()
     ['05:00', '03:00', '00:00', None]
     """
+    first = series.drop_nulls().head(1).to_list()
+    shape = _plain_shape(first[0]) if first else None
+    if shape is None:
+        return _parse_any_datetimes(series)
+    pattern, shortest = shape
+    bare = series.str.strip_suffix("Z")
+    times = bare.str.to_datetime(pattern, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+    # The parser also passes what is padded otherwise; that is for the exact way to decide.
+    length = bare.str.len_bytes()
+    padded = length >= shortest if "." in pattern else length == shortest
+    odd = (times.is_null() | ~padded | bare.str.starts_with(" ")) & series.is_not_null()
+    if not odd.any():
+        return times
+    return times.zip_with(~odd, _parse_any_datetimes(series.set(~odd, None)))
+
+
+def _plain_shape(text: str) -> tuple[str, int] | None:
+    """The format of a time as most programs write it, which is read ten times as fast, and how
+    long such a text is (at least, with a fraction).
+
+    >>> _plain_shape("2013-01-01T05:00:00Z"), _plain_shape("2013-01-01 05:00")
+    (('%Y-%m-%dT%H:%M:%S', 19), ('%Y-%m-%d %H:%M', 16))
+    """
+    found = re.fullmatch(r"\d{4}-\d\d-\d\d([T ])\d\d:\d\d(:\d\d(\.\d+)?)?Z?", text)
+    if found is None:
+        return None
+    fraction = "%.f" if found[3] else ""
+    seconds = ":%S" if found[2] else ""
+    return f"%Y-%m-%d{found[1]}%H:%M{seconds}{fraction}", 16 + 3 * bool(seconds) + 2 * bool(
+        fraction
+    )
+
+
+def _parse_any_datetimes(series: pl.Series) -> pl.Series:
     text = series.str.replace(" ", "T", literal=True).str.replace(r"[zZ]$", "+00:00")
     text = text.str.replace(r"^(\d{4}-\d{2}-\d{2})$", "${1}T00:00:00")
     text = text.str.replace(r"(T\d{2}:\d{2})([+-]|$)", "${1}:00${2}")

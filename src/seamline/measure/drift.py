@@ -10,8 +10,8 @@ their own, so that a column that goes missing drifts. Ten groups is what the rul
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from seamline.domain.errors import InvalidInput
 from seamline.measure.basis import ColumnBasis, Kind
 from seamline.measure.exact import Floats
 from seamline.measure.profiles import ColumnProfile, Profile
+from seamline.measure.sketches import Sketch
 
 Ints = npt.NDArray[np.int64]
 
@@ -28,6 +29,25 @@ N_GROUPS = 10
 RARE_SHARE = 0.01
 #: A constant column is called collapsed only with this many values.
 COLLAPSED_ROWS = 20
+#: So many new and gone values are told, and so many of them in a sentence.
+MAX_VALUES = 10
+SAID_VALUES = 3
+
+
+@dataclass(frozen=True)
+class ValueChange:
+    """A value that one side has and the other surely has not, and how often each has it."""
+
+    value: str
+    before: int
+    after: int
+
+    def say(self) -> str:
+        """
+        >>> ValueChange("n/a", 0, 1200).say()
+        "'n/a' ×1,200"
+        """
+        return f"{self.value!r} ×{max(self.before, self.after):,}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +57,7 @@ class ColumnDrift:
     `new_values`: how much more often than before values fall outside what the basis keeps
     (new categories; numbers beyond the reference's range), as a share of present values.
     `collapsed_to`: the one value that a column that used to vary now has.
+    `new` and `gone`: values that only one side has, the most frequent first.
     """
 
     column: str
@@ -51,6 +72,8 @@ class ColumnDrift:
     mean_after: float | None
     new_values: float
     collapsed_to: str | None
+    new: tuple[ValueChange, ...] = ()
+    gone: tuple[ValueChange, ...] = ()
 
     def sentence(self) -> str:
         """The changes in words, without a judgement."""
@@ -67,14 +90,24 @@ class ColumnDrift:
             parts.append(f"mistyped {self.mistyped_after:.1%}")
         if self.new_values >= 0.0005:
             parts.append(f"values not seen before +{self.new_values:.1%}")
+            parts += [f"new: {_say_values(self.new)}"] if self.new else []
         return f"{self.column}: {'; '.join(parts)} (n {self.n_before:,} → {self.n_after:,})."
 
     def to_json(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ColumnDrift:
-        return cls(**data)
+        """Also of what was recorded before values were named."""
+        new, gone = (
+            tuple(ValueChange(**one) for one in data.get(name, ())) for name in ("new", "gone")
+        )
+        return cls(**{**data, "new": new, "gone": gone})
+
+
+def _say_values(changes: Sequence[ValueChange]) -> str:
+    more = ["…"] if len(changes) > SAID_VALUES else []
+    return ", ".join([change.say() for change in changes[:SAID_VALUES]] + more)
 
 
 def population_stability(before: Floats, after: Floats) -> Floats:
@@ -208,7 +241,42 @@ def _compare_column(name: str, reference: Profile, current: Profile) -> ColumnDr
         mean_after=after.mean,
         new_values=max(_outside(after, basis) - _outside(before, basis), 0.0),
         collapsed_to=constant if collapsed else None,
+        **new_and_gone(before, after, basis),
     )
+
+
+def new_and_gone(
+    before: ColumnProfile, after: ColumnProfile, basis: ColumnBasis
+) -> dict[str, tuple[ValueChange, ...]]:
+    """The values that are `new` after, and those that are `gone`: as far as kept values and
+    sketches tell for sure, at most `MAX_VALUES` of each, the most frequent first. Of texts and of
+    numbers (outside the basis' edges) only those that repeat, as a code for "unknown" does.
+
+    >>> basis = ColumnBasis(Kind.CATEGORICAL, values=("UA", "DL"))
+    >>> was = ColumnProfile(9, 0, 0, (8, 1, 0), others=Sketch())
+    >>> new_and_gone(was, ColumnProfile(9, 0, 0, (9, 0, 0), others=Sketch()), basis)
+    {'new': (), 'gone': (ValueChange(value='DL', before=1, after=0),)}
+    """
+    counts = zip(basis.values, before.counts, after.counts, strict=False)
+    found = [ValueChange(value, was, now) for value, was, now in counts]
+    was, now = _outside_values(before, basis), _outside_values(after, basis)
+    least = 2 if basis.is_binned or basis.kind is Kind.TEXT else 1
+    if was is not None and now is not None:
+        for hashed, (value, n) in now.named().items():
+            found += [ValueChange(value, 0, n)] if was.count_at(hashed) == 0 and n >= least else []
+        for hashed, (value, n) in was.named().items():
+            found += [ValueChange(value, n, 0)] if now.count_at(hashed) == 0 and n >= least else []
+    ordered = sorted(found, key=lambda one: (-one.before - one.after, one.value))
+    return {
+        "new": tuple(one for one in ordered if one.before == 0 < one.after)[:MAX_VALUES],
+        "gone": tuple(one for one in ordered if one.before > 0 == one.after)[:MAX_VALUES],
+    }
+
+
+def _outside_values(column: ColumnProfile, basis: ColumnBasis) -> Sketch | None:
+    """None where nobody knows them; where none is counted, there is none."""
+    outside = column.counts[-1] + (column.counts[0] if basis.edges else 0)
+    return column.others if outside else Sketch()
 
 
 def _share(part: int, whole: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -11,7 +11,12 @@ from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Verdict
 from seamline.measure.basis import ColumnBasis, Kind
 from seamline.measure.blocks import MIN_BLOCKS
-from seamline.measure.drift import columns_to_compare, compare_profiles, is_constant
+from seamline.measure.drift import (
+    ColumnDrift,
+    columns_to_compare,
+    compare_profiles,
+    is_constant,
+)
 from seamline.measure.drift_rules import ColumnVerdict, decide_drift
 from seamline.measure.profiles import (
     MISSING_PARTITION,
@@ -25,6 +30,8 @@ from seamline.monitor.days import MIN_RUN, Run, find_run, judge_days, tells_the_
 from seamline.monitor.measurement import Measurement, MeasurementKind, say_number
 
 THRESHOLD = 0.2
+#: So many new values are named.
+MAX_NAMED = 3
 _READS_AS = {kind: f"{kind} values" for kind in Kind} | {Kind.NUMERIC: "numbers"}
 
 
@@ -155,13 +162,14 @@ def say_drift(column: str, before: Profile, after: Profile, run: Run | None, psi
     elif _share(now.mistyped, now) > 0.05:
         change = (
             f"{_share(now.mistyped, now):.1%} of the values do not read as {_READS_AS[basis.kind]}"
+            f"{_name(now.unread.top(MAX_NAMED) if now.unread is not None else [])}"
         )
     elif basis.is_binned:
         change = f"mean {say_number(now.mean)} (was {_describe(was, basis)})"
     else:
-        change = _say_categories(was, now, basis)
+        change = _say_categories(was, now, basis, drift)
     if basis.is_binned and drift.new_values >= 0.01 and drift.collapsed_to is None:
-        change += f", {drift.new_values:.1%} outside of what the reference holds"
+        change += f", {drift.new_values:.1%} outside of what the reference holds{_name_new(drift)}"
     return f"{column}: {start}{change}: psi {psi:.2g}"
 
 
@@ -180,12 +188,27 @@ def _describe(column: ColumnProfile, basis: ColumnBasis) -> str:
     return f"{n_values} values, most often {basis.values[top]} {share:.0%}"
 
 
-def _say_categories(was: ColumnProfile, now: ColumnProfile, basis: ColumnBasis) -> str:
+def _name(counted: Sequence[tuple[str, int]]) -> str:
+    """
+    >>> _name([("n/a", 1200), ("?", 3)]), _name([])
+    (" ('n/a' ×1,200, '?' ×3)", '')
+    """
+    said = ", ".join(f"{value!r} ×{count:,}" for value, count in counted)
+    return f" ({said})" if said else ""
+
+
+def _name_new(drift: ColumnDrift) -> str:
+    return _name([(one.value, one.after) for one in drift.new[:MAX_NAMED]])
+
+
+def _say_categories(
+    was: ColumnProfile, now: ColumnProfile, basis: ColumnBasis, drift: ColumnDrift
+) -> str:
     """The value whose share moved most."""
     if not basis.values:
         return "texts changed"
     moved = [n / max(now.present, 1) - w / max(was.present, 1) for w, n in _pairs(was, now)]
-    names = (*basis.values, "values not known before")
+    names = (*basis.values, f"values not known before{_name_new(drift)}")
     most = max(range(len(moved)), key=lambda i: abs(moved[i]))
     before = was.counts[most] / max(was.present, 1)
     return f"{names[most]} {before + moved[most]:.0%} (was {before:.0%})"

@@ -10,6 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from seamline.app.declarations import Declarations
+from seamline.data.contracts.declared import (
+    ContractChange,
+    plan_contracts,
+    read_declared_contracts,
+    record_contracts,
+)
+from seamline.domain.clock import iso
 from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import Refused
 from seamline.domain.facts import ProjectApplied
@@ -46,17 +53,31 @@ class Plan:
         return {"project": self.project, "changes": [asdict(change) for change in self.changes]}
 
 
-def plan_project(stores: Stores, text: str, file_name: str) -> Plan:
-    """What applying would change; raises Refused for what another project owns."""
+def plan_project(
+    stores: Stores, text: str, file_name: str, contracts: Mapping[str, str] | None = None
+) -> Plan:
+    """What applying would change; raises Refused for what another project owns.
+
+    `contracts`: the contracts' files that the datasets name, by path.
+    """
     with stores.db.read() as connection:
-        return _plan(connection, read_project_file(text, file_name))
+        file = read_project_file(text, file_name)
+        return _plan(connection, file, _contract_changes(connection, file, contracts or {}))
 
 
-def apply_project(stores: Stores, text: str, file_name: str, *, by: str) -> Plan:
+def apply_project(
+    stores: Stores,
+    text: str,
+    file_name: str,
+    *,
+    by: str,
+    contracts: Mapping[str, str] | None = None,
+) -> Plan:
     """All of the file in one transaction; applying the same file again changes nothing."""
     file = read_project_file(text, file_name)
     with stores.db.transaction() as tx:
-        plan = _plan(tx, file)
+        changed = _contract_changes(tx, file, contracts or {})
+        plan = _plan(tx, file, changed)
         if not plan.changes:
             return plan
         document = json.dumps({"file": file_name, "text": text, "by": by})
@@ -65,10 +86,20 @@ def apply_project(stores: Stores, text: str, file_name: str, *, by: str) -> Plan
         tx.execute(insert(SETTINGS).values(name=name, value=document))
         if file.declarations.environments:
             apply_policies(tx, stores.facts, policies_of(file.declarations), by=by)
+        record_contracts(tx, stores.facts, changed, by=by, at=iso(stores.clock.now()))
         sentences = tuple(change.sentence() for change in plan.changes)
         fact = ProjectApplied(file.project, digest_of_json(text), sentences)
         stores.facts.append(tx, fact, by=by)
     return plan
+
+
+def _contract_changes(
+    connection: Connection, file: ProjectFile, texts: Mapping[str, str]
+) -> list[ContractChange]:
+    before = _applied(connection).get(file.project)
+    datasets = file.declarations.datasets
+    owned = {**(before.declarations.datasets if before else {}), **datasets}
+    return plan_contracts(connection, read_declared_contracts(datasets, texts), owned)
 
 
 def load_declarations(connection: Connection) -> Declarations:
@@ -100,7 +131,7 @@ def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
     )
 
 
-def _plan(connection: Connection, file: ProjectFile) -> Plan:
+def _plan(connection: Connection, file: ProjectFile, contracts: Sequence[ContractChange]) -> Plan:
     applied = _applied(connection)
     before = applied.pop(file.project, None)
     changes: list[Change] = []
@@ -114,6 +145,7 @@ def _plan(connection: Connection, file: ProjectFile) -> Plan:
     check_references(file, applied, (one.name for one in list_environments(connection)))
     if before is None and file.declarations.environments:
         changes = _against_defaults(connection, file, changes)
+    changes += [Change("~", "contracts", one.dataset, one.sentence()) for one in contracts]
     return Plan(file.project, tuple(changes))
 
 

@@ -15,6 +15,11 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "seamline_batch_rows": ("histogram", "Rows per model call.", BATCH_ROWS),
     "seamline_log_rows_total": ("counter", "Rows made durable in the log.", ()),
     "seamline_log_lost_rows_total": ("counter", "Rows that could not be logged.", ()),
+    "seamline_contract_breaches_total": (
+        "counter",
+        "Input values that break the contract of the training data.",
+        (),
+    ),
     "seamline_snapshot_version": ("gauge", "Version of the snapshot being served.", ()),
     "seamline_load_failures_total": ("counter", "Snapshots that were not taken.", ()),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),

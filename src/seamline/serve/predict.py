@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from seamline.domain.clock import Clock, new_id
 from seamline.domain.errors import SeamlineError
 from seamline.serve.datatypes import Columns
+from seamline.serve.input_rules import check_inputs
 from seamline.serve.metrics import Metrics
 from seamline.serve.plane import Plane
 from seamline.serve.prediction_log import PredictionEntry
@@ -43,6 +44,8 @@ class Predictor:
         """
         started_ns = time.perf_counter_ns()
         rows = rows_of(tensors, target.spec)
+        if target.spec.rules:
+            self._count_breaches(target, rows.columns)
         at, prediction_id = self.clock.now(), new_id(self.clock)
         outputs: Columns | None = None
         status = 200
@@ -60,3 +63,14 @@ class Predictor:
             )  # fmt: skip
             self.log.append(entry)
         return Prediction(prediction_id, target, outputs)
+
+    def _count_breaches(self, target: Target, columns: Columns) -> None:
+        """Raises InvalidInput where the contract of the training data refuses."""
+        for breach in check_inputs(columns, target.spec.rules):
+            labels = (
+                ("environment", target.environment),
+                ("endpoint", target.spec.endpoint),
+                ("column", breach.column),
+                ("rule", breach.what),
+            )
+            self.metrics.add("seamline_contract_breaches_total", labels, breach.count)

@@ -15,6 +15,7 @@ import msgspec
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, NotFound, Refused
 from seamline.serve.datatypes import DATATYPES, TEXT
+from seamline.serve.input_rules import InputRule
 from seamline.store.blobs import write_atomically
 from seamline.store.canonical import canonical_json
 from seamline.trust.keys import PublicKey, SigningKey
@@ -59,6 +60,8 @@ class EndpointSpec:
     event_time: str | None = None
     context: tuple[Column, ...] = ()
     private: tuple[str, ...] = ()
+    #: What inputs are held to, from the contract of the training data.
+    rules: tuple[InputRule, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ one is never seen; it is verified each time it is read (law 2).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import obstore
@@ -22,6 +25,15 @@ from seamline.store.received import ReceivedFile
 from seamline.store.verified import VerifiedFile, VerifiedFiles
 
 CHUNK_BYTES = 1 << 20
+_DIGITS = 64
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    digest: Digest
+    size_bytes: int
+    #: Unix time at which it was last put.
+    put_at: float
 
 
 class Blobs:
@@ -33,10 +45,12 @@ class Blobs:
         self._clock = clock
         self._store = LocalStore(root, mkdir=True)
         self._verified = VerifiedFiles(clock)
+        self._aside = root / ".removing"
+        self._restore()
 
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
-        if not self.holds(digest):
+        if not self._touch(digest):
             obstore.put(self._store, _key(digest), data)
         return digest
 
@@ -44,7 +58,7 @@ class Blobs:
         """Streams: memory stays bounded whatever the size."""
         digest = digest_of_file(path)
         target = self.path_of(digest)
-        if not target.exists():
+        if not self._touch(digest):
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{new_id(self._clock)}.partial")
             shutil.copyfile(path, partial)
@@ -88,6 +102,56 @@ class Blobs:
 
     def holds(self, digest: str) -> bool:
         return self.path_of(digest).exists()
+
+    def stored(self) -> Iterator[StoredBlob]:
+        """All that there is, unverified, in no order."""
+        for path in self.root.glob("sha256/??/*"):
+            digits = path.parent.name + path.name
+            try:
+                stat = path.stat()
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            if len(digits) == _DIGITS:
+                yield StoredBlob(Digest(f"sha256:{digits}"), stat.st_size, stat.st_mtime)
+
+    def remove_unused(self, digest: str, since: float) -> bool:
+        """Whether it is gone: a blob that was put again after `since` (Unix time) stays.
+
+        Whoever puts a blob that is there touches it. It is moved aside first and looked at then,
+        so a touch is either seen here or finds no file and writes the blob anew; and what a killed
+        process left aside comes back.
+        """
+        path = self.path_of(digest)
+        aside = self._aside / digest.removeprefix("sha256:")
+        self._aside.mkdir(exist_ok=True)
+        try:
+            if path.stat().st_mtime > since:
+                return False
+            path.replace(aside)
+        except FileNotFoundError:
+            return False
+        if aside.stat().st_mtime > since:
+            aside.replace(path)
+            return False
+        aside.unlink(missing_ok=True)
+        return True
+
+    def _touch(self, digest: str) -> bool:
+        """Whether it is there; then it is in use from now on (see `remove_unused`)."""
+        try:
+            os.utime(self.path_of(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _restore(self) -> None:
+        if not self._aside.is_dir():
+            return
+        for aside in self._aside.iterdir():
+            path = self.path_of(f"sha256:{aside.name}")
+            with contextlib.suppress(FileNotFoundError):  # another process does the same
+                path.parent.mkdir(parents=True, exist_ok=True)
+                aside.replace(path)
 
     def path_of(self, digest: str) -> Path:
         """Where the bytes lie, unverified: for showing to people. To use them: `verified_path`."""

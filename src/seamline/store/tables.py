@@ -1,14 +1,24 @@
-"""Delta tables: append a partitioned frame, list a version's files, read a version."""
+"""Delta tables: append a partitioned frame, commit files written by us, list a version's files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Schema,
+    Transaction,
+    write_deltalake,
+)
 from deltalake.exceptions import TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 
 @dataclass(frozen=True)
@@ -22,12 +32,23 @@ class TableFile:
     size_bytes: int
 
 
+@dataclass(frozen=True)
+class NewFile:
+    """A Parquet file that lies in the table's folder, and that its log does not know yet.
+
+    `stats` is JSON as the Delta protocol has it (numRecords, minValues, …).
+    """
+
+    relative: str
+    partition: str
+    size_bytes: int
+    stats: str
+
+
 def table_version(root: Path) -> int | None:
     """The newest version, or None when there is no table yet."""
-    try:
-        return DeltaTable(str(root)).version()
-    except TableNotFoundError:
-        return None
+    table = _open(root)
+    return None if table is None else table.version()
 
 
 def append_frame(
@@ -38,7 +59,7 @@ def append_frame(
     `token` = (writer, number): a commit that carries a number not above the writer's last one
     was done before and is not done again (Delta's application transactions).
     """
-    if token is not None and _last_number(root, token[0]) >= token[1]:
+    if token is not None and is_committed(root, token):
         return DeltaTable(str(root)).version()
     properties = CommitProperties(app_transactions=[Transaction(*token)]) if token else None
     write_deltalake(
@@ -51,12 +72,70 @@ def append_frame(
     return DeltaTable(str(root)).version()
 
 
-def _last_number(root: Path, writer: str) -> int:
+def commit_files(
+    root: Path,
+    files: Sequence[NewFile],
+    schema: Mapping[str, pl.DataType],
+    partition: str,
+    *,
+    token: tuple[str, int],
+    at_ms: int,
+    replace: bool = False,
+) -> int:
+    """Make these files part of the table, in one commit, or of what it is from now on (`replace`);
+    returns the new version. The same `token` is committed once (see `append_frame`).
+
+    A table that is replaced may have another schema; its older versions keep theirs.
+    """
+    table = _open(root)
+    if table is not None and _is_committed(table, token):
+        return table.version()
+    empty = pl.DataFrame(schema=dict(schema)).to_arrow(compat_level=pl.CompatLevel.oldest())
+    delta_schema = Schema.from_arrow(empty.schema)
+    actions: list[AddAction | RemoveAction] = [
+        AddAction(one.relative, one.size_bytes, {partition: one.partition}, at_ms, True, one.stats)
+        for one in files
+    ]
+    properties = CommitProperties(app_transactions=[Transaction(*token)])
+    if table is None:
+        create_table_with_add_actions(
+            str(root),
+            delta_schema,
+            cast(list[AddAction], actions),
+            partition_by=[partition],
+            commit_properties=properties,
+        )
+        return DeltaTable(str(root)).version()
+    table.create_write_transaction(
+        actions,
+        "overwrite" if replace else "append",
+        delta_schema,
+        [partition],
+        commit_properties=properties,
+        # Others read older versions by the log, too.
+        post_commithook_properties=PostCommitHookProperties(
+            create_checkpoint=True, cleanup_expired_logs=False
+        ),
+    )
+    table.update_incremental()
+    return table.version()
+
+
+def is_committed(root: Path, token: tuple[str, int]) -> bool:
+    table = _open(root)
+    return table is not None and _is_committed(table, token)
+
+
+def _is_committed(table: DeltaTable, token: tuple[str, int]) -> bool:
+    found = table.transaction_version(token[0])
+    return found is not None and found >= token[1]
+
+
+def _open(root: Path) -> DeltaTable | None:
     try:
-        found = DeltaTable(str(root)).transaction_version(writer)
+        return DeltaTable(str(root))
     except TableNotFoundError:
-        return -1
-    return -1 if found is None else found
+        return None
 
 
 def list_files(root: Path, version: int, partition: str) -> list[TableFile]:

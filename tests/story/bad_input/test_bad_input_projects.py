@@ -17,7 +17,8 @@ FILES = {
     "Did you mean datasets?",
     'proect = "a"\n': "1: there is no section or key 'proect'. Did you mean project?",
     "": '1: project is missing. Add project = "…" at the top.',
-    TOP + "[datasets.visits]\n": "3: Dataset visits has to say which day a row belongs to.",
+    TOP + '[datasets.visits]\npartition = "event"\n': "3: Dataset visits has to say which day "
+    "a row belongs to.",
     TOP + '[models.m]\npipeline = "p"\noutput = "model"\nsamples = "t.s"\n': "5: models.m.output "
     "has to be 'task.output', not 'model'.",
     TOP + '[models.m]\npipeline = "p"\n': "3: models.m",

@@ -6,7 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from seamline.data.declaration import DatasetDeclaration, read_times, with_day
+from seamline.data.days import read_times, with_day
+from seamline.data.declaration import DatasetDeclaration, Mode, Partition
 from seamline.domain.errors import InvalidInput
 
 
@@ -17,6 +18,20 @@ def days(frame: pl.DataFrame) -> list[str]:
 def test_json_round_trip() -> None:
     declared = DatasetDeclaration("flights", date=("year", "month", "day"), keys=("flight",))
     assert DatasetDeclaration.from_json(declared.to_json()) == declared
+    snapshot = DatasetDeclaration("stock", mode=Mode.REPLACE, partition=Partition.INSERTION)
+    assert DatasetDeclaration.from_json(snapshot.to_json()) == snapshot
+    before = {"name": "flights", "time": "at"}  # as earlier versions wrote it
+    assert DatasetDeclaration.from_json(before).mode is Mode.APPEND
+
+
+def test_where_rows_lie() -> None:
+    assert DatasetDeclaration("stock").lies_by is Partition.INSERTION
+    assert DatasetDeclaration("stock", time="at").lies_by is Partition.EVENT
+    by_insertion = DatasetDeclaration("stock", time="at", partition=Partition.INSERTION)
+    frame = pl.DataFrame({"at": ["2013-01-01T05:00:00Z"]})
+    dated = with_day(frame, by_insertion, inserted_on=date(2026, 1, 2))
+    assert days(dated) == ["2026-01-02"]
+    assert dated["at"].to_list() == [datetime(2013, 1, 1, 5, tzinfo=UTC)]
 
 
 @pytest.mark.parametrize(
@@ -24,8 +39,8 @@ def test_json_round_trip() -> None:
     [
         ({"name": "Flights", "time": "at"}, "cannot be the name"),
         ({"name": "../x", "time": "at"}, "cannot be the name"),
-        ({"name": "flights"}, "which day"),
-        ({"name": "flights", "time": "at", "date": ("y", "m", "d")}, "which day"),
+        ({"name": "flights", "partition": Partition.EVENT}, "which day"),
+        ({"name": "flights", "time": "at", "date": ("y", "m", "d")}, "says twice which day"),
         ({"name": "flights", "date": ("day",)}, "three columns"),
         ({"name": "flights", "time": "at", "zone": "America/New_Yrok"}, "America/New_York"),
         ({"name": "flights", "time": "at", "zone": "../etc"}, "no time zone"),

@@ -79,7 +79,9 @@ def test_unknown_names_the_nearest(
     assert told in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["flights@7", "datasets://", "datasets://flights@x", "s3://a/b"])
+@pytest.mark.parametrize(
+    "uri", ["flights@7", "datasets://", "datasets://flights@-x", "datasets://f@7/", "s3://a/b"]
+)
 def test_uris_that_name_no_dataset(uri: str) -> None:
     with pytest.raises(InvalidInput):
         parse_dataset_uri(uri)

@@ -12,7 +12,13 @@ from scipy.spatial.distance import jensenshannon
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import Verdict
 from seamline.measure.basis import Basis, make_basis
-from seamline.measure.drift import compare_profiles, jensen_shannon, population_stability
+from seamline.measure.drift import (
+    ColumnDrift,
+    ValueChange,
+    compare_profiles,
+    jensen_shannon,
+    population_stability,
+)
 from seamline.measure.drift_rules import DriftVerdict, benjamini_hochberg, decide_drift
 from seamline.measure.profiles import Profile, profile_frame, profile_partitions, sum_profiles
 
@@ -40,6 +46,47 @@ def history() -> tuple[Basis, list[Profile], Profile]:
     basis = make_basis(frame.drop("day"))
     days = list(profile_partitions(frame, basis, "day").values())
     return basis, days, sum_profiles(days)
+
+
+def test_new_and_gone_values_are_named_with_their_counts() -> None:
+    before = pl.DataFrame(
+        {"x": [1.0, 2.0, 3.0] * 4, "c": ["a", "b", "c"] * 4, "id": [f"{i}" for i in range(12)]}
+    )
+    basis = make_basis(before)
+    after = before.with_columns(
+        x=pl.Series([-9999.0] * 3 + [77.0] + [1.0] * 8), c=pl.Series(["z"] * 5 + ["y"] + ["a"] * 6)
+    )
+    reference = profile_frame(before, basis)
+    drifts = compare_profiles(reference, profile_frame(after, basis))
+    x, c, ids = drifts
+    assert x.new == (ValueChange("-9999", 0, 3),)  # 77 does not repeat
+    assert c.new == (ValueChange("z", 0, 5), ValueChange("y", 0, 1))
+    assert c.gone == (ValueChange("b", 4, 0), ValueChange("c", 4, 0))
+    assert (ids.new, ids.gone) == ((), ())
+    assert "new: 'z' ×5, 'y' ×1" in c.sentence()
+    again = [ColumnDrift.from_json(json.loads(json.dumps(one.to_json()))) for one in drifts]
+    assert again == drifts
+    assert all(one.new == one.gone == () for one in compare_profiles(reference, reference))
+
+
+def test_a_value_is_new_only_if_it_was_surely_not_there() -> None:
+    """The sketch of a column with very many values knows some of them only."""
+    frame = pl.DataFrame({"c": [f"w{i}" for i in range(5000)] * 3})
+    basis = make_basis(pl.DataFrame({"c": ["other"]}))
+    reference = profile_frame(frame, basis)
+    half = profile_frame(frame.sample(fraction=0.5, seed=1), basis)
+    (found,) = compare_profiles(reference, half)
+    assert found.new == ()
+    kept = set(frame.sample(fraction=0.5, seed=1)["c"])
+    assert all(change.value not in kept for change in found.gone)
+
+
+def test_drift_recorded_by_an_earlier_version_reads() -> None:
+    basis = make_basis(pl.DataFrame({"c": ["a"]}))
+    profile = profile_frame(pl.DataFrame({"c": ["a"]}), basis)
+    (drift,) = compare_profiles(profile, profile)
+    stored = {name: one for name, one in drift.to_json().items() if name not in ("new", "gone")}
+    assert ColumnDrift.from_json(stored) == drift
 
 
 def test_a_day_that_differs_as_days_do_is_no_drift(history) -> None:

@@ -62,7 +62,7 @@ def test_a_change_of_unit_is_found_with_its_first_day(
 @pytest.mark.parametrize(
     ("column", "to", "says"),
     [
-        ("carrier", pl.lit("XX"), "values not known before 100% (was 0%)"),
+        ("carrier", pl.lit("XX"), "values not known before ('XX' ×2,400) 100% (was 0%)"),
         ("carrier", pl.lit("UA"), "every value is UA (was 2 values, most often DL 70%)"),
         (
             "hour",
@@ -87,7 +87,7 @@ def test_numbers_that_became_text_are_said(
     served = change(december.with_columns(pl.col("hour").cast(str)), 9, "hour", text)
     found = alarms(measure_drift(served, reference))
     assert found["hour"].first_day == "2013-12-09"
-    assert "of the values do not read as numbers" in found["hour"].sentence
+    assert "of the values do not read as numbers ('n/a' ×" in found["hour"].sentence
 
 
 def test_a_fault_that_was_mended_is_told_with_both_days(

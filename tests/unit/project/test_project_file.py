@@ -61,7 +61,7 @@ MODEL = '[models.m]\npipeline = "p"\noutput = "each/train.model"\nsamples = "tra
         ("[teams.t]\nslot = 2\n", 4, "Did you mean slots?"),
         ("[teams.t]\n", 3, "lacks the key 'slots'"),
         ("[teams.t]\nslots = true\n", 4, "a whole number"),
-        ("[datasets.d]\nkeys = []\n", 3, "which day a row belongs to"),
+        ("[datasets.d]\npartition = 'event'\n", 3, "which day a row belongs to"),
         (f"{MODEL}per = ['a', 'a']\n", 7, "models.m.per has to name different fields"),
         (f"{MODEL}per = ['a', '']\n", 7, "models.m.per has to name different fields"),
         (f"{MODEL}per = 'a'\n", 7, "models.m.per has to be a list"),

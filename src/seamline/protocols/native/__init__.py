@@ -6,9 +6,12 @@ from fastapi import APIRouter
 
 from seamline.protocols.native import (
     data,
+    dataset_contracts,
+    dataset_rows,
     governance,
     models,
     monitoring,
+    outside,
     packages,
     people,
     pipeline_checks,
@@ -28,6 +31,9 @@ def make_router() -> APIRouter:
     for module in (
         projects,
         data,
+        dataset_contracts,
+        dataset_rows,
+        outside,
         pipelines,
         pipeline_checks,
         runs,

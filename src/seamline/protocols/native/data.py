@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
+from seamline.app.compare_datasets import diff_datasets, diff_page
 from seamline.app.ingest_delivery import ingest_delivery
 from seamline.app.show_dataset import show_dataset, verify_dataset
 from seamline.data.versions import list_datasets
 from seamline.domain.clock import new_id
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.native.access import Ingester, PlatformOf, Reader
+from seamline.store.full_disk import explaining_a_full_disk
 
 ROUTER = APIRouter()
 MAX_DELIVERY_BYTES = 8 << 30
@@ -29,7 +31,7 @@ async def received_file(request: Request, source: str = "delivery.csv") -> Any:
     path = folder / _file_name(source)
     size = 0
     try:
-        with path.open("wb") as file:
+        with explaining_a_full_disk(source), path.open("wb") as file:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > MAX_DELIVERY_BYTES:
@@ -60,6 +62,12 @@ def deliver(
     return ingest_delivery(platform, name, path, source=path.name, by=who.name)
 
 
+@ROUTER.get("/datasets/{name}/ingesting")
+def ingesting(platform: PlatformOf, who: Reader, name: str) -> dict[str, Any] | None:
+    """How far the ingest is that runs at this moment, in rows; null where none does."""
+    return platform.ingests.show(name)
+
+
 @ROUTER.get("/datasets")
 def list_(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
     return list_datasets(platform.stores)
@@ -73,3 +81,17 @@ def show(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
 @ROUTER.get("/datasets/{reference}/verify")
 def verify(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
     return verify_dataset(platform, reference)
+
+
+@ROUTER.get("/dataset-diffs")
+def diff(
+    platform: PlatformOf,
+    who: Reader,
+    before: str,
+    after: str,
+    rows: bool = False,
+    html: bool = False,
+) -> dict[str, Any]:
+    """`rows`: also row by row, by the dataset's keys. `html`: with the page of it as text."""
+    found = diff_datasets(platform, before, after, with_rows=rows)
+    return {**found.to_json(), **({"html": diff_page(found)} if html else {})}

@@ -17,6 +17,8 @@ ROUTER = APIRouter()
 class ProjectText(BaseModel):
     file: str
     text: str
+    #: The contracts' files that its datasets name, by path as they name it.
+    contracts: dict[str, str] = {}
 
 
 @ROUTER.get("/status")
@@ -34,12 +36,14 @@ def status(platform: PlatformOf, who: Reader) -> dict[str, Any]:
 
 @ROUTER.post("/project/plan")
 def plan(platform: PlatformOf, who: Reader, body: ProjectText) -> dict[str, Any]:
-    return plan_project(platform.stores, body.text, body.file).to_json()
+    return plan_project(platform.stores, body.text, body.file, body.contracts).to_json()
 
 
 @ROUTER.post("/project/apply")
 def apply(platform: PlatformOf, who: ProjectOwner, body: ProjectText) -> dict[str, Any]:
-    applied = apply_project(platform.stores, body.text, body.file, by=who.name)
+    applied = apply_project(
+        platform.stores, body.text, body.file, by=who.name, contracts=body.contracts
+    )
     platform.team_slots.reload()
     platform.engine.wake()
     return applied.to_json()

@@ -33,6 +33,16 @@ class DatasetVersionRef:
 
 
 @dataclass(frozen=True)
+class DatasetSplitRef:
+    """A part of a version that the run read; `digest` is that of its definition and version."""
+
+    name: str
+    version: int
+    split: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Lineage:
     """Where the model came from; it travels inside the wheel."""
 
@@ -52,6 +62,8 @@ class Lineage:
     cached_from: str | None = None
     #: The IR that ran: of the pipeline itself, or of the loop over scenarios made from it.
     executed_digest: str | None = None
+    #: Of the dataset versions: what of them the run read, where that was not all.
+    dataset_splits: tuple[DatasetSplitRef, ...] = ()
 
 
 def module_of_model(name: str) -> str:
@@ -142,6 +154,9 @@ def make_model_document(
         "profile_digest": profile_digest,
     }
     document["lineage"]["dataset_versions"] = list(document["lineage"]["dataset_versions"])
+    splits = document["lineage"].pop("dataset_splits")
+    if splits:
+        document["lineage"]["dataset_splits"] = list(splits)
     check_model_document(document)
     return document
 

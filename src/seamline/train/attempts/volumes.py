@@ -187,19 +187,25 @@ def sweep_workspaces(stores: Stores) -> list[str]:
 
     At the start and from time to time: whoever ended a run may have been killed right after.
     """
+    found = ended_workspaces(stores)
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.parent.name for path in found]
+
+
+def ended_workspaces(stores: Stores) -> list[Path]:
+    """What `sweep_workspaces` removes, by the runs' ids."""
     found = {path.parent.name: path for path in stores.root.glob(f"runs/*/{WORKSPACE}")}
     query = select(RUNS.c.id, RUNS.c.state, RUNS.c.ended_at).where(RUNS.c.ended_at.is_not(None))
     oldest = stores.clock.now() - KEPT_FOR
-    removed = []
+    ended = []
     with stores.db.read() as connection:
         for row in connection.execute(query.where(RUNS.c.id.in_(found))):
             state = RunState(row.state)
             is_old = is_terminal(state) and from_iso(row.ended_at) < oldest
             if is_old or not keeps_workspace(state):
-                removed.append(row.id)
-    for run_id in removed:
-        shutil.rmtree(found[run_id], ignore_errors=True)
-    return sorted(removed)
+                ended.append(found[row.id])
+    return sorted(ended)
 
 
 def _workspace_of(stores: Stores, run_id: str) -> Path:

@@ -1,0 +1,113 @@
+"""The first partition that shows a change, and the version that brought it. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from seamline.data.diff.columns import (
+    MODERATE,
+    Pair,
+    chance_limit,
+    find_shift,
+    missing_moved,
+    new_cells,
+    unfit,
+)
+from seamline.data.diff.deliveries import Delivery
+from seamline.data.diff.findings import FirstSeen
+from seamline.measure.columns import ColumnProfile
+from seamline.measure.drift import N_GROUPS, ValueChange
+
+_GROUPS = N_GROUPS + 1
+#: How many values of a partition are bad: 0 none; None: it is bad as a whole.
+Bad = Callable[[ColumnProfile], int | None]
+
+
+def find_first(deliveries: Iterable[Delivery], column: str, bad: Bad) -> FirstSeen | None:
+    """The least partition with anything bad; of the deliveries into it, the earliest with such."""
+    found: dict[str, FirstSeen] = {}
+    for delivery in deliveries:
+        counted = ((day, one, bad(one)) for day, one in delivery.days_of(column))
+        first = next(((day, one, n) for day, one, n in counted if n != 0), None)
+        if first is not None:
+            day, profile, n = first
+            found.setdefault(day, FirstSeen(day, n, profile.rows, delivery.commit))
+    return found[min(found)] if found else None
+
+
+def first_schema(deliveries: Iterable[Delivery], name: str, dtype: str | None) -> Delivery | None:
+    """The earliest delivery after which the column has that type (None: is not there)."""
+    return next((one for one in deliveries if dict(one.schema).get(name) == dtype), None)
+
+
+def count_mistyped(profile: ColumnProfile) -> int:
+    return profile.mistyped
+
+
+def count_unfit(fits: frozenset[str]) -> Bad:
+    return lambda profile: unfit(profile, fits)
+
+
+def count_values(pair: Pair, values: tuple[ValueChange, ...]) -> Bad:
+    """Of these values, kept by the basis or not."""
+    cells, names = new_cells(pair, values), {one.value for one in values}
+
+    def count(profile: ColumnProfile) -> int:
+        n = sum(profile.counts[cell] for cell in cells)
+        if profile.others is None:
+            return n
+        named = zip(profile.others.values, profile.others.counts, strict=True)
+        return n + sum(count for value, count in named if value in names)
+
+    return count
+
+
+def more_missing(pair: Pair) -> Bad:
+    """Partitions that moved as the whole did."""
+    up = pair.part.missing * pair.before.rows >= pair.before.missing * pair.part.rows
+
+    def count(profile: ColumnProfile) -> int | None:
+        if not missing_moved(pair.before, profile):
+            return 0
+        is_up = profile.missing * pair.before.rows >= pair.before.missing * profile.rows
+        return (profile.missing or None) if is_up == up else 0
+
+    return count
+
+
+def find_first_shift(deliveries: Iterable[Delivery], pair: Pair, psi: float) -> FirstSeen | None:
+    """The first partition that is shifted at least half as much as the whole. Partitions with too
+    few rows to tell are taken together with the ones that follow, until there are enough."""
+    least = max(MODERATE, psi / 2)
+    n_before = sum(pair.before.counts)
+    found: dict[str, FirstSeen] = {}
+    for delivery in deliveries:
+        days = delivery.days_of(pair.name)
+        window: deque[tuple[str, ColumnProfile]] = deque()
+        held = np.zeros(pair.basis.n_cells, np.int64)
+        while True:
+            while not _is_enough(n_before, int(held.sum()), least):
+                if (day := next(days, None)) is None:
+                    break
+                window.append(day)
+                held += np.array(day[1].counts)
+            if not window:
+                break
+            first, profile = window.popleft()
+            pooled = ColumnProfile(profile.rows, 0, 0, tuple(held.tolist()))
+            if find_shift(pair.before, pooled, pair.basis, least) is not None:
+                found.setdefault(first, FirstSeen(first, None, profile.rows, delivery.commit))
+                break
+            held -= np.array(profile.counts)
+    return found[min(found)] if found else None
+
+
+def _is_enough(n_before: int, n: int, least: float) -> bool:
+    """Ten rows for each group (with fewer, PSI's smoothing hides what there is), and so many that
+    chance does not show as much; or as many as there were before."""
+    if n >= n_before:
+        return True
+    return n >= 10 * _GROUPS and chance_limit(n_before, n, _GROUPS) <= least

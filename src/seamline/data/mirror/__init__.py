@@ -1,0 +1,1 @@
+"""Data of one environment like that of another: sampled, masked, and held against it."""

@@ -1,0 +1,1 @@
+"""Where rows leave to: every sink takes an export (`exports.Export`), exactly once."""

@@ -1,0 +1,1 @@
+"""Typed rows become Parquet files, one day after the other, in bounded memory."""

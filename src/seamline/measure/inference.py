@@ -1,0 +1,78 @@
+"""The narrowest dtype of a column, told from its values batch by batch."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from seamline.measure.casting import DType, cast_series
+
+#: What a string may read as, in the order of asking.
+_PARSED = (DType.INT, DType.FLOAT, DType.BOOL, DType.DATE, DType.DATETIME)
+#: Enough to rule most dtypes out before a whole column is parsed.
+_HEAD = 32
+
+
+def dtype_of(values: pl.Series, *, parse: bool, so_far: DType | None = None) -> DType | None:
+    """The dtype of these values and of those that gave `so_far`; None while there is none.
+
+    Missing values have to be nulls. With `parse`, strings become the first dtype that every one of
+    them reads as; digits with leading zeros (zip codes) stay strings.
+
+    >>> first = dtype_of(pl.Series(["1", "2"]), parse=True)
+    >>> first, dtype_of(pl.Series(["2.5", None]), parse=True, so_far=first)
+    (<DType.INT: 'int'>, <DType.FLOAT: 'float'>)
+    >>> str(dtype_of(pl.Series(["01234"]), parse=True, so_far=first))
+    'string'
+    """
+    kind = values.dtype
+    if kind != pl.String:
+        typed = _typed(kind)
+        return typed if so_far is None or typed is None else wider(so_far, typed)
+    if not parse or so_far is DType.STRING:
+        return DType.STRING
+    present = values.drop_nulls()
+    if not len(present):
+        return so_far
+    found = so_far if so_far is not None and _reads(present, so_far) else _first(present)
+    return found if so_far is None else wider(so_far, found)
+
+
+def wider(one: DType, other: DType) -> DType:
+    """The dtype that both read as.
+
+    >>> str(wider(DType.INT, DType.FLOAT)), str(wider(DType.DATETIME, DType.DATE))
+    ('float', 'datetime')
+    >>> str(wider(DType.BOOL, DType.INT))
+    'string'
+    """
+    pair = {one, other}
+    if len(pair) == 1:
+        return one
+    if pair == {DType.INT, DType.FLOAT}:
+        return DType.FLOAT
+    return DType.DATETIME if pair == {DType.DATE, DType.DATETIME} else DType.STRING
+
+
+def _typed(kind: pl.DataType) -> DType | None:
+    if kind == pl.Null:
+        return None
+    if kind == pl.Boolean:
+        return DType.BOOL
+    if kind.is_integer():
+        return DType.INT
+    if kind.is_numeric():
+        return DType.FLOAT
+    if kind == pl.Date:
+        return DType.DATE
+    return DType.DATETIME if isinstance(kind, pl.Datetime) else DType.STRING
+
+
+def _first(present: pl.Series) -> DType:
+    return next((dtype for dtype in _PARSED if _reads(present, dtype)), DType.STRING)
+
+
+def _reads(present: pl.Series, dtype: DType) -> bool:
+    for values in (present.head(_HEAD), present):
+        if cast_series(values, dtype).null_count():
+            return False
+    return not bool(present.str.contains(r"^[+-]?0\d").any())

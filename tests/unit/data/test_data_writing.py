@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seamline.data.checking.sample import Sample
+from seamline.data.writing.days import DayFiles, Limits
+from seamline.measure.basis import make_basis
+from seamline.measure.profiles import profile_frame, profile_partitions, sum_profiles
+
+ROWS = 600
+START = date(2026, 1, 1)
+#: Days in no order; texts of very different lengths, some missing.
+FRAME = pl.DataFrame(
+    {
+        "n": range(ROWS),
+        "x": [None if n % 11 == 0 else n * 0.5 for n in range(ROWS)],
+        "s": [None if n % 13 == 0 else "ab"[n % 2] * (n % 29) for n in range(ROWS)],
+        "ds": [START + timedelta(days=n * 7919 % 5) for n in range(ROWS)],
+    }
+)
+BASIS = make_basis(FRAME.drop("ds"))
+SMALL = Limits(file_cells=4 * 50, file_text_bytes=400, waiting_bytes=2_000)
+
+
+def written(folder: Path, frames: list[pl.DataFrame], limits: Limits) -> DayFiles:
+    folder.mkdir(exist_ok=True)
+    with DayFiles(folder, BASIS, "d", limits) as files:
+        for frame in frames:
+            files.add(frame)
+        files.finish()
+    return files
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(0, ROWS), max_size=8))
+def test_files_do_not_depend_on_how_rows_came_in_batches(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
+) -> None:
+    edges = [0, *sorted(cuts), ROWS]
+    frames = [FRAME.slice(a, b - a) for a, b in pairwise(edges)]
+    folder = tmp_path_factory.mktemp("files")
+    whole = written(folder / "whole", [FRAME], SMALL)
+    split = written(folder / "split", frames, SMALL)
+    names = [
+        [(one.file.partition, one.file.sha256) for one in made.files] for made in (whole, split)
+    ]
+    assert sorted(names[0]) == sorted(names[1])
+    assert whole.profiles == split.profiles
+
+
+@pytest.mark.parametrize("limits", [SMALL, Limits(), Limits(waiting_bytes=1)])
+def test_every_row_is_in_one_file_of_its_day_in_order(tmp_path: Path, limits: Limits) -> None:
+    made = written(tmp_path / "f", list(FRAME.iter_slices(37)), limits)
+    for day in range(5):
+        at = START + timedelta(days=day)
+        files = [one for one in made.files if one.file.partition == at.isoformat()]
+        read = pl.concat(pl.read_parquet(tmp_path / "f" / one.name) for one in files)
+        assert read.equals(FRAME.filter(pl.col("ds") == at).drop("ds"))
+        assert [one.file.rows for one in files] == [
+            pl.read_parquet(tmp_path / "f" / one.name).height for one in files
+        ]
+    assert made.profiles == profile_partitions(FRAME.drop("ds"), BASIS, FRAME["ds"])
+    assert sum_profiles(made.profiles.values()) == profile_frame(FRAME.drop("ds"), BASIS)
+
+
+def test_files_hold_no_more_than_their_limits(tmp_path: Path) -> None:
+    made = written(tmp_path / "f", [FRAME], SMALL)
+    for one in made.files:
+        read = pl.read_parquet(tmp_path / "f" / one.name)
+        assert read.height <= 50
+        assert read["s"].str.len_bytes().sum() <= 400
+
+
+def test_a_text_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
+    frame = FRAME.head(4).with_columns(s=pl.Series(["a", "b" * 5_000, "c", "d"]), ds=pl.lit(START))
+    made = written(tmp_path / "f", [frame], SMALL)
+    assert [one.file.rows for one in made.files] == [1, 1, 2]
+
+
+@settings(deadline=None)
+@given(cuts=st.lists(st.integers(0, ROWS), max_size=8))
+def test_a_sample_does_not_depend_on_how_rows_came_in_batches(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), ROWS]
+    split, whole = Sample(most_rows=100), Sample(most_rows=100)
+    whole.add(FRAME)
+    for a, b in pairwise(edges):
+        split.add(FRAME.slice(a, b - a))
+    assert split.frame().equals(whole.frame())
+    assert 25 < whole.frame().height <= 100
+    assert not whole.is_whole
