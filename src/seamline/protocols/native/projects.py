@@ -39,7 +39,7 @@ def plan(platform: PlatformOf, who: Reader, body: ProjectText) -> dict[str, Any]
 
 @ROUTER.post("/project/apply")
 def apply(platform: PlatformOf, who: ProjectOwner, body: ProjectText) -> dict[str, Any]:
-    applied = apply_project(platform.stores, body.text, body.file, by=who.name)
+    applied = apply_project(platform.stores, body.text, body.file, by=who.name, who=who)
     platform.team_slots.reload()
     platform.engine.wake()
     return applied.to_json()
