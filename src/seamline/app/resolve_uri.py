@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from seamline.app.references import split_reference
+from seamline.app.verify_artifact import require_model
 from seamline.data.materialize import materialize
 from seamline.data.versions import find_version
 from seamline.domain.clock import new_id
@@ -83,6 +84,7 @@ def find_model_for(stores: Stores, reference: str, environment: str) -> ModelVer
 
 def _wheel(stores: Stores, model: ModelVersion) -> Path:
     """The verified wheel under its own file name, as pip and zipimport want it."""
+    require_model(stores, model)
     what = f"package {model.model} {model.version}"
     blob = stores.blobs.verified_path(model.wheel_digest, what)
     folder = stores.root / "cache" / "wheels" / model.wheel_digest.removeprefix("sha256:")

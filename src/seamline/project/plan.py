@@ -20,6 +20,8 @@ from seamline.promote.policy import ApprovalRule, EnvironmentPolicy, check_polic
 from seamline.store.canonical import digest_of_json
 from seamline.store.schema import SETTINGS
 from seamline.store.stores import Stores
+from seamline.trust.roles import Principal
+from seamline.trust.teams import not_their_team
 
 _PREFIX = "project/"
 
@@ -52,10 +54,17 @@ def plan_project(stores: Stores, text: str, file_name: str) -> Plan:
         return _plan(connection, read_project_file(text, file_name))
 
 
-def apply_project(stores: Stores, text: str, file_name: str, *, by: str) -> Plan:
-    """All of the file in one transaction; applying the same file again changes nothing."""
+def apply_project(
+    stores: Stores, text: str, file_name: str, *, by: str, who: Principal | None = None
+) -> Plan:
+    """All of the file in one transaction; applying the same file again changes nothing.
+
+    `who`: where their token is for one team, Forbidden for what is not that team's.
+    """
     file = read_project_file(text, file_name)
     with stores.db.transaction() as tx:
+        if who is not None and who.scope.team is not None:
+            _check_team(who, file, _applied(tx).get(file.project))
         plan = _plan(tx, file)
         if not plan.changes:
             return plan
@@ -104,6 +113,8 @@ def _plan(connection: Connection, file: ProjectFile) -> Plan:
     applied = _applied(connection)
     before = applied.pop(file.project, None)
     changes: list[Change] = []
+    if before is not None and before.team != file.team:
+        changes.append(Change("~", "project", "team", f"{before.team!r} → {file.team!r}"))
     for section in SECTIONS:
         new = getattr(file.declarations, section)
         old = getattr(before.declarations, section) if before else {}
@@ -115,6 +126,20 @@ def _plan(connection: Connection, file: ProjectFile) -> Plan:
     if before is None and file.declarations.environments:
         changes = _against_defaults(connection, file, changes)
     return Plan(file.project, tuple(changes))
+
+
+def _check_team(who: Principal, file: ProjectFile, before: ProjectFile | None) -> None:
+    """The file as it is to be, and as it was: neither may reach further than the team."""
+    for one in (file, before):
+        if one is None:
+            continue
+        if one.team != who.scope.team:
+            raise not_their_team(who, f"the project {one.project} of the team {one.team}")
+        for section in ("environments", "teams"):
+            if getattr(one.declarations, section):
+                raise not_their_team(
+                    who, f"the project {one.project}, whose {section} are every team's"
+                )
 
 
 def _section_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

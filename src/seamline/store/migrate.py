@@ -10,7 +10,7 @@ from seamline.domain.errors import Refused
 from seamline.store.database import Database
 
 #: The newest revision that this version knows, and all before it.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 
 
 def migrate(db: Database) -> None:
