@@ -63,28 +63,35 @@ def publish_package(
     Raises InvalidInput (unsound wheel), Forbidden (the name is another's), Refused (it is a
     model's), Conflict (that version holds other bytes).
     """
-    info = check_wheel(filename, data.path if isinstance(data, ReceivedFile) else data)
+    info = _check(filename, data)
     _check_announced(info, *announced)
-    digest, size_bytes = _content(data)
-    entry = _entry(stores.clock, info, digest, size_bytes, digest_of(info.metadata), by)
+    entry = _entry(stores.clock, info, _content(data), by)
     with stores.db.transaction() as tx:
         _take_turn(tx)
         _claim_name(stores, tx, info.name, UPLOADED, who or nobody_else(by))
         file = enter_package(stores, tx, entry)
         state_package(stores, tx, file.filename, file.digest, (file.name, file.version), by=by)
         # Now that nothing refuses it, and before anybody can see it.
-        stores.blobs.put(info.metadata)
-        if isinstance(data, ReceivedFile):
-            stores.blobs.adopt(data)
-        else:
-            stores.blobs.put(data)
+        _keep(stores, info, data)
         return file
+
+
+def _check(filename: str, data: bytes | ReceivedFile) -> WheelInfo:
+    return check_wheel(filename, data.path if isinstance(data, ReceivedFile) else data)
 
 
 def _content(data: bytes | ReceivedFile) -> tuple[str, int]:
     if isinstance(data, ReceivedFile):
         return data.digest, data.size_bytes
     return digest_of(data), len(data)
+
+
+def _keep(stores: Stores, info: WheelInfo, data: bytes | ReceivedFile) -> None:
+    stores.blobs.put(info.metadata)
+    if isinstance(data, ReceivedFile):
+        stores.blobs.adopt(data)
+    else:
+        stores.blobs.put(data)
 
 
 def _take_turn(tx: Connection) -> None:
@@ -94,11 +101,13 @@ def _take_turn(tx: Connection) -> None:
     tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
 
 
-def model_package_file(stores: Stores, filename: str, data: bytes, by: str) -> PackageFile:
+def model_package_file(
+    stores: Stores, filename: str, data: bytes | ReceivedFile, by: str
+) -> PackageFile:
     """A checked model wheel, its bytes stored, not yet in an index."""
-    info = check_wheel(filename, data)
-    digest, metadata_digest = stores.blobs.put(data), stores.blobs.put(info.metadata)
-    return _entry(stores.clock, info, digest, len(data), metadata_digest, by)
+    info = _check(filename, data)
+    _keep(stores, info, data)
+    return _entry(stores.clock, info, _content(data), by)
 
 
 def enter_model_package(
@@ -262,9 +271,8 @@ def _check_announced(info: WheelInfo, name: str, version: str) -> None:
         )
 
 
-def _entry(
-    clock: Clock, info: WheelInfo, digest: str, size_bytes: int, metadata_digest: str, by: str
-) -> PackageFile:
+def _entry(clock: Clock, info: WheelInfo, content: tuple[str, int], by: str) -> PackageFile:
+    digest, size_bytes = content
     return PackageFile(
         environment=PUBLISHING,
         filename=info.filename,
@@ -273,7 +281,7 @@ def _entry(
         digest=digest,
         size_bytes=size_bytes,
         requires_python=info.requires_python,
-        metadata_digest=metadata_digest,
+        metadata_digest=digest_of(info.metadata),
         uploaded_by=by,
         uploaded_at=iso(clock.now()),
     )
