@@ -43,6 +43,7 @@ STORIES = (
     ("docs/howto/share-a-registry.md",),
     ("docs/howto/contracts-between-teams.md",),
     ("docs/howto/verify.md",),
+    ("docs/howto/edge-devices.md",),
 )
 TIMEOUT_S = 300
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")

@@ -84,9 +84,11 @@ Sections = dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
 def _sections(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sections:
     documents = (old, new)
     parameters = [one.get("estimator", {}).get("parameters", {}) for one in documents]
-    inputs = [
-        {column["name"]: column for column in one["signature"]["inputs"]} for one in documents
-    ]
+    inputs, outputs = (
+        [{column["name"]: column for column in one["signature"][part]} for one in documents]
+        for part in ("inputs", "outputs")
+    )
+    sources = [one.get("code", {}).get("files", {}) for one in documents]
     locks = [lock_of(one["requirements"]) for one in documents]
     lineages = [_lineage(one) for one in documents]
     splits = [_splits(one) for one in documents]
@@ -98,6 +100,8 @@ def _sections(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sections:
             {**parameters[1], **new["parameters"]},
         ),
         "inputs": (inputs[0], inputs[1]),
+        "outputs": (outputs[0], outputs[1]),
+        "code": (sources[0], sources[1]),
         "arguments": (old["lineage"]["arguments"], new["lineage"]["arguments"]),
         "lock": (locks[0], locks[1]),
         "lineage": (lineages[0], lineages[1]),

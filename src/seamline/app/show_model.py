@@ -14,6 +14,7 @@ from seamline.register.models.catalogue import (
     list_model_versions,
     list_refusals,
 )
+from seamline.register.models.twins import say_twin
 from seamline.store.facts import read_facts
 from seamline.train.runs import show_request
 
@@ -56,6 +57,7 @@ def show_model(platform: Platform, name: str, version: str | None) -> dict[str, 
     return {
         **_summary(found, live),
         "document": found.document,
+        "twin": say_twin(found.document),
         "path": str(stores.blobs.path_of(found.wheel_digest).resolve()),
         "versions": [_summary(one, live) for one in list_model_versions(stores, name)],
         "evaluations": [

@@ -18,6 +18,7 @@ from seamline.measure.contracts import NULL_VALUES
 #: The partition column of every dataset: the local day of the row's event.
 DAY = "ds"
 
+_LONGEST_UNIT = 32
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _OFFSET = r"\d[T ]\d.*([zZ]|[+-]\d{2}:?\d{2})$"
 
@@ -41,6 +42,8 @@ class DatasetDeclaration:
     label: str | None = None
     source: str | None = None
     from_output: str | None = None
+    #: Column → the unit that its numbers are in ("mi", "min"); models that take it say so, too.
+    units: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_dataset_name(self.name)
@@ -60,6 +63,7 @@ class DatasetDeclaration:
                 next_step='Write from_output = "PIPELINE.OUTPUT".',
             )
         _check_zone(self.name, self.zone)
+        check_units(f"Dataset {self.name}", self.units)
 
     @property
     def day_columns(self) -> tuple[str, ...]:
@@ -70,10 +74,12 @@ class DatasetDeclaration:
     def named_columns(self) -> tuple[str, ...]:
         """Every column that the declaration names, once each."""
         label = () if self.label is None else (self.label,)
-        return tuple(dict.fromkeys((*self.day_columns, *self.keys, *label)))
+        return tuple(dict.fromkeys((*self.day_columns, *self.keys, *label, *self.units)))
 
     def to_json(self) -> dict[str, Any]:
         fields = dataclasses.asdict(self)
+        if not self.units:
+            del fields["units"]  # as declarations of earlier versions were written
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()
         }
@@ -98,6 +104,19 @@ def check_dataset_name(name: str) -> str:
             next_step="Use lower-case letters, digits and - (at most 63).",
         )
     return name
+
+
+def check_units(what: str, units: Mapping[str, str]) -> None:
+    """InvalidInput for what cannot be printed beside a number.
+
+    >>> check_units("Dataset flights", {"distance": "mi", "temp": "°F", "tax": ""})
+    """
+    for column, unit in units.items():
+        if not unit.isprintable() or unit != unit.strip() or len(unit) > _LONGEST_UNIT:
+            raise InvalidInput(
+                f"{what}: {unit!r} cannot be the unit of {column}.",
+                next_step=f"Use at most {_LONGEST_UNIT} printable characters, as in mi, min or °F.",
+            )
 
 
 def _check_zone(dataset: str, zone: str) -> None:

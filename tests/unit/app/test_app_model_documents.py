@@ -49,6 +49,7 @@ team = "lines"
 pipeline = "line"
 output = "train.model"
 samples = "train.samples"
+units = { x = "mi" }
 """
 
 
@@ -186,7 +187,9 @@ def second(house: House, first: Any) -> Any:
 
 def test_the_signature_and_how_it_is_loaded(first: Any) -> None:
     document = first["document"]
-    assert document["signature"]["inputs"] == [{"name": "x", "datatype": "FP64", "nullable": False}]
+    assert document["signature"]["inputs"] == [
+        {"name": "x", "datatype": "FP64", "nullable": False, "unit": "mi"}
+    ]
     assert document["signature"]["outputs"] == [{"name": "prediction", "datatype": "FP64"}]
     assert (document["task"], document["format"]) == ("regression", "skops")
     assert document["loading"] == {"verdict": "data", "globals": []}
