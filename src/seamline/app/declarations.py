@@ -17,6 +17,10 @@ Declared = TypeVar("Declared")
 
 @dataclass(frozen=True)
 class EnvironmentDeclaration:
+    """A file that declares one environment declares all: what it leaves out goes, unless a release
+    is live there. Without such a file the shipped policies stand.
+    """
+
     name: str
     after: str | None = None
     gates: tuple[str, ...] = ()

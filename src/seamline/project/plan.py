@@ -7,18 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from packaging.utils import canonicalize_name
 from sqlalchemy import Connection, delete, insert, select
 
-from seamline.app.declarations import Declarations
+from seamline.app.declarations import Declarations, family_of
 from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import Refused
 from seamline.domain.facts import ProjectApplied
 from seamline.project.file import SECTIONS, ProjectFile, read_project_file
 from seamline.project.references import check_references
 from seamline.promote.environments import apply_policies, list_environments
-from seamline.promote.policy import ApprovalRule, EnvironmentPolicy, check_policies
+from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule, EnvironmentPolicy, check_policies
+from seamline.register.owners import publishers_of
 from seamline.store.canonical import digest_of_json
-from seamline.store.schema import SETTINGS
+from seamline.store.schema import CHAIN_HEAD, SETTINGS
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal
 from seamline.trust.teams import not_their_team
@@ -63,6 +65,8 @@ def apply_project(
     """
     file = read_project_file(text, file_name)
     with stores.db.transaction() as tx:
+        # One after the other: somebody may publish a package of a model's name at this moment.
+        tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
         if who is not None and who.scope.team is not None:
             _check_team(who, file, _applied(tx).get(file.project))
         plan = _plan(tx, file)
@@ -72,8 +76,8 @@ def apply_project(
         name = _PREFIX + file.project
         tx.execute(delete(SETTINGS).where(SETTINGS.c.name == name))
         tx.execute(insert(SETTINGS).values(name=name, value=document))
-        if file.declarations.environments:
-            apply_policies(tx, stores.facts, policies_of(file.declarations), by=by)
+        if any(change.section == "environments" for change in plan.changes):
+            apply_policies(tx, stores.facts, _policies_after(file), by=by)
         sentences = tuple(change.sentence() for change in plan.changes)
         fact = ProjectApplied(file.project, digest_of_json(text), sentences)
         stores.facts.append(tx, fact, by=by)
@@ -92,6 +96,20 @@ def load_declarations(connection: Connection) -> Declarations:
             things.update(declared)
             owners |= {f"{section}.{name}": stored["by"] for name in declared}
     return Declarations(**merged, owners=owners)
+
+
+def project_declaring(connection: Connection, name: str) -> str | None:
+    """The applied project that declares a model which would be packaged under this name, be it one
+    of a family's."""
+    wanted = canonicalize_name(name)
+    for project, file in _applied(connection).items():
+        models = {
+            str(canonicalize_name(one)): declared
+            for one, declared in file.declarations.models.items()
+        }
+        if family_of(wanted, models) is not None:
+            return project
+    return None
 
 
 def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
@@ -119,12 +137,13 @@ def _plan(connection: Connection, file: ProjectFile) -> Plan:
         new = getattr(file.declarations, section)
         old = getattr(before.declarations, section) if before else {}
         _check_owner(section, new, applied)
-        changes += _section_changes(section, old, new)
+        if section != "environments":
+            changes += _section_changes(section, old, new)
+        elif new or old:
+            changes += _environment_changes(connection, file)
     if file.declarations.environments:
         check_policies(policies_of(file.declarations))
     check_references(file, applied, (one.name for one in list_environments(connection)))
-    if before is None and file.declarations.environments:
-        changes = _against_defaults(connection, file, changes)
     return Plan(file.project, tuple(changes))
 
 
@@ -152,14 +171,16 @@ def _section_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any
     return changes + [Change("-", section, name, "") for name in old if name not in new]
 
 
-def _against_defaults(
-    connection: Connection, file: ProjectFile, changes: list[Change]
-) -> list[Change]:
-    """The shipped policies stand until a file replaces them: say what that means."""
+def _environment_changes(connection: Connection, file: ProjectFile) -> list[Change]:
+    """Against what stands: it may be the shipped policies, which no file declares."""
     standing = {one.name: one.policy for one in list_environments(connection)}
-    new = {policy.name: policy for policy in policies_of(file.declarations)}
-    changes = [change for change in changes if change.section != "environments"]
-    return _section_changes("environments", standing, new) + changes
+    new = {policy.name: policy for policy in _policies_after(file)}
+    return _section_changes("environments", standing, new)
+
+
+def _policies_after(file: ProjectFile) -> tuple[EnvironmentPolicy, ...]:
+    """A file that declares environments declares all; without any, the shipped ones return."""
+    return policies_of(file.declarations) or DEFAULT_POLICIES
 
 
 def _difference(old: Any, new: Any) -> str:
@@ -182,6 +203,15 @@ def _check_owner(section: str, new: Mapping[str, Any], others: Mapping[str, Proj
                 f"{what} belongs to the project {project!r}.",
                 next_step="Change it there, or choose another name here.",
             )
+
+
+def _check_publishers(connection: Connection, models: set[str]) -> None:
+    """The first training of such a model would be refused: better now than then."""
+    for name, owner in sorted(publishers_of(connection, models).items()):
+        raise Refused(
+            f"models.{name}: {owner} has published a package of that name; a model cannot take it.",
+            next_step="Choose another name here.",
+        )
 
 
 def _applied(connection: Connection) -> dict[str, ProjectFile]:

@@ -132,7 +132,8 @@ def check_admitted(
         f"Loading {what} would run arbitrary code: it is a {form} file, and the policy of "
         f"{environment} admits {listed}.",
         next_step=f"{before} let the platform admit it: "
-        f'[environments.{environment}] formats = ["{form}"].',
+        f'[environments.{environment}] formats = ["{form}"], in the file that declares the '
+        "environments.",
     )
 
 
