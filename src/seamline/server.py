@@ -228,7 +228,7 @@ class _Server(uvicorn.Server):
 
 def _server(app: FastAPI) -> _Server:
     def let_go() -> None:
-        for waiters in (app.state.run_ends, app.state.run_news):
+        for waiters in (app.state.run_ends, app.state.run_news, app.state.packagings):
             waiters.close()
 
     return _Server(

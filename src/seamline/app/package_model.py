@@ -45,6 +45,7 @@ from seamline.register.packages.index import PUBLISHING
 from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome, TaskSpec
 from seamline.train.artifacts import Artifact
+from seamline.train.runs import show_request
 from seamline.train.scenarios.loop import scenario_label
 from seamline.train.views.rounds import Round, is_of_other_round
 from seamline.train.views.training import find_training
@@ -231,13 +232,14 @@ def _document(
     run, declaration = source.run, source.declaration
     datasets, declared = _datasets(bench, member.round), platform.declarations()
     signature = with_units(stores, declared, declaration, datasets, described["signature"])
+    training = _training(platform, source, member.round)
     lineage = Lineage(
         run_id=source.run_id,
         pipeline=run["pipeline"],
         pipeline_digest=source.published.digest,
         dataset_versions=datasets,
         commit=bench.commit,
-        trained_at=member.round.ended_at or run["ended_at"] or iso(stores.clock.now()),
+        trained_at=training["ended_at"] or run["ended_at"] or iso(stores.clock.now()),
         previous_version=previous.version if previous else None,
         arguments=run["arguments"],
         task=member.round.task,
@@ -255,18 +257,19 @@ def _document(
         parameters=made.artifact.metadata.get("parameters", {}),
         metrics=made.artifact.metadata.get("metrics", {}),
         profile_digest=profile_training(platform, source, made, inputs),
-        training=_training(platform, source, member.round),
+        training=training,
     )
 
 
 def _training(platform: Platform, source: Source, one: Round) -> dict[str, Any]:
-    """As the records have it, whatever the task itself said."""
-    run = source.run
-    run_id = one.cached_run or source.run_id
+    """As the records have it, whatever the task itself said; of the execution that trained, which
+    is another run's when the result came from the cache."""
+    stores, digest = platform.stores, source.run["pipeline_digest"]
     try:
-        found = find_training(platform.stores, run_id, run["pipeline_digest"], one.task)
-    except NotFound:  # the run whose result stands in called the task by another path
-        found = find_training(platform.stores, source.run_id, run["pipeline_digest"], one.task)
+        run = show_request(stores, one.cached_run) if one.cached_run else source.run
+        found = find_training(stores, run["id"], digest, one.cached_task or one.task)
+    except NotFound:  # there is no record of the run whose result stands in
+        run, found = source.run, find_training(stores, source.run_id, digest, one.task)
     return {
         **found.to_json(),
         "environment": run["environment"],

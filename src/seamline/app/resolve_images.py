@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from seamline.app.platform import Platform
+from seamline.app.verify_artifact import stated_digests
 from seamline.domain.clock import iso
 from seamline.domain.errors import (
     DigestMismatch,
@@ -39,6 +40,7 @@ from seamline.register.images.references import (
 from seamline.register.images.registries import passwords_from, resolve_image
 from seamline.register.images.rows import PIPELINE_IMAGES
 from seamline.register.pipelines.ir_file import load_ir
+from seamline.register.statements import state_image
 from seamline.store.facts import RecordedFact
 from seamline.store.schema import CHAIN_HEAD
 from seamline.store.stores import Stores
@@ -46,6 +48,8 @@ from seamline.train.context import RunContext
 from seamline.train.ir.claims import claim_function
 from seamline.train.ir.lightweight import recognise_function
 from seamline.train.runs import find_run_row
+from seamline.trust.image_statements import image_subject
+from seamline.trust.signing import find_statements
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def runs_in_its_image(image: str, command: Sequence[str], args: Sequence[str]) -
 
 def on_pipeline_published(platform: Platform, fact: RecordedFact) -> None:
     """A registry that does not answer is noted: it refuses nothing before there is a release."""
-    with suppress(NotFound, DigestMismatch):  # whoever uses those bytes is told
+    with suppress(NotFound, DigestMismatch, Refused):  # whoever uses those bytes is told
         look_up_images(platform.stores, fact.body["digest"])
 
 
@@ -89,12 +93,22 @@ def list_images(stores: Stores, pipeline: str) -> list[LookedUp]:
 def look_up_images(
     stores: Stores, pipeline: str, counts: Counts = runs_in_its_image
 ) -> list[LookedUp]:
-    """Asks registries for what has no digest yet: one that has keeps it."""
+    """Asks registries for what has no digest yet: one that has keeps it, and a statement says so.
+
+    A digest without one is of before there were these statements, or nobody's: asked for anew.
+    DigestMismatch where one is not what was stated.
+    """
     named = images_of(_document(stores, pipeline), counts)
-    known = {one.reference for one in list_images(stores, pipeline) if one.digest is not None}
-    wanted = [one for one in named if one not in known and len(one) <= MAX_REFERENCE]
-    if wanted:
-        _record(stores, pipeline, _resolve_all(wanted, iso(stores.clock.now())))
+    stated, at = stated_digests(stores, pipeline), iso(stores.clock.now())
+    noted = {one.reference: one.digest for one in list_images(stores, pipeline)}
+    for reference, digest in noted.items():
+        _check_noted(reference, digest, stated.get(reference))
+    wanted = [one for one in named if one not in stated and len(one) <= MAX_REFERENCE]
+    lost = [one for one in stated if noted.get(one) is None]
+    found = [LookedUp(one, stated[one], "", at) for one in lost]
+    found += _resolve_all(wanted, at) if wanted else []
+    if found:
+        _record(stores, pipeline, found)
     return list_images(stores, pipeline)
 
 
@@ -111,13 +125,19 @@ def pin_images(stores: Stores, pipeline: str, what: str) -> list[tuple[ImageRefe
     listed = {one.reference for one in found}
     missing += [f"{image[:80]} (no reference)" for image in named if image not in listed]
     missing += [f"{one.reference} ({one.note})" for one in found if one.digest is None]
+    stated = stated_digests(stores, pipeline)
+    missing += [
+        f"{one.reference} (nothing signed says that it is {one.digest})"
+        for one in found
+        if one.digest is not None and one.reference not in stated
+    ]
     if missing:
         raise Refused(
             f"A release names images by digest; {what} has some without: {', '.join(missing)}.",
             next_step="Make their registry answer and try again, or compile the pipeline with "
             "NAME@sha256:… as its image.",
         )
-    pinned = {one.reference: one.digest for one in found if one.digest is not None}
+    pinned = {one.reference: stated[one.reference] for one in found}
     for image in _named_by_digest(document):
         pinned.setdefault(image, image.partition("@")[2])
     return [(parse_image(image), digest) for image, digest in sorted(pinned.items())]
@@ -125,14 +145,17 @@ def pin_images(stores: Stores, pipeline: str, what: str) -> list[tuple[ImageRefe
 
 def inherit_images(stores: Stores, pipeline: str, other: str) -> None:
     """`other` is the same pipeline in a loop over scenarios: its tasks start the same images."""
-    found = [one for one in list_images(stores, pipeline) if one.digest is not None]
-    if found:
+    at = iso(stores.clock.now())
+    stated = stated_digests(stores, pipeline)
+    if stated:
+        found = [LookedUp(reference, digest, "", at) for reference, digest in stated.items()]
         _record(stores, other, found)
 
 
 def image_to_start(stores: Stores, context: RunContext, reference: str) -> str:
     """What a task of a run starts for the image that it names: by digest where one was found.
 
+    DigestMismatch where that is not what was stated when it was found; Refused where nothing was.
     Outside dataops Refused unless the live release holds it (law 4).
     """
     table = PIPELINE_IMAGES.c
@@ -142,11 +165,24 @@ def image_to_start(stores: Stores, context: RunContext, reference: str) -> str:
         digest = connection.execute(select(table.digest).where(*here)).scalar_one_or_none()
         is_training = context.environment == TRAINING
         live = None if is_training else live_release(connection, context.environment)
-    started = reference if digest is None else with_digest(reference, digest)
+    stated = stated_digests(stores, pipeline).get(reference)
+    _check_noted(reference, digest, stated)
+    if digest is not None and stated is None and "@" not in reference:
+        raise Refused(
+            f"The image {reference} of {context.pipeline} is to start as {digest}, and no "
+            "statement of this workspace says so.",
+            next_step="Run the pipeline again by its name: its image is looked up and stated then.",
+        )
+    started = reference if stated is None else with_digest(reference, stated)
     if not is_training:
         what = f"The image {started} of {context.pipeline}"
         _check_released(what, parse_image(started), pipeline, live, context.environment)
     return started
+
+
+def _check_noted(reference: str, noted: str | None, stated: str | None) -> None:
+    if None not in (noted, stated) and noted != stated:
+        raise DigestMismatch(f"The image {reference}", expected=str(stated), actual=str(noted))
 
 
 def _check_released(
@@ -205,13 +241,19 @@ def _resolve_all(references: Sequence[str], at: str) -> list[LookedUp]:
 
 
 def _record(stores: Stores, pipeline: str, found: Sequence[LookedUp]) -> None:
+    """Of two that look at the same moment, the first one's digest is stated and stays. What is not
+    found now does not take the place of what an earlier Seamline noted and never stated."""
     table = PIPELINE_IMAGES.c
     with stores.db.transaction() as tx:
         # One after the other: publishing and a release may look at the same moment.
         tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
+        stated = {one.subject for one in find_statements(tx, pipeline)}
         for one in found:
             here = (table.pipeline == pipeline, table.reference == one.reference)
-            kept = select(table.digest).where(*here)
-            if tx.execute(kept).scalar_one_or_none() is None:
-                tx.execute(delete(PIPELINE_IMAGES).where(*here))
-                tx.execute(insert(PIPELINE_IMAGES).values(pipeline=pipeline, **one.__dict__))
+            kept = tx.execute(select(table.digest).where(*here)).scalar_one_or_none()
+            if kept is not None and (one.digest is None or image_subject(one.reference) in stated):
+                continue
+            tx.execute(delete(PIPELINE_IMAGES).where(*here))
+            tx.execute(insert(PIPELINE_IMAGES).values(pipeline=pipeline, **one.__dict__))
+            if one.digest is not None:
+                state_image(stores, tx, pipeline, one.reference, one.digest)

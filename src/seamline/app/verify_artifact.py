@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.utils import canonicalize_name, canonicalize_version
+from sqlalchemy import select
 
 from seamline.app.references import split_reference
 from seamline.domain import facts
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, Refused, SeamlineError, not_found
+from seamline.register.images.rows import PIPELINE_IMAGES
 from seamline.register.models.catalogue import ModelVersion
 from seamline.register.packages.index import PUBLISHING, PackageFile, list_package_files
 from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, find_pipeline
@@ -24,7 +26,7 @@ from seamline.store.facts import RecordedFact, read_facts
 from seamline.store.stores import Stores
 from seamline.trust.key_history import read_history
 from seamline.trust.keys import KEYS, PublicKey, load_or_create_key
-from seamline.trust.proof import Outcome, Proof, examine, pipeline_subject
+from seamline.trust.proof import Outcome, Proof, examine, find_stated_images, pipeline_subject
 from seamline.trust.signing import (
     check_signed,
     count_statements,
@@ -95,7 +97,10 @@ def prove(stores: Stores, digest: str) -> Proof:
     with stores.db.read() as connection:
         kinds = [kind.kind for kind in _PUBLISHED]
         told = read_facts(connection, kinds=kinds, mentioning=digest)
-    return replace(_find_proof(stores, digest), facts=tuple(map(_say, told)))
+        here = PIPELINE_IMAGES.c.pipeline == digest
+        columns = (PIPELINE_IMAGES.c.reference, PIPELINE_IMAGES.c.digest)
+        images = {row[0]: row[1] for row in connection.execute(select(*columns).where(here))}
+    return replace(_find_proof(stores, digest), facts=tuple(map(_say, told)), images=images)
 
 
 def require_statement(stores: Stores, digest: str, subject: str, what: str) -> None:
@@ -118,6 +123,14 @@ def require_pipeline(
     tag = None if version.startswith("sha256:") else version
     subject = pipeline_subject(repository, package, tag)
     require_statement(stores, digest, subject, f"The pipeline {package}@{version}")
+
+
+def stated_digests(stores: Stores, pipeline: str) -> dict[str, str]:
+    """Image → digest, of the pipeline with this digest, where this workspace's key says so."""
+    try:
+        return find_stated_images(_find_proof(stores, pipeline), pipeline, _key(stores).text)
+    except SeamlineError as error:
+        raise _unstated(f"What the images of {pipeline} stand for", error.message) from error
 
 
 def require_model(stores: Stores, found: ModelVersion) -> None:

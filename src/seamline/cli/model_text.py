@@ -11,9 +11,10 @@ from seamline.cli.command import record, table
 MAX_LINES = 40
 _HEAD = ("model", "version", "format", "class", "loading", "payload_digest", "wheel_digest", "twin")
 _ORIGIN = (
-    *("pipeline", "pipeline_digest", "commit", "run", "task", "executor"),
+    *("pipeline", "pipeline_digest", "commit", "run", "cached_from", "task", "executor"),
     *("started_at", "ended_at", "trained_by", "previous_version"),
 )
+_ORIGIN_OF_ITS_OWN = tuple(one for one in _ORIGIN if one != "cached_from")
 _SECTIONS = (
     "model",
     "parameters",
@@ -56,7 +57,7 @@ def say_model(found: Mapping[str, Any]) -> str:
             *_pairs("fitted", read.get("fitted", {})),
             *_metrics(found, training),
             "\ntraining",
-            record(origin, _ORIGIN),
+            record(origin, _ORIGIN if lineage.get("cached_from") else _ORIGIN_OF_ITS_OWN),
             *_pairs("arguments", lineage["arguments"]),
             *_table("data", lineage["dataset_versions"], ("name", "version", "digest")),
             *_table("read by the task", training.get("inputs", []), ("name", "type", "digest")),

@@ -17,7 +17,12 @@ from seamline.domain.facts import ProjectApplied
 from seamline.project.file import SECTIONS, ProjectFile, read_project_file
 from seamline.project.references import check_references
 from seamline.promote.environments import apply_policies, list_environments
-from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule, EnvironmentPolicy, check_policies
+from seamline.promote.policy import (
+    DEFAULT_POLICIES,
+    ApprovalRule,
+    EnvironmentPolicy,
+    check_policies,
+)
 from seamline.register.owners import publishers_of
 from seamline.store.canonical import digest_of_json
 from seamline.store.schema import CHAIN_HEAD, SETTINGS
@@ -141,6 +146,8 @@ def _plan(connection: Connection, file: ProjectFile) -> Plan:
             changes += _section_changes(section, old, new)
         elif new or old:
             changes += _environment_changes(connection, file)
+        if section == "models":
+            _check_publishers(connection, set(new) - set(old))
     if file.declarations.environments:
         check_policies(policies_of(file.declarations))
     check_references(file, applied, (one.name for one in list_environments(connection)))

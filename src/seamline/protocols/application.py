@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seamline import __version__
 from seamline.app.figures import PlatformFigures
+from seamline.app.model_outcomes import Packagings
 from seamline.app.platform import Platform
 from seamline.app.run_news import RunNews
 from seamline.domain.errors import Forbidden
@@ -38,6 +39,7 @@ def make_application(
     app.state.figures = PlatformFigures(platform)
     app.state.upstream = UpstreamIndex()
     app.state.run_news = RunNews(platform.stores, platform.changes)
+    app.state.packagings = Packagings(platform.stores, platform.changes)
     install_error_handler(app)
     app.add_middleware(_SiteCheck, names=LOOPBACK_NAMES | {host})
     app.include_router(make_router(), prefix=API)

@@ -18,6 +18,9 @@ import httpx
 import numpy as np
 import pytest
 import skops.io
+from seamline_loader.configuration import Configuration
+from seamline_loader.errors import WrongBytes
+from seamline_loader.payloads import Payloads
 from sklearn.linear_model import LogisticRegression
 
 from seamline.domain.digests import digest_of
@@ -167,3 +170,19 @@ def test_a_flipped_payload_in_the_cache_of_thin_wheels_is_dropped_and_fetched_an
     )
     assert alone.returncode != 0 and "Set SEAMLINE_PAYLOADS" in alone.stderr
     assert model.payload_digest in alone.stderr and digest_of(flipped) in alone.stderr
+
+
+def test_a_flipped_payload_on_the_server_is_other_bytes_to_whoever_fetches_it(
+    index: Any, model: ModelVersion, tmp_path: Path
+) -> None:
+    path = index.stores.blobs.path_of(model.payload_digest)
+    location = f"{index.url}/pypi/dataops/payloads"
+    assert httpx.get(f"{location}/{model.payload_digest}").is_success  # it lies by itself now
+    flipped = next(flips(path.read_bytes()))
+    path.chmod(0o644)
+    path.write_bytes(flipped)
+    fetching = Payloads(Configuration((location,), tmp_path / "cache", 1 << 30, None))
+    with pytest.raises(WrongBytes) as refused:
+        fetching.read(model.payload_digest)
+    assert model.payload_digest in str(refused.value)
+    assert digest_of(flipped) in str(refused.value)

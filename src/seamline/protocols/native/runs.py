@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from seamline.app.model_outcomes import Packagings, list_outcomes
 from seamline.app.platform import Platform
 from seamline.app.repeat_run import rerun, retry
 from seamline.app.run_ends import RunEnds
@@ -187,6 +188,20 @@ def _slots(platform: Platform) -> dict[str, int]:
     """Of all runs together."""
     counts = platform.counts()
     return {"of": platform.engine.slots, "busy": counts.running, "waiting": counts.ready}
+
+
+@ROUTER.get("/runs/{run_id}/models")
+async def models(
+    request: Request, platform: PlatformOf, who: Reader, run_id: str, wait_s: float = 0
+) -> list[dict[str, Any]]:
+    """What became of the models that the run was to make. `wait_s`: held until nothing of an ended
+    run is left to be packaged, 25 s at the most."""
+    if wait_s > 0:
+        await run_in_threadpool(run_state, platform.stores, run_id)
+        packagings: Packagings = request.app.state.packagings
+        await packagings.wait(run_id, min(wait_s, MAX_WAIT_S))
+    found = await run_in_threadpool(list_outcomes, platform, run_id)
+    return [one.to_json() for one in found]
 
 
 @ROUTER.get("/runs/{run_id}/log")

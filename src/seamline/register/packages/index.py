@@ -1,12 +1,13 @@
 """Package indexes: one per environment, each a list of pointers at wheels by digest.
 
 Wheels are published into dataops only; a promotion copies the pointers onward. A name belongs
-to the team that published it first, a model's name to the platform; a published version never
-changes.
+to the team that published it first, a model's name to the project that declares it; a published
+version never changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from seamline.domain.clock import Clock, iso
 from seamline.domain.digests import digest_of, short
-from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
+from seamline.domain.errors import Conflict, Forbidden, InvalidInput, Refused, not_found
 from seamline.domain.facts import PackagePublished
 from seamline.register.owners import MODEL, UPLOADED, claim_package, nobody_else
 from seamline.register.packages.wheel_check import WheelInfo, check_wheel
@@ -31,6 +32,14 @@ from seamline.trust.roles import Principal
 PUBLISHING = "dataops"
 #: What the platform itself publishes: no publisher's name, and never looked up upstream.
 RESERVED = frozenset({"seamline-loader"})
+
+
+#: A name → the project that declares a model called so, asked in the transaction that publishes.
+DeclaredBy = Callable[[Connection, str], str | None]
+
+
+def nobody_declares(_connection: Connection, _name: str) -> str | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,13 @@ def publish_package(
     by: str,
     who: Principal | None = None,
     announced: tuple[str, str] = ("", ""),
+    declared_by: DeclaredBy = nobody_declares,
 ) -> PackageFile:
     """Check the wheel and enter it into dataops' index; the same bytes again change nothing.
 
     `announced`: the name and version that the sender stated, where it did. `who`: whoever `by` is,
     with their teams; without, they own what they published themselves.
+    `declared_by`: whose a name is before its model has a first version.
     Raises InvalidInput (unsound wheel), Forbidden (the name is another's), Refused (it is a
     model's), Conflict (that version holds other bytes).
     """
@@ -68,6 +79,7 @@ def publish_package(
     entry = _entry(stores.clock, info, _content(data), by)
     with stores.db.transaction() as tx:
         _take_turn(tx)
+        _check_undeclared(tx, info.name, declared_by)
         _claim_name(stores, tx, info.name, UPLOADED, who or nobody_else(by))
         file = enter_package(stores, tx, entry)
         state_package(stores, tx, file.filename, file.digest, (file.name, file.version), by=by)
@@ -258,6 +270,20 @@ def _claim_name(stores: Stores, tx: Connection, name: str, kind: str, who: Princ
         at = iso(stores.clock.now())
         values = {"name": name, "kind": kind, "owner": who.name, "published_at": at}
         tx.execute(insert(PACKAGE_NAMES).values(**values))
+
+
+def _check_undeclared(tx: Connection, name: str, declared_by: DeclaredBy) -> None:
+    """What was published before somebody declared it stays its publisher's."""
+    known = select(PACKAGE_NAMES.c.name).where(PACKAGE_NAMES.c.name == name)
+    if tx.execute(known).first() is not None:
+        return
+    project = declared_by(tx, name)
+    if project is not None:
+        raise Forbidden(
+            f"{name} is a model of the project {project}: its versions come from that project's "
+            "runs, not from uploads.",
+            next_step="Publish this package under another name.",
+        )
 
 
 def _check_announced(info: WheelInfo, name: str, version: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,19 @@ def test_a_wheel_without_a_twin_says_why(classifier: Any, spec_of: Any, tmp_path
             patch.syspath_prepend(tmp_path)
             with pytest.raises(LookupError, match=why):
                 loading.load_twin("late_arrival_twinless")
+
+
+def test_a_twin_without_its_runtime_says_what_to_install(
+    classifier: Any, spec_of: Any, tmp_path: Path
+) -> None:
+    document = dict(spec_of(classifier, "late-arrival").document)
+    package = tmp_path / "late_arrival_without_runtime"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    twin = {"twin": {"digest": DIGEST, "reason": "", "compared": COMPARED}}
+    (package / "model.json").write_text(json.dumps({**document, **twin}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        patch.setitem(sys.modules, "onnxruntime", None)  # as Python says that there is none
+        with pytest.raises(ImportError, match=r"ONNX twin of late-arrival needs onnxruntime"):
+            loading.load_twin("late_arrival_without_runtime")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .model import Model
-from .versions import check_python, check_versions
+from .versions import check_python, check_twin_libraries, check_versions
 
 #: Format → where the model's bytes lie in the package.
 PAYLOADS = {
@@ -61,7 +61,8 @@ def load_model(package: str, read_payload: Callable[[str], bytes] | None = None)
 def load_twin(package: str, read_payload: Callable[[str], bytes] | None = None) -> Model:
     """The model's ONNX twin: the same answers from numpy and ONNX Runtime alone.
 
-    LookupError where there is none; it says why. `read_payload`: as of `load_model`.
+    LookupError where there is none, which says why; ImportError where one of the two is missing.
+    `read_payload`: as of `load_model`.
     """
     document = json.loads(_read(package, "model.json"))
     twin = document.get("twin", {"digest": None, "reason": "it was packaged before there were any"})
@@ -69,6 +70,7 @@ def load_twin(package: str, read_payload: Callable[[str], bytes] | None = None) 
         raise LookupError(
             f"{document['name']} {document['version']} has no ONNX twin: {twin['reason']}."
         )
+    check_twin_libraries(document["name"])
     is_itself = twin["digest"] == document["payload_digest"]
     if read_payload is None:
         payload = _read(package, PAYLOADS["onnx"] if is_itself else TWIN)

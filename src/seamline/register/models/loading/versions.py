@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,6 +46,17 @@ def check_versions(name: str, requirements: Sequence[str]) -> None:
             raise RuntimeError(
                 f"{name} was trained with {library} {wanted}; installed is {found}. "
                 f"Install {library}=={wanted}, or train again."
+            )
+
+
+def check_twin_libraries(name: str) -> None:
+    """ImportError where what runs an ONNX twin is not installed. Any version will do: a twin is
+    written for old ones, and which of several distributions it came in does not matter."""
+    for module in ("numpy", "onnxruntime"):
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(
+                f"The ONNX twin of {name} needs {module}, and there is none here. "
+                f"Install {module}, or use load(), which needs what the model was trained with."
             )
 
 
