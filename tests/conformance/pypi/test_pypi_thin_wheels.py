@@ -197,7 +197,8 @@ def test_refusals_say_what_to_do(
     index.stores.blobs.path_of(model.payload_digest).parent.mkdir(parents=True, exist_ok=True)
     index.stores.blobs.path_of(model.payload_digest).write_bytes(b"altered")
     told = predict(check=False, SEAMLINE_PAYLOADS=payloads(index))
-    assert "answered 422" in told
+    assert "WrongBytes" in told
+    assert model.payload_digest in told
     assert digest_of(b"altered") in told
     # A folder is no server: the loader itself finds it, and names both digests.
     folder = tmp_path / "folder"
