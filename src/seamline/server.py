@@ -25,6 +25,7 @@ from seamline.app.loop import Loop
 from seamline.app.package_index import index_for
 from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
+from seamline.app.resolve_images import image_to_start
 from seamline.app.resolve_uri import resolve_uri
 from seamline.app.rotate_key import finish_rotation
 from seamline.app.run_schedule import request_scheduled
@@ -95,6 +96,7 @@ def build_control_plane(
         find_index=lambda environment, requirements: index_for(
             stores, url, environment, requirements
         ),
+        pin_image=lambda context, reference: image_to_start(stores, context, reference),
     )
     platform = Platform(
         stores=stores,
@@ -226,7 +228,7 @@ class _Server(uvicorn.Server):
 
 def _server(app: FastAPI) -> _Server:
     def let_go() -> None:
-        for waiters in (app.state.run_ends, app.state.run_news):
+        for waiters in (app.state.run_ends, app.state.run_news, app.state.packagings):
             waiters.close()
 
     return _Server(

@@ -323,6 +323,7 @@ def register(
     run, data = show_run(stores, town.runs["training"]), find_version(stores, "flights")
     payload = f"{model} {version}".encode()
     described = {
+        "loading": {"verdict": "data", "globals": []},
         "task": "binary_classification",
         "format": "skops",
         "payload_digest": str(digest_of(payload)),

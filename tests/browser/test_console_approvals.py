@@ -37,6 +37,7 @@ def test_a_second_person_approves_by_token(
     bea = visit("/approvals", "bea", java_script_enabled=scripts)
     expect(card(bea, asked)).to_contain_text("all 5 digests of the release were recomputed")
     assert card(bea, asked).locator(".evaluation svg.interval").count() >= 2
+    expect(card(bea, asked).locator("table.pins")).to_contain_text("reads data")
     card(bea, asked).get_by_label("Comment").fill("<b>looks</b> right")
     card(bea, asked).get_by_role("button", name="Approve as bea").click()
     expect(bea.locator(".notice")).to_contain_text("Approved: trial-")

@@ -12,7 +12,19 @@ import pytest
 from playwright.sync_api import Page, expect
 
 Visit = Callable[..., Page]
-PAGES = ["/", "/approvals", "/runs", "RUN", "/models", "/models/late-arrival", "/sign-in"]
+PAGES = [
+    "/",
+    "/approvals",
+    "/runs",
+    "RUN",
+    "/models",
+    "/models/late-arrival",
+    "/pipelines",
+    "/pipelines/late-arrival-training",
+    "/packages",
+    "/packages/late-arrival",
+    "/sign-in",
+]
 
 
 def address(town: Any, page: str) -> str:
@@ -115,6 +127,7 @@ def test_a_model_shows_lineage_intervals_and_slices(visit: Visit) -> None:
     expect(auc.first.locator("svg .span")).to_be_attached()
     expect(page.locator("details.slice").first).to_contain_text("EWR")
     expect(page.get_by_text("auc >= 0.65: pass")).to_be_visible()
+    expect(page.get_by_text("reads data")).to_be_visible()
 
 
 def test_an_unknown_name_is_a_page_that_names_the_nearest(visit: Visit, town: Any) -> None:

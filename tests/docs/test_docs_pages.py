@@ -47,6 +47,7 @@ STORIES = (
     ("docs/howto/compare-versions.md",),
     ("docs/howto/contracts-of-data.md",),
     ("docs/howto/versions-and-retention.md",),
+    ("docs/howto/edge-devices.md",),
 )
 TIMEOUT_S = 300
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")

@@ -1,6 +1,7 @@
 """What a thin model wheel stands on: the payload by digest, or the model by API.
 
-Standard library only. A wheel's `load()` calls `load_thin`; nothing else is needed of it.
+Standard library only. A wheel's `load()` calls `load_thin`, its `load_twin()` calls
+`load_thin_twin`; nothing else is needed of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import logging
 import os
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 from seamline_loader.configuration import read_configuration
@@ -39,9 +41,10 @@ __all__ = [
     "Unreachable",
     "WrongBytes",
     "load_thin",
+    "load_thin_twin",
     "read_configuration",
 ]
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 
 def load_thin(package: str, loader: Any) -> Any:
@@ -59,11 +62,19 @@ def load_thin(package: str, loader: Any) -> Any:
         return RemoteModel(
             document, loader.read_columns, configuration.endpoint, configuration.token
         )
-    payloads = Payloads(configuration)
+    return _load(loader.load_model, package, Payloads(configuration))
+
+
+def load_thin_twin(package: str, loader: Any) -> Any:
+    """Its ONNX twin, fetched as the model is; also where SEAMLINE_ENDPOINT is set."""
+    return _load(loader.load_twin, package, Payloads(read_configuration(os.environ)))
+
+
+def _load(load: Callable[..., Any], package: str, payloads: Payloads) -> Any:
     try:
-        return loader.load_model(package, payloads.read)
+        return load(package, payloads.read)
     except Exception as error:
         if not payloads.forget_altered():
             raise
         logging.getLogger(__name__).warning("A cached payload is fetched anew: %s", error)
-        return loader.load_model(package, payloads.read)
+        return load(package, payloads.read)

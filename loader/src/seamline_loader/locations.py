@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from seamline_loader.errors import NotAllowed, NotThere, Unreachable
+from seamline_loader.errors import NotAllowed, NotThere, Unreachable, WrongBytes
 from seamline_loader.partial import CHUNK_BYTES
-from seamline_loader.web import Address, address_of, told_by, why
+from seamline_loader.web import Address, address_of, altered_to, told_by, why
 
 _REASON_BYTES = 1 << 16
 _TOTAL = re.compile(r"bytes \d+-\d+/(\d+)")
@@ -70,8 +70,11 @@ class WebLocation:
             return self.address.send("/" + name, headers)
         except urllib.error.HTTPError as error:
             with error:
-                told = told_by(error.read(_REASON_BYTES))
-            raise self._refusal(name, error.code, told) from None
+                body = error.read(_REASON_BYTES)
+            actual = altered_to(body) if error.code == 422 else ""
+            if actual:
+                raise WrongBytes(str(self), expected=name, actual=actual) from None
+            raise self._refusal(name, error.code, told_by(body)) from None
         except (OSError, http.client.HTTPException) as error:
             raise Interrupted(f"{self} cannot be reached ({why(error)})") from error
 

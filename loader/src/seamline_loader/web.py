@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from seamline_loader.errors import ConfigurationError
 
 TIMEOUT_S = 60.0
+_FOUND = re.compile(r"found sha256:([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,25 @@ def told_by(body: bytes) -> str:
         return f"{told['message']} {told.get('next_step', '')}".strip()
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
+
+
+def altered_to(body: bytes) -> str:
+    """What a server found, as 64 digits, that does not hand out bytes which were altered; empty
+    when it refuses for another reason.
+
+    >>> told = "a model: expected sha256:" + 64 * "0" + ", found sha256:" + 64 * "f" + "."
+    >>> answer = {"error": {"code": "digest_mismatch", "message": told}}
+    >>> altered_to(json.dumps(answer).encode()) == 64 * "f"
+    True
+    >>> altered_to(b'{"error": {"code": "refused", "message": ""}}'), altered_to(b"<html>")
+    ('', '')
+    """
+    try:
+        told = json.loads(body)["error"]
+        found = _FOUND.search(told["message"]) if told["code"] == "digest_mismatch" else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return found[1] if found else ""
 
 
 def why(error: Exception) -> str:

@@ -10,12 +10,18 @@ from typing import Any
 from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
 from seamline.app.serving_rules import input_rules
-from seamline.domain.errors import MachineryError, Refused, SeamlineError, Unavailable
+from seamline.domain.errors import (
+    DigestMismatch,
+    MachineryError,
+    Refused,
+    SeamlineError,
+    Unavailable,
+)
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import find_environment
 from seamline.promote.promotions import find_promotion, finish
 from seamline.promote.release import Pin, StoredRelease, find_release
-from seamline.register.models.catalogue import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion, verify_model_version
 from seamline.register.packages.index import admit
 from seamline.runtime.requirements import RequirementSet
 from seamline.serve.deployments import publish_snapshot
@@ -80,8 +86,11 @@ def write_environment_snapshot(
 
 
 def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -> EndpointSpec:
-    found = find_model_version(platform.stores, pin.name, pin.version)
+    # What the plane obeys is signed here: so it is what was signed when it was made.
+    found = verify_model_version(platform.stores, pin.name, pin.version, platform.key.public)
     what = f"package {pin.name} {pin.version}"
+    if found.wheel_digest != pin.digest:
+        raise DigestMismatch(what, expected=pin.digest, actual=found.wheel_digest)
     wheel = platform.stores.blobs.verified_path(pin.digest, what)
     document = found.document
     requirements = RequirementSet.of(document["requirements"])

@@ -10,21 +10,26 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from seamline.app.platform import Platform
+from seamline.app.references import split_reference
 from seamline.data.versions import DatasetVersion, find_version, list_versions
 from seamline.domain.errors import InvalidInput, NotFound
 from seamline.register.models.catalogue import ModelVersion, find_model_version
 
 
-def parse_model_reference(text: str) -> tuple[str, str | None]:
-    """As packages are written; NAME@VERSION is understood, too.
+def parse_model_reference(text: str, *, of: str = "") -> tuple[str, str | None]:
+    """As packages are written; NAME@VERSION is understood, too. `of`: the model that a version
+    alone is of.
 
     >>> parse_model_reference("air-time==1.0.1"), parse_model_reference("air-time")
     (('air-time', '1.0.1'), ('air-time', None))
+    >>> parse_model_reference("1.0.2", of="air-time")
+    ('air-time', '1.0.2')
     """
-    name, _, version = text.partition("==" if "==" in text else "@")
-    if not name.strip():
+    name, version = split_reference(text)
+    if not name:
         raise InvalidInput(f"{text!r} names no model.", next_step="Write NAME==VERSION, or NAME.")
-    return name.strip(), version.strip() or None
+    # No model's name begins with a digit.
+    return (of, name) if of and version is None and name[0].isdigit() else (name, version)
 
 
 def diff_models(platform: Platform, before: str, after: str) -> dict[str, Any]:
@@ -35,7 +40,7 @@ def diff_models(platform: Platform, before: str, after: str) -> dict[str, Any]:
     """
     stores = platform.stores
     old = find_model_version(stores, *parse_model_reference(before))
-    new = find_model_version(stores, *parse_model_reference(after))
+    new = find_model_version(stores, *parse_model_reference(after, of=old.model))
     return {
         "before": _name(old),
         "after": _name(new),
@@ -84,9 +89,11 @@ Sections = dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
 def _sections(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sections:
     documents = (old, new)
     parameters = [one.get("estimator", {}).get("parameters", {}) for one in documents]
-    inputs = [
-        {column["name"]: column for column in one["signature"]["inputs"]} for one in documents
-    ]
+    inputs, outputs = (
+        [{column["name"]: column for column in one["signature"][part]} for one in documents]
+        for part in ("inputs", "outputs")
+    )
+    sources = [one.get("code", {}).get("files", {}) for one in documents]
     locks = [lock_of(one["requirements"]) for one in documents]
     lineages = [_lineage(one) for one in documents]
     splits = [_splits(one) for one in documents]
@@ -98,6 +105,8 @@ def _sections(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sections:
             {**parameters[1], **new["parameters"]},
         ),
         "inputs": (inputs[0], inputs[1]),
+        "outputs": (outputs[0], outputs[1]),
+        "code": (sources[0], sources[1]),
         "arguments": (old["lineage"]["arguments"], new["lineage"]["arguments"]),
         "lock": (locks[0], locks[1]),
         "lineage": (lineages[0], lineages[1]),

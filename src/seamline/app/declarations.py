@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from seamline.data.declaration import DatasetDeclaration
+from seamline.data.declaration import DatasetDeclaration, check_units
 from seamline.domain.errors import not_found
 from seamline.domain.states import Role
 from seamline.promote.policy import Party
@@ -18,6 +18,10 @@ Declared = TypeVar("Declared")
 
 @dataclass(frozen=True)
 class EnvironmentDeclaration:
+    """A file that declares one environment declares all: what it leaves out goes, unless a release
+    is live there. Without such a file the shipped policies stand.
+    """
+
     name: str
     after: str | None = None
     gates: tuple[str, ...] = ()
@@ -82,7 +86,13 @@ class ModelDeclaration:
     #: One model per scenario, called NAME-VALUE-VALUE-…: the fields of a loop's item, or parameters
     #: of the pipeline, that tell them apart.
     per: tuple[str, ...] = ()
+    #: Column of the model → the unit that it is in; goes before what its datasets say of columns of
+    #: that name, and "" says that it is in none.
+    units: Mapping[str, str] = field(default_factory=dict)
     evaluation: EvaluationDeclaration | None = None
+
+    def __post_init__(self) -> None:
+        check_units(f"Model {self.name}", self.units)
 
 
 @dataclass(frozen=True)

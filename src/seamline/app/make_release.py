@@ -9,9 +9,11 @@ from seamline.app.platform import Platform
 from seamline.app.references import split_reference
 from seamline.app.resolve_images import pin_images
 from seamline.app.submit_run import find_pipeline_by_reference
+from seamline.app.verify_artifact import require_model, require_pipeline
 from seamline.domain.errors import InvalidInput
 from seamline.promote.release import Pin, Release, StoredRelease, record_release
 from seamline.register.models.catalogue import ModelVersion, find_model_version
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
 from seamline.store.canonical import canonical_json
 
 
@@ -31,6 +33,8 @@ def make_release(
         )
     stores = platform.stores
     versions = [find_model_version(stores, *split_reference(name)) for name in models]
+    for one in versions:
+        require_model(stores, one)
     pinned = tuple(_pipeline_pin(platform, reference) for reference in pipelines)
     release = Release(
         packages=tuple(Pin(one.model, one.version, one.wheel_digest) for one in versions),
@@ -45,7 +49,9 @@ def make_release(
 
 def _pipeline_pin(platform: Platform, reference: str) -> Pin:
     found = find_pipeline_by_reference(platform, reference)
-    return Pin(found.package, reference.partition("@")[2], found.digest)
+    tag = reference.partition("@")[2]
+    require_pipeline(platform.stores, DEFAULT_REPOSITORY, found.package, tag, found.digest)
+    return Pin(found.package, tag, found.digest)
 
 
 def _image_pins(platform: Platform, pipeline: Pin) -> list[Pin]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,24 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from seamline.app.column_units import with_units
+from seamline.app.make_twin import Original, make_twin
+from seamline.app.model_output import ModelOutput, read_output
 from seamline.app.platform import Platform
 from seamline.app.run_models import MadeModel, Source
+from seamline.app.training_rows import profile_training, write_training_rows
 from seamline.app.used_data import used_splits, used_versions
 from seamline.domain.clock import iso
 from seamline.domain.errors import (
+    DigestMismatch,
     InvalidInput,
     MachineryError,
     NotFound,
     Refused,
-    SeamlineError,
     not_found,
 )
-from seamline.measure.basis import make_basis
-from seamline.measure.profiles import profile_partitions, sum_profiles
 from seamline.promote.environments import find_environment
-from seamline.register.formats.scan import Scan, check_admitted, check_findings, scan_model
+from seamline.register.formats.scan import check_admitted, check_findings
 from seamline.register.models.catalogue import (
     ModelVersion,
     newest_version,
@@ -40,17 +39,19 @@ from seamline.register.models.documents import (
     make_model_document,
     packaging_task,
 )
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.twins import CONVERTERS, MAX_ROWS, check_plan
+from seamline.register.models.wheel_files import packed_model
 from seamline.register.packages.index import PUBLISHING
 from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.tasks import TaskEnd, TaskIsolation, TaskKind, TaskOutcome, TaskSpec
-from seamline.store.canonical import canonical_json
-from seamline.train.artifacts import Artifact, read_manifest
+from seamline.train.artifacts import Artifact
+from seamline.train.runs import show_request
 from seamline.train.scenarios.loop import scenario_label
-from seamline.train.views.rounds import Round, list_made
+from seamline.train.views.rounds import Round
 from seamline.train.views.training import find_training
 
-DAY = "ds"
+#: In the work folder: the rows to compare a twin by; and training rows to choose them from.
+_CHECK, _ROWS = "check.json", "training_rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Packaging:
 
     bench: Bench
     made: MadeModel
+    output: ModelOutput
     work: Path
     outcome: Future[TaskOutcome]
 
@@ -88,17 +90,18 @@ def start_packaging(platform: Platform, bench: Bench, made: MadeModel) -> Packag
         beside = member.round.beside(source.samples.path)
         raise not_found(f"artifact of task {beside!r} of run {source.run_id}", source.samples.name)
     what = f"{member.name} of run {source.run_id}"
-    digest, scan = _model_file(platform, made), scan_made(platform, made, what)
+    output = _admit(platform, made, what)
+    work = stores.root / "runs" / source.run_id / f"package-{member.name}"
+    work.mkdir(parents=True, exist_ok=True)
     script, payload = packaging_task(
-        stores.blobs.verified_path(digest, f"model {what}").resolve(),
+        stores.blobs.verified_path(output.digest, f"model {what}").resolve(),
         stores.blobs.verified_path(made.samples.digest, f"samples of {what}").resolve(),
         requirements=bench.requirements,
         threshold=_threshold(made),
-        scan=scan,
-        payload_digest=digest,
+        scan=output.scan,
+        payload_digest=output.digest,
+        check=_check(platform, source, made, work) if output.scan.format in CONVERTERS else None,
     )
-    work = stores.root / "runs" / source.run_id / f"package-{member.name}"
-    work.mkdir(parents=True, exist_ok=True)
     (work / "input.json").write_text(json.dumps(payload))
     spec = TaskSpec(
         task_id=f"package/{source.run_id}/{member.name}",
@@ -112,36 +115,42 @@ def start_packaging(platform: Platform, bench: Bench, made: MadeModel) -> Packag
         isolation=bench.isolation,
         share=f"package/{source.run_id}",
     )
-    return Packaging(bench, made, work, platform.runner.start(spec))
+    return Packaging(bench, made, output, work, platform.runner.start(spec))
 
 
-def scan_made(platform: Platform, made: MadeModel, what: str) -> Scan:
+def _check(platform: Platform, source: Source, made: MadeModel, work: Path) -> dict[str, Any]:
+    has_rows = write_training_rows(platform, source, made, work / _ROWS, MAX_ROWS)
+    return check_plan((work / _CHECK).resolve(), (work / _ROWS).resolve() if has_rows else None)
+
+
+def _twin(platform: Platform, packaging: Packaging, described: dict[str, Any]) -> dict[str, Any]:
+    bench, name, work = packaging.bench, packaging.made.member.name, packaging.work.resolve()
+    share = f"twin/{bench.source.run_id}"
+    original = Original(
+        task_id=f"{share}/{name}",
+        what=packaging.what,
+        described=described,
+        model_digest=packaging.output.digest,
+        check_path=work / _CHECK,
+        work=work / "twin",
+        isolation=bench.isolation,
+        share=share,
+    )
+    return make_twin(platform, original)
+
+
+def _admit(platform: Platform, made: MadeModel, what: str) -> ModelOutput:
     """What the model's bytes are, before anything opens them; Refused where dataops must not."""
-    digest = _model_file(platform, made)
-    scan = scan_model(platform.stores.blobs.get(digest, f"model {what}"))
-    check_findings(scan, what)
-    check_admitted(scan.format, admitted_formats(platform), PUBLISHING, what)
-    return scan
+    found = read_output(platform.stores.blobs, made.artifact, made.member.name, what)
+    check_findings(found.scan, what)
+    check_admitted(found.scan.format, admitted_formats(platform), PUBLISHING, what)
+    return found
 
 
 def admitted_formats(platform: Platform) -> tuple[str, ...]:
     """That run code, and that the policy of dataops lists."""
     with platform.stores.db.read() as connection:
         return find_environment(connection, PUBLISHING).policy.formats
-
-
-def _model_file(platform: Platform, made: MadeModel) -> str:
-    """The digest of the file itself: a task may have made a folder that holds it alone."""
-    if not made.artifact.is_directory:
-        return made.artifact.digest
-    files = read_manifest(platform.stores.blobs, made.artifact)
-    if len(files) != 1:
-        raise InvalidInput(
-            f"The output of {made.member.name} is a folder with {len(files)} files: "
-            f"{', '.join(sorted(files)[:5])}.",
-            next_step="Write the model as one file.",
-        )
-    return next(iter(files.values()))
 
 
 def check_owner(held: ModelVersion | None, made: MadeModel, family: str) -> None:
@@ -178,19 +187,30 @@ def finish_packaging(platform: Platform, packaging: Packaging, caused_by: str) -
         reason = outcome.error.message if outcome.error else "it did not say why"
         raise InvalidInput(f"{packaging.what} cannot be packaged: {reason}")
     described: dict[str, Any] = json.loads((packaging.work / "output.json").read_text())
-    payload = stores.blobs.get(_model_file(platform, made), f"model {packaging.what}")
+    described["twin"] = _twin(platform, packaging, described)
     document = _document(platform, packaging.bench, made, described)
-    wheel = build_model_wheel(ModelWheelSpec(document, described["samples"], payload))
-    registered = register_model_version(
-        stores,
-        wheel,
-        key=platform.key,
-        by=source.run["requested_by"],
-        caused_by=caused_by,
-        admitted=admitted_formats(platform),
-    )
+    _check_described(document, packaging.output, packaging.what)
+    with packed_model(stores, document, described["samples"]) as wheel:
+        registered = register_model_version(
+            stores,
+            wheel,
+            key=platform.key,
+            by=source.run["requested_by"],
+            caused_by=caused_by,
+            admitted=admitted_formats(platform),
+        )
     shutil.rmtree(packaging.work, ignore_errors=True)
     return registered
+
+
+def _check_described(document: Mapping[str, Any], output: ModelOutput, what: str) -> None:
+    """The task described the bytes that the run made: what it says goes into the wheel."""
+    actual = str(document["payload_digest"])
+    if actual != output.digest:
+        raise DigestMismatch(f"described model {what}", expected=output.digest, actual=actual)
+    code = output.scan.code
+    if document.get("code") != (code.to_json() if code else None):
+        raise InvalidInput(f"The description of {what} is of other source than the run made.")
 
 
 def _threshold(made: MadeModel) -> float:
@@ -210,14 +230,17 @@ def _document(
     previous = newest_version(stores, member.name)
     inputs = [column["name"] for column in described["signature"]["inputs"]]
     run, declaration = source.run, source.declaration
+    datasets, declared = used_versions(bench.read, member.round), platform.declarations()
+    signature = with_units(stores, declared, declaration, datasets, described["signature"])
+    training = _training(platform, source, member.round)
     lineage = Lineage(
         run_id=source.run_id,
         pipeline=run["pipeline"],
         pipeline_digest=source.published.digest,
-        dataset_versions=used_versions(bench.read, member.round),
+        dataset_versions=datasets,
         dataset_splits=used_splits(bench.read, member.round),
         commit=bench.commit,
-        trained_at=member.round.ended_at or run["ended_at"] or iso(stores.clock.now()),
+        trained_at=training["ended_at"] or run["ended_at"] or iso(stores.clock.now()),
         previous_version=previous.version if previous else None,
         arguments=run["arguments"],
         task=member.round.task,
@@ -228,56 +251,29 @@ def _document(
     return make_model_document(
         member.name,
         next_version(stores, member.name, declaration.version),
-        described,
+        {**described, "signature": signature},
         lineage,
         family=declaration.name,
         scenario=member.scenario,
         parameters=made.artifact.metadata.get("parameters", {}),
         metrics=made.artifact.metadata.get("metrics", {}),
-        profile_digest=_profile(platform, source, made, inputs),
-        training=_training(platform, source, member.round),
+        profile_digest=profile_training(platform, source, made, inputs),
+        training=training,
     )
 
 
 def _training(platform: Platform, source: Source, one: Round) -> dict[str, Any]:
-    """As the records have it, whatever the task itself said."""
-    run = source.run
-    run_id = one.cached_run or source.run_id
+    """As the records have it, whatever the task itself said; of the execution that trained, which
+    is another run's when the result came from the cache."""
+    stores, digest = platform.stores, source.run["pipeline_digest"]
     try:
-        found = find_training(platform.stores, run_id, run["pipeline_digest"], one.task)
-    except NotFound:  # the run whose result stands in called the task by another path
-        found = find_training(platform.stores, source.run_id, run["pipeline_digest"], one.task)
+        run = show_request(stores, one.cached_run) if one.cached_run else source.run
+        found = find_training(stores, run["id"], digest, one.cached_task or one.task)
+    except NotFound:  # there is no record of the run whose result stands in
+        run, found = source.run, find_training(stores, source.run_id, digest, one.task)
     return {
         **found.to_json(),
         "environment": run["environment"],
         "requested_by": run["requested_by"],
         "run_started_at": run["started_at"],
     }
-
-
-def _profile(platform: Platform, source: Source, made: MadeModel, inputs: list[str]) -> str | None:
-    """A blob {basis, total, days}: the training rows day by day, on a basis of their own."""
-    if source.profile is None:
-        return None
-    stores, run_id = platform.stores, source.run_id
-    path = made.member.round.beside(source.profile.path)
-    artifact = list_made(stores, run_id, source.profile.path, source.profile.name).get(path)
-    if artifact is None:
-        raise not_found(f"artifact of task {path!r} of run {run_id}", source.profile.name)
-    data = stores.blobs.get(artifact.digest, f"training rows of run {run_id}")
-    try:
-        rows = pl.read_parquet(io.BytesIO(data), columns=[*inputs, DAY])
-    except (pl.exceptions.PolarsError, SeamlineError) as error:
-        raise InvalidInput(
-            f"{path}.{source.profile.name} of run {run_id} lacks the model's inputs or {DAY!r}: "
-            f"{error}"
-        ) from error
-    features = rows.select(inputs)
-    basis = make_basis(features)
-    days = profile_partitions(features, basis, rows[DAY].cast(pl.String))
-    document = {
-        "basis": basis.to_json(),
-        "total": sum_profiles(list(days.values())).to_json(),
-        "days": {day: profile.to_json() for day, profile in sorted(days.items())},
-    }
-    return stores.blobs.put(canonical_json(document))

@@ -9,6 +9,7 @@ from pathlib import Path
 from seamline.app.consume_dataset import check_input
 from seamline.app.declarations import Declarations
 from seamline.app.references import split_reference
+from seamline.app.verify_artifact import require_model
 from seamline.data.materialize import materialize, parse_dataset_uri
 from seamline.data.splits.materialize import materialize_split
 from seamline.data.splits.read import find_split
@@ -115,6 +116,7 @@ def find_model_for(stores: Stores, reference: str, environment: str) -> ModelVer
 
 def _wheel(stores: Stores, model: ModelVersion) -> Path:
     """The verified wheel under its own file name, as pip and zipimport want it."""
+    require_model(stores, model)
     what = f"package {model.model} {model.version}"
     blob = stores.blobs.verified_path(model.wheel_digest, what)
     folder = stores.root / "cache" / "wheels" / model.wheel_digest.removeprefix("sha256:")

@@ -9,7 +9,7 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
-from seamline.app.submit_run import submit_ir
+from seamline.app.submit_run import read_published, submit_ir
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of, parse_digest
 from seamline.domain.errors import Refused
@@ -17,7 +17,7 @@ from seamline.promote.environments import TRAINING, check_runs_here, live_releas
 from seamline.register.pipelines.catalogue import find_pipeline, list_versions
 from seamline.train.admission import check_pipeline
 from seamline.train.arguments import check_arguments, parse_arguments
-from seamline.train.options import DEFAULT_OPTIONS, RunLabel
+from seamline.train.options import DEFAULT_OPTIONS, RunLabel, RunOptions
 from seamline.train.schedule.expression import split_zone
 from seamline.train.schedule.schedules import (
     NewSchedule,
@@ -45,8 +45,7 @@ def pin_ir(platform: Platform, ir: bytes) -> PipelineChoice:
 
 def add_schedule(platform: Platform, new: NewSchedule, *, by: str) -> Schedule:
     """Refused, or invalid, where its run would be if it were due now."""
-    digest = resolve_pipeline(platform, new.pipeline, new.environment)
-    ir = platform.stores.blobs.get(digest, f"pipeline {new.pipeline}")
+    _, ir = read_pipeline(platform, new.pipeline, new.environment, new.options)
     plan, _ = check_pipeline(ir, new.options)
     arguments = check_arguments(plan.parameters, new.arguments)
     given = {name: arguments[name] for name in new.arguments if name in arguments}
@@ -72,11 +71,11 @@ def request_scheduled(
     platform: Platform, schedule: Schedule, due_at: datetime, run_id: str
 ) -> None:
     """In the name of whoever created the schedule; a run that exists already is that run."""
-    digest = resolve_pipeline(platform, schedule.pipeline, schedule.environment)
     choice = schedule.pipeline
+    digest, ir = read_pipeline(platform, choice, schedule.environment, schedule.options)
     submit_ir(
         platform,
-        platform.stores.blobs.get(digest, f"pipeline {choice}"),
+        ir,
         arguments=schedule.arguments,
         environment=schedule.environment,
         by=schedule.created_by,
@@ -91,6 +90,20 @@ def request_scheduled(
         ),
         options=schedule.options,
     )
+
+
+def read_pipeline(
+    platform: Platform,
+    choice: PipelineChoice,
+    environment: str,
+    options: RunOptions = DEFAULT_OPTIONS,
+) -> tuple[str, bytes]:
+    """The digest that it stands for now, and the bytes to run."""
+    digest = resolve_pipeline(platform, choice, environment)
+    if choice.package is None:
+        return digest, platform.stores.blobs.get(digest, f"pipeline {choice}")
+    version = digest if choice.digest is not None else choice.tag or digest
+    return digest, read_published(platform, choice.package, version, digest, options)
 
 
 def resolve_pipeline(platform: Platform, choice: PipelineChoice, environment: str) -> str:

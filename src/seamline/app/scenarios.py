@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from seamline.app.platform import Platform
+from seamline.app.resolve_images import inherit_images
 from seamline.app.submit_run import submit_ir
 from seamline.data.select import select_rows
 from seamline.data.versions import find_version
+from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING
 from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, RunLabel, RunOptions
@@ -43,9 +45,11 @@ def submit_scenarios(
             f"{', '.join(twice)} would be set twice: by the scenarios and as an argument.",
             next_step="Leave it out of one of the two.",
         )
+    looped = with_scenarios(ir, items, source=source)
+    inherit_images(platform.stores, digest_of(ir), digest_of(looped))
     return submit_ir(
         platform,
-        with_scenarios(ir, items, source=source),
+        looped,
         arguments=arguments,
         environment=environment,
         by=by,

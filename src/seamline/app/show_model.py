@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from seamline.app.model_outcomes import find_or_explain
 from seamline.app.platform import Platform
 from seamline.domain.errors import not_found
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.promote.environments import list_environments, live_release
 from seamline.register.models.catalogue import (
     ModelVersion,
-    find_model_version,
     list_model_versions,
     list_refusals,
 )
+from seamline.register.models.refusals import standing_refusals
+from seamline.register.models.twins import say_twin
 from seamline.store.facts import read_facts
 from seamline.train.runs import show_request
 
@@ -48,16 +50,28 @@ def list_refused_models(platform: Platform, run_id: str) -> list[dict[str, str]]
     return [{"model": model, "reason": reason} for model, reason in refused.items()]
 
 
+def list_standing_refusals(platform: Platform) -> list[dict[str, str]]:
+    """Models whose last output was refused and that have had no version since, newest first."""
+    stores = platform.stores
+    return [one.to_json() for one in standing_refusals(stores, list_model_versions(stores))]
+
+
 def show_model(platform: Platform, name: str, version: str | None) -> dict[str, Any]:
     """One version whole: document, digests, the wheel's place, evaluations; and its siblings."""
     stores = platform.stores
-    found = find_model_version(stores, name, version)
+    found = find_or_explain(platform, name, version)
     live = _live(platform)
+    versions = list_model_versions(stores, name)
     return {
         **_summary(found, live),
         "document": found.document,
+        "twin": say_twin(found.document),
         "path": str(stores.blobs.path_of(found.wheel_digest).resolve()),
-        "versions": [_summary(one, live) for one in list_model_versions(stores, name)],
+        "versions": [_summary(one, live) for one in versions],
+        "refused_since": next(
+            (one.to_json() for one in standing_refusals(stores, versions) if one.model == name),
+            None,
+        ),
         "evaluations": [
             show_evaluation(stores, one.id) for one in list_evaluations(stores, name, found.version)
         ],

@@ -8,11 +8,18 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
+from seamline.app.resolve_images import look_up_images, runs_in_its_image
+from seamline.app.verify_artifact import require_pipeline
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, not_found
 from seamline.promote.environments import TRAINING, check_runs_here
-from seamline.register.pipelines.catalogue import PipelineVersionRow, find_pipeline
-from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, RunLabel, RunOptions
+from seamline.register.images.references import every_image
+from seamline.register.pipelines.catalogue import (
+    DEFAULT_REPOSITORY,
+    PipelineVersionRow,
+    find_pipeline,
+)
+from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, Isolation, RunLabel, RunOptions
 from seamline.train.runs import request_run
 
 
@@ -30,7 +37,8 @@ def submit_pipeline(
 ) -> str:
     """`reference`: NAME@TAG or NAME@sha256:…"""
     found = find_pipeline_by_reference(platform, reference)
-    ir = platform.stores.blobs.get(found.digest, f"pipeline {reference}")
+    version = split_reference(reference)[1] or found.digest
+    ir = read_published(platform, found.package, version, found.digest, options)
     return submit_ir(
         platform,
         ir,
@@ -76,6 +84,27 @@ def submit_ir(
     )
     platform.engine.wake()
     return run
+
+
+def read_published(
+    platform: Platform,
+    package: str,
+    version: str,
+    digest: str,
+    options: RunOptions = DEFAULT_OPTIONS,
+) -> bytes:
+    """The bytes of a published pipeline, to be run. `version`: the tag that led to `digest`, or
+    the digest itself.
+
+    They are what this workspace has stated of that very tag (law 2). What its images stand for is
+    looked up where publishing it could not.
+    """
+    stores = platform.stores
+    require_pipeline(stores, DEFAULT_REPOSITORY, package, version, digest)
+    ir = stores.blobs.get(digest, f"pipeline {package}@{version}")
+    is_contained = options.isolation is Isolation.CONTAINER
+    look_up_images(stores, digest, every_image if is_contained else runs_in_its_image)
+    return ir
 
 
 def _check_team(platform: Platform, team: str) -> None:

@@ -10,8 +10,9 @@ import hashlib
 import http.client
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,9 @@ from seamline.runtime.server_file import read_server_file
 
 API = "/api/v1"
 _CHUNK_BYTES = 1 << 20
+#: A server starts in seconds; a command of another process may train a model.
+PATIENCE_S = 60.0
+_PAUSE_S = 0.1
 _BY_CODE = {
     cls.code: cls
     for cls in (
@@ -191,16 +195,34 @@ def find_server(settings: Settings) -> str | None:
 
 @contextmanager
 def connect(settings: Settings) -> Iterator[Client]:
-    """A client of the running server, or of one that lives as long as this block."""
-    address = find_server(settings)
-    if address is not None:
-        yield Client(address, settings.token)
-        return
-    from seamline.server import serve_in_process
+    """A client of the running server, or of one that lives as long as this block.
 
-    sys.stderr.write(f"no server runs on {settings.workspace}: working in this process\n")
-    with serve_in_process(settings) as address:
-        yield Client(address, settings.token, is_own_server=True)
+    Whoever holds the workspace without an address is starting, or a command like this one: it is
+    waited for, PATIENCE_S at the most, then Conflict.
+    """
+    with ExitStack() as stack:
+        yield _client(settings, stack)
+
+
+def _client(settings: Settings, stack: ExitStack) -> Client:
+    deadline = time.monotonic() + PATIENCE_S
+    is_told = False
+    while (address := find_server(settings)) is None:
+        from seamline.server import serve_in_process
+
+        try:
+            own = stack.enter_context(serve_in_process(settings))
+        except errors.Conflict:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            sys.stderr.write(f"no server runs on {settings.workspace}: working in this process\n")
+            return Client(own, settings.token, is_own_server=True)
+        if not is_told:
+            sys.stderr.write(f"another process has {settings.workspace}: waiting for it\n")
+            is_told = True
+        time.sleep(_PAUSE_S)
+    return Client(address, settings.token)
 
 
 def body_of(path: Path) -> tuple[IO[bytes], int]:

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from seamline.cli.command import Client, command
+from seamline.cli.model_names import one_version
 
 
 @command()
-@click.argument("model")
+@click.argument("model", metavar="MODEL[==VERSION]")
 @click.option("--version", help="Default: the newest.")
 @click.option("--run", "run_id", required=True, help="Run of the prediction pipeline to judge by.")
 @click.option("--task", default="", help="Where the predictions are: task path, if not the root.")
@@ -26,6 +27,7 @@ def evaluate(
     against_run: str | None,
 ) -> tuple[Any, str]:
     """Prove a version of MODEL: metrics with intervals over blocks, slices, checks."""
+    model, version = one_version(model, version)
     found = client.post(
         "/evaluations",
         {

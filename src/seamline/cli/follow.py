@@ -15,6 +15,7 @@ from seamline.cli.command import command, wants_json
 from seamline.cli.following import await_end, read_news
 from seamline.cli.progress import is_watched, live_view, progress_bar
 from seamline.cli.run_lines import Changes, say_change
+from seamline.cli.run_models import await_models, refusal_of, say_model
 from seamline.cli.run_show import say_run
 from seamline.cli.run_tree import Size, Words
 from seamline.cli.run_view import draw
@@ -30,7 +31,9 @@ _RECENT = 8
 @command()
 @click.argument("run_id", metavar="RUN")
 def follow(client: Client, run_id: str) -> None:
-    """Watch a run until it ends; fail when it failed or was canceled.
+    """Watch a run until it ends and its models are packaged.
+
+    Fails when the run failed or was canceled, or when a model was refused.
 
     On a terminal, a view of what runs, fails and has ended; in a pipe one plain line per change,
     from the beginning of the run on; with --json one JSON document per line. Ctrl-C leaves the
@@ -42,7 +45,10 @@ def follow(client: Client, run_id: str) -> None:
 @command()
 @click.argument("run_id", metavar="RUN")
 def wait(client: Client, run_id: str) -> tuple[Any, str] | None:
-    """Wait for a run's end; fail when it failed or was canceled."""
+    """Wait until a run has ended and its models are packaged.
+
+    Fails when the run failed or was canceled, or when a model was refused.
+    """
     return wait_for_run(client, run_id)
 
 
@@ -51,25 +57,33 @@ def follow_run(client: Client, run_id: str) -> None:
     is_live = not wants_json() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     try:
         state = _watch(client, run_id) if is_live else _tell(client, run_id)
+        models = await_models(client, run_id)
     except KeyboardInterrupt:
         _say_how_to_come_back(client, run_id)
         raise click.exceptions.Exit(_INTERRUPTED) from None
     if is_live:
-        click.echo(say_run(client.get(f"/runs/{run_id}")))
-    if state in BAD_END:
+        click.echo(say_run({**client.get(f"/runs/{run_id}"), "models": models}))
+    else:
+        for one in models:
+            click.echo(json.dumps({"run_id": run_id, **one}) if wants_json() else say_model(one))
+    if state in BAD_END or refusal_of(run_id, state, models) is not None:
         raise click.exceptions.Exit(1)
 
 
 def wait_for_run(client: Client, run_id: str) -> tuple[Any, str] | None:
     try:
         found = _wait_with_bar(client, run_id) if is_watched() else await_end(client, run_id)
+        found = {**found, "models": await_models(client, run_id)}
     except KeyboardInterrupt:
         _say_how_to_come_back(client, run_id)
         raise click.exceptions.Exit(_INTERRUPTED) from None
-    if found["state"] not in BAD_END:
+    refused = refusal_of(run_id, say_state(found["state"]), found["models"])
+    if found["state"] not in BAD_END and refused is None:
         return found, say_run(found)
     if wants_json():
         click.echo(json.dumps(found, indent=2))
+    if found["state"] not in BAD_END and refused is not None:
+        raise refused
     raise Refused(
         f"Run {run_id} {say_state(found['state'])}: {plain(found['sentence'])}",
         next_step=f"See its logs: seamline run logs {run_id} --failed.",

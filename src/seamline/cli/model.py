@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from seamline.cli.command import Client, command, table
+from seamline.cli.model_names import one_version
 from seamline.cli.model_text import say_diff, say_model
 
 
@@ -56,10 +57,11 @@ def _family(versions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @command(model)
-@click.argument("name")
+@click.argument("name", metavar="NAME[==VERSION]")
 @click.option("--version", help="Default: the newest.")
 def show(client: Client, name: str, version: str | None) -> tuple[Any, str]:
     """One version: signature, parameters, metrics, how it was trained and on what."""
+    name, version = one_version(name, version)
     found = client.get(f"/models/{name}", version=version)
     return found, say_model(found)
 
@@ -68,7 +70,8 @@ def show(client: Client, name: str, version: str | None) -> tuple[Any, str]:
 @click.argument("before")
 @click.argument("after")
 def diff(client: Client, before: str, after: str) -> tuple[Any, str]:
-    """What differs between two versions (NAME==VERSION; NAME alone is the newest).
+    """What differs between two versions: NAME==VERSION or NAME@VERSION; NAME alone is the newest,
+    and AFTER can be a version alone.
 
     Parameters, metrics, inputs, the lock of libraries, and the versions of data between them.
     """
@@ -77,9 +80,10 @@ def diff(client: Client, before: str, after: str) -> tuple[Any, str]:
 
 
 @command(model)
-@click.argument("name")
+@click.argument("name", metavar="NAME[==VERSION]")
 @click.option("--version", help="Default: the newest.")
 def verify(client: Client, name: str, version: str | None) -> tuple[Any, str]:
     """Recompute the digests of the wheel and its payload, and check the signed statement."""
+    name, version = one_version(name, version)
     found = client.get(f"/models/{name}/verify", version=version)
     return found, f"{found['model']} {found['version']}: wheel, payload and statement agree"

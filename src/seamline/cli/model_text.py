@@ -9,15 +9,18 @@ from seamline.cli.command import record, table
 
 #: Of long lists so many entries are shown; --json has them all.
 MAX_LINES = 40
-_HEAD = ("model", "version", "format", "class", "loading", "payload_digest", "wheel_digest")
+_HEAD = ("model", "version", "format", "class", "loading", "payload_digest", "wheel_digest", "twin")
 _ORIGIN = (
-    *("pipeline", "pipeline_digest", "commit", "run", "task", "executor"),
+    *("pipeline", "pipeline_digest", "commit", "run", "cached_from", "task", "executor"),
     *("started_at", "ended_at", "trained_by", "previous_version"),
 )
+_ORIGIN_OF_ITS_OWN = tuple(one for one in _ORIGIN if one != "cached_from")
 _SECTIONS = (
     "model",
     "parameters",
     "inputs",
+    "outputs",
+    "code",
     "arguments",
     "lineage",
     "splits",
@@ -48,12 +51,13 @@ def say_model(found: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             record(head, _HEAD),
-            *_table("signature", _columns(document), ("name", "datatype", "nullable", "as")),
+            *_table("signature", _columns(document), _said_of(document)),
+            *_pairs("code", document.get("code", {}).get("files", {})),
             *_pairs("parameters", {**read.get("parameters", {}), **document["parameters"]}),
             *_pairs("fitted", read.get("fitted", {})),
             *_metrics(found, training),
             "\ntraining",
-            record(origin, _ORIGIN),
+            record(origin, _ORIGIN if lineage.get("cached_from") else _ORIGIN_OF_ITS_OWN),
             *_pairs("arguments", lineage["arguments"]),
             *_table("data", lineage["dataset_versions"], ("name", "version", "digest")),
             *_table("read by the task", training.get("inputs", []), ("name", "type", "digest")),
@@ -90,6 +94,12 @@ def _columns(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*inputs, *({**one, "as": "output"} for one in signature["outputs"])]
 
 
+def _said_of(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the table of columns says; of units only where one is known."""
+    has_units = any("unit" in one for one in _columns(document))
+    return ("name", "datatype", "nullable", *(["unit"] if has_units else []), "as")
+
+
 def _metrics(found: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
     measured = training.get("metrics", {})
     lines = _pairs("metrics", found["document"]["metrics"])
@@ -120,11 +130,26 @@ def _lines(title: str, values: list[str]) -> list[str]:
 
 def _changes(title: str, changed: Mapping[str, list[Any]]) -> list[str]:
     rows = [
-        {"": name, "before": pair[0], "after": pair[1], "change": _say_change(pair)}
+        {"": name, "before": _say_end(pair[0]), "after": _say_end(pair[1])}
+        | {"change": _say_change(pair)}
         for name, pair in changed.items()
     ]
     columns = ("", "before", "after", *(["change"] if title == "metrics" else []))
     return _table(title, rows, columns)
+
+
+def _say_end(value: Any) -> Any:
+    """A column of a signature in words, anything else as it is.
+
+    >>> _say_end({"name": "distance", "datatype": "FP64", "nullable": True, "unit": "mi"})
+    'FP64 mi, may be missing'
+    >>> _say_end(0.5)
+    0.5
+    """
+    if not isinstance(value, dict) or "datatype" not in value:
+        return value
+    said = f"{value['datatype']} {value.get('unit', '')}".rstrip()
+    return f"{said}, may be missing" if value.get("nullable") else said
 
 
 def _say_change(pair: list[Any]) -> str:

@@ -14,7 +14,7 @@ from seamline.cli.pipeline_check import check, diff
 from seamline.cli.pipeline_files import lock, outdated, pull
 from seamline.cli.pipeline_images import images
 from seamline.cli.pipeline_options import in_repository
-from seamline.cli.pipeline_words import say_pipeline
+from seamline.cli.pipeline_words import say_moving, say_pipeline
 
 
 @click.group()
@@ -45,7 +45,8 @@ def push(
             commit=commit or _commit_here(),
             repository=repository,
         )
-    return found, f"{found['package']} {found['digest']} {' '.join(found['tags'])}".rstrip()
+    line = f"{found['package']} {found['digest']} {' '.join(found['tags'])}".rstrip()
+    return found, "\n".join([line, *say_moving(tags)])
 
 
 @command(pipeline, "list")
@@ -75,7 +76,7 @@ def tag(client: Client, name: str, version: str, new_tag: str, repository: str) 
     """Let NEWTAG stand for a version. Tags like 1.0.0 never move; all others do."""
     body = {"tag": new_tag, "version": version}
     found = client.post(f"/pipelines/{name}/tags", body, repository=repository)
-    return found, record(found, ["package", "tag", "digest"])
+    return found, "\n".join([record(found, ["package", "tag", "digest"]), *say_moving([new_tag])])
 
 
 for one in (pull, lock, outdated, check, diff, images):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from seamline.cli.command import record, table
+from seamline.register.pipelines.tags import is_immutable_tag
 
+_VERSION_LIKE = re.compile(r"[vV]?\d+(\.|$)")
 _NAMES = ("package", "repository", "digest", "published_by", "published_at", "commit", "path")
 
 
@@ -34,8 +37,10 @@ def say_pipeline(found: Mapping[str, Any]) -> str:
 
 def say_verdict(found: Mapping[str, Any]) -> str:
     """What `pipeline check` prints."""
-    against = found["against"] or "no version before"
     name = f"{found['package']} {found['tag'] or ''}".rstrip()
+    if found["against"] is None:
+        return f"{found['verdict']}: {name} is the first version that it would be held against"
+    against = found["against"]
     lines = [f"{found['verdict']}: {name} against {_short(against)}", say_changes(found["changes"])]
     if found["verdict"] == "breaking":
         if found["consumers"]:
@@ -43,6 +48,19 @@ def say_verdict(found: Mapping[str, Any]) -> str:
         wanted = found["next_version"]
         lines.append(f"publish it as {wanted}" if wanted else "users of that version would break")
     return "\n".join(lines)
+
+
+def say_moving(tags: Iterable[str]) -> list[str]:
+    """A hint about tags that look like versions and move all the same; empty without any.
+
+    >>> say_moving(["v1.0.0", "latest", "1.0.0"])
+    ['note: v1.0.0 can be moved later; only tags like 1.0.0 (three numbers) never move']
+    """
+    found = [tag for tag in tags if _VERSION_LIKE.match(tag) and not is_immutable_tag(tag)]
+    if not found:
+        return []
+    named = ", ".join(found)
+    return [f"note: {named} can be moved later; only tags like 1.0.0 (three numbers) never move"]
 
 
 def say_changes(changes: Sequence[Mapping[str, str]]) -> str:

@@ -16,7 +16,7 @@ def release() -> None:
 
 @command(release)
 @click.argument("alias")
-@click.option("--model", "models", multiple=True, metavar="NAME[@VERSION]")
+@click.option("--model", "models", multiple=True, metavar="NAME[==VERSION]")
 @click.option("--pipeline", "pipelines", multiple=True, metavar="NAME@TAG")
 def create(
     client: Client, alias: str, models: tuple[str, ...], pipelines: tuple[str, ...]

@@ -11,6 +11,7 @@ import click
 
 from seamline.cli.client import Client
 from seamline.cli.command import command, table
+from seamline.cli.run_models import read_models, say_models
 from seamline.cli.run_words import (
     ENDED_RUN,
     name_of,
@@ -42,7 +43,7 @@ Task = Mapping[str, Any]
 def show(
     client: Client, run_id: str, within: str | None, failed: bool, show_all: bool
 ) -> tuple[Any, str]:
-    """One run: what failed and why, and what to do.
+    """One run: what failed and why, what became of its models, and what to do.
 
     A loop is one line with its counts; --within 'LOOP[3]' shows its fourth iteration.
     """
@@ -56,6 +57,8 @@ def show(
     if failed:
         found = {**found, "tasks": failures_of(found["tasks"])}
         return found, say_failures(found, most=None) or f"Nothing failed in run {run_id}."
+    if within is None:
+        found = {**found, "models": read_models(client, run_id)}
     return found, say_run(found, within=within, show_all=show_all)
 
 
@@ -65,14 +68,16 @@ def say_run(
     show_all: bool = False,
     can_go_on: bool = True,
 ) -> str:
-    """`can_go_on`: commands that go on from here are told, too."""
+    """`can_go_on`: commands that go on from here are told, too. Where it is known what became of
+    the run's models, that is in `models`."""
     tasks = found["tasks"]
     if within is not None:
         parts = [f"run {found['id']}, within {within}", _rows(tasks, within, show_all)]
         return "\n\n".join(parts)
     failed = say_failures(found, most=_MOST_FAILURES)
     steps = _next_steps(found) if can_go_on else ""
-    parts = [_head(found), _rows(tasks, None, show_all), failed, steps]
+    models = say_models(found["id"], found.get("models", ()))
+    parts = [_head(found), _rows(tasks, None, show_all), models, failed, steps]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -1,4 +1,4 @@
-"""Pages of pipelines, schedules and experiments; the links of Kubeflow's client lead here, too."""
+"""Pages of pipelines, packages, schedules and experiments; Kubeflow's links lead here, too."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from fastapi.responses import RedirectResponse
 from seamline.app.platform import Platform
 from seamline.app.show_schedule import show_schedule
 from seamline.console.page import HEADERS, Pages
+from seamline.console.registries import (
+    read_package,
+    read_packages,
+    read_pipeline,
+    read_pipelines,
+)
 from seamline.console.run_list import show_record
 from seamline.domain.clock import iso
-from seamline.domain.errors import SeamlineError, not_found
+from seamline.domain.errors import SeamlineError
 from seamline.protocols.errors import STATUS, error_body
 from seamline.protocols.identity import caller_who_may
-from seamline.protocols.kfp_api.catalogue import Pipeline, list_pipelines, versions_of
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
 from seamline.train.experiments import find_experiment
 from seamline.train.schedule.schedules import find_schedule, list_schedules, set_paused
 from seamline.train.views.listing import (
-    Comparison,
     Condition,
     Drawer,
     Order,
@@ -85,10 +90,26 @@ def add_catalogue_views(router: APIRouter, pages: Pages) -> None:
         return pages.page(request, "pipelines.html", read_pipelines(_platform(request)), who)
 
     @router.get("/pipelines/{name}")
-    def pipeline(request: Request, name: str) -> Response:
+    def pipeline(
+        request: Request,
+        name: str,
+        repository: str = DEFAULT_REPOSITORY,
+        version: str | None = None,
+    ) -> Response:
         """By its name, or by the id that it has in Kubeflow's API."""
         _, who = pages.sessions.reader(request)
-        return pages.page(request, "pipeline.html", read_pipeline(_platform(request), name), who)
+        data = read_pipeline(_platform(request), name, repository, version)
+        return pages.page(request, "pipeline.html", data, who)
+
+    @router.get("/packages")
+    def packages(request: Request) -> Response:
+        _, who = pages.sessions.reader(request)
+        return pages.page(request, "packages.html", read_packages(_platform(request)), who)
+
+    @router.get("/packages/{name}")
+    def package(request: Request, name: str) -> Response:
+        _, who = pages.sessions.reader(request)
+        return pages.page(request, "package.html", read_package(_platform(request), name), who)
 
     @router.get("/schedules")
     def schedules(request: Request) -> Response:
@@ -109,57 +130,6 @@ def add_catalogue_views(router: APIRouter, pages: Pages) -> None:
 def _platform(request: Request) -> Platform:
     platform: Platform = request.app.state.platform
     return platform
-
-
-def read_pipelines(platform: Platform) -> dict[str, Any]:
-    found = []
-    for pipeline in list_pipelines(platform.stores):
-        versions = versions_of(platform.stores, pipeline.package)
-        found.append(
-            {
-                "name": pipeline.package,
-                "display_name": pipeline.display_name,
-                "versions": len(versions),
-                "digest": versions[0].digest,
-                "tags": list(versions[0].tags),
-                "published_at": versions[0].created_at,
-            }
-        )
-    return {"pipelines": found, "now": iso(platform.stores.clock.now())}
-
-
-def read_pipeline(platform: Platform, name: str) -> dict[str, Any]:
-    pipeline = _find_pipeline(platform, name)
-    versions = versions_of(platform.stores, pipeline.package)
-    digests = [one.digest for one in versions]
-    return {
-        "pipeline": pipeline.to_json(),
-        "versions": [
-            {
-                "name": one.display_name,
-                "digest": one.digest,
-                "description": one.description,
-                "tags": list(one.tags),
-                "published_at": one.created_at,
-            }
-            for one in versions
-        ],
-        "schedules": [
-            one.to_json()
-            for one in list_schedules(platform.stores)
-            if one.pipeline.package == pipeline.package or one.pipeline.digest in digests
-        ],
-        "runs": _newest(platform, Condition("pipeline_digest", Comparison.IN, digests)),
-        "now": iso(platform.stores.clock.now()),
-    }
-
-
-def _find_pipeline(platform: Platform, name: str) -> Pipeline:
-    known = list_pipelines(platform.stores)
-    for pipeline in known:
-        if name in (pipeline.package, pipeline.id):
-            return pipeline
-    raise not_found("pipeline", name, [one.package for one in known])
 
 
 def read_schedules(platform: Platform) -> dict[str, Any]:

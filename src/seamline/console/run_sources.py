@@ -12,6 +12,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
+from seamline.app.model_outcomes import ModelState, list_outcomes
 from seamline.app.platform import Platform
 from seamline.console import grid
 from seamline.console.run_list import in_order
@@ -32,6 +33,8 @@ LOG_BYTES = 64 << 10
 DRAWN_TASKS = 200
 #: Failures that a run's page tells of; its loops' pages tell of all of theirs.
 READ_FAILURES = 100
+#: Of a run that makes more, so many models are named.
+SHOWN_MODELS = 20
 #: Loops beside one another whose iterations are counted.
 COUNTED_LOOPS = 30
 #: Cells on the page of a run; the page of a loop shows all of its own.
@@ -68,11 +71,14 @@ def read_run(platform: Platform, principal: Principal, run_id: str, look: Look) 
     else:
         shown = _read_scope(platform, run_id, trail[-1]["name"] if trail else None, look)
     is_over = is_terminal(RunState(run["state"]))
+    models = [one.to_json() for one in list_outcomes(platform, run_id)] if not trail else []
+    is_packaging = any(one["state"] is ModelState.PACKAGING for one in models)
     return {
         "run": run,
         "outputs": show_outputs(stores, run_id) if not trail else None,
         "counts": in_order(count_tasks(stores, [run_id])[run_id]),
         "failures": _read_failures(platform, run_id) if not trail else None,
+        "models": _choose_models(models),
         "trail": trail,
         "scope": None,
         "loops": [],
@@ -84,8 +90,18 @@ def read_run(platform: Platform, principal: Principal, run_id: str, look: Look) 
         "may_cancel": principal.may(Verb.RUN) and not is_over and not run["cancel_requested_by"],
         "may_retry": principal.may(Verb.RUN) and is_over and run["state"] != RunState.SUCCEEDED,
         "is_moving": not is_over,
-        "refresh_s": 0 if is_over else _refresh_s(shown),
+        "refresh_s": 0 if is_over and not is_packaging else _refresh_s(shown),
         "now": iso(stores.clock.now()),
+    }
+
+
+def _choose_models(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Those that are no versions before those that are."""
+    ordered = sorted(models, key=lambda one: one["state"] is ModelState.PACKAGED)
+    return {
+        "total": len(models),
+        "refused": sum(one["state"] is ModelState.REFUSED for one in models),
+        "first": ordered[:SHOWN_MODELS],
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from seamline.app.board import show_board, show_promotion
 from seamline.app.parties import parties_of
 from seamline.app.platform import Platform
-from seamline.app.show_model import list_models, show_model
+from seamline.app.show_model import list_models, list_standing_refusals, show_model
 from seamline.console.lineage import draw_lineage
 from seamline.console.run_list import any_going, newest_runs
 from seamline.domain.clock import iso
@@ -23,12 +23,14 @@ from seamline.promote.environments import find_environment, list_environments
 from seamline.promote.policy import Party
 from seamline.promote.promotions import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release, list_releases
+from seamline.register.models.catalogue import find_by_wheel
 from seamline.train.runs import show_request
 from seamline.trust.roles import Principal, Verb
 
 RECENT_RUNS = 8
 RECENT_RELEASES = 3
 RECENT_DECISIONS = 8
+RECENT_REFUSALS = 20
 
 
 def read_board(platform: Platform) -> dict[str, Any]:
@@ -80,12 +82,25 @@ def read_request(platform: Platform, promotion: Promotion, principal: Principal)
     return {
         **shown,
         "release_json": release.to_json(),
+        "loading": _loading(platform, release),
         "evaluations": _evaluations(platform, shown["gates"]),
         "excluded": excluded,
         "your_refusal": why_may_not_approve(principal, policy, parties),
         "your_approval": any(one["principal"] == principal.name for one in shown["approvals"]),
         "you_may_reject": principal.may(Verb.APPROVE)
         and why_may_not_approve(principal, policy, {}) is None,
+    }
+
+
+def _loading(platform: Platform, release: StoredRelease) -> dict[str, Any]:
+    """Wheel → what model.json says that loading it does; of model wheels only."""
+    found = {
+        pin.digest: find_by_wheel(platform.stores, pin.digest) for pin in release.release.packages
+    }
+    return {
+        digest: model.document.get("loading")
+        for digest, model in found.items()
+        if model is not None
     }
 
 
@@ -116,6 +131,7 @@ def read_models(platform: Platform, of: str | None = None) -> dict[str, Any]:
             families.setdefault(one["newest"]["family"], []).append(one)
     return {
         "of": of,
+        "refusals": list_standing_refusals(platform)[:RECENT_REFUSALS] if of is None else [],
         "models": [one for one in shown if of is not None or not one["newest"]["scenario"]],
         "families": [_family(name, members) for name, members in sorted(families.items())],
         "now": iso(platform.stores.clock.now()),

@@ -21,6 +21,7 @@ from seamline.measure.contracts import NULL_VALUES, Policy
 #: The partition column of every dataset: the local day of the row's event, or of its insertion.
 DAY = "ds"
 
+_LONGEST_UNIT = 32
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -87,6 +88,8 @@ class DatasetDeclaration:
     mirror: MirrorDeclaration | None = None
     #: Which versions may lose their rows; not said: none.
     retention: RetentionDeclaration | None = None
+    #: Column → the unit that its numbers are in ("mi", "min"); models that take it say so, too.
+    units: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_dataset_name(self.name)
@@ -124,6 +127,7 @@ class DatasetDeclaration:
                 next_step=f"Write on_breach in {self.contract}.",
             )
         _check_zone(self.name, self.zone)
+        check_units(f"Dataset {self.name}", self.units)
 
     @property
     def has_event_day(self) -> bool:
@@ -145,10 +149,12 @@ class DatasetDeclaration:
     def named_columns(self) -> tuple[str, ...]:
         """Every column that the declaration names, once each."""
         label = () if self.label is None else (self.label,)
-        return tuple(dict.fromkeys((*self.day_columns, *self.keys, *label)))
+        return tuple(dict.fromkeys((*self.day_columns, *self.keys, *label, *self.units)))
 
     def to_json(self) -> dict[str, Any]:
         fields = dataclasses.asdict(self)
+        if not self.units:
+            del fields["units"]  # as declarations of earlier versions were written
         plain = {
             key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()
         }
@@ -193,6 +199,19 @@ def check_dataset_name(name: str) -> str:
             next_step="Use lower-case letters, digits and - (at most 63).",
         )
     return name
+
+
+def check_units(what: str, units: Mapping[str, str]) -> None:
+    """InvalidInput for what cannot be printed beside a number.
+
+    >>> check_units("Dataset flights", {"distance": "mi", "temp": "°F", "tax": ""})
+    """
+    for column, unit in units.items():
+        if not unit.isprintable() or unit != unit.strip() or len(unit) > _LONGEST_UNIT:
+            raise InvalidInput(
+                f"{what}: {unit!r} cannot be the unit of {column}.",
+                next_step=f"Use at most {_LONGEST_UNIT} printable characters, as in mi, min or °F.",
+            )
 
 
 def _check_zone(dataset: str, zone: str) -> None:

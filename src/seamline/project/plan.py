@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from packaging.utils import canonicalize_name
 from sqlalchemy import Connection, delete, insert, select
 
-from seamline.app.declarations import Declarations
+from seamline.app.declarations import Declarations, family_of
 from seamline.data.contracts.declared import (
     ContractChange,
     plan_contracts,
@@ -23,10 +24,18 @@ from seamline.domain.facts import ProjectApplied
 from seamline.project.file import SECTIONS, ProjectFile, read_project_file
 from seamline.project.references import check_references
 from seamline.promote.environments import apply_policies, list_environments
-from seamline.promote.policy import ApprovalRule, EnvironmentPolicy, check_policies
+from seamline.promote.policy import (
+    DEFAULT_POLICIES,
+    ApprovalRule,
+    EnvironmentPolicy,
+    check_policies,
+)
+from seamline.register.owners import publishers_of
 from seamline.store.canonical import digest_of_json
-from seamline.store.schema import SETTINGS
+from seamline.store.schema import CHAIN_HEAD, SETTINGS
 from seamline.store.stores import Stores
+from seamline.trust.roles import Principal
+from seamline.trust.teams import not_their_team
 
 _PREFIX = "project/"
 
@@ -71,11 +80,19 @@ def apply_project(
     file_name: str,
     *,
     by: str,
+    who: Principal | None = None,
     contracts: Mapping[str, str] | None = None,
 ) -> Plan:
-    """All of the file in one transaction; applying the same file again changes nothing."""
+    """All of the file in one transaction; applying the same file again changes nothing.
+
+    `who`: where their token is for one team, Forbidden for what is not that team's.
+    """
     file = read_project_file(text, file_name)
     with stores.db.transaction() as tx:
+        # One after the other: somebody may publish a package of a model's name at this moment.
+        tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
+        if who is not None and who.scope.team is not None:
+            _check_team(who, file, _applied(tx).get(file.project))
         changed = _contract_changes(tx, file, contracts or {})
         plan = _plan(tx, file, changed)
         if not plan.changes:
@@ -84,8 +101,8 @@ def apply_project(
         name = _PREFIX + file.project
         tx.execute(delete(SETTINGS).where(SETTINGS.c.name == name))
         tx.execute(insert(SETTINGS).values(name=name, value=document))
-        if file.declarations.environments:
-            apply_policies(tx, stores.facts, policies_of(file.declarations), by=by)
+        if any(change.section == "environments" for change in plan.changes):
+            apply_policies(tx, stores.facts, _policies_after(file), by=by)
         record_contracts(tx, stores.facts, changed, by=by, at=iso(stores.clock.now()))
         sentences = tuple(change.sentence() for change in plan.changes)
         fact = ProjectApplied(file.project, digest_of_json(text), sentences)
@@ -116,6 +133,20 @@ def load_declarations(connection: Connection) -> Declarations:
     return Declarations(**merged, owners=owners)
 
 
+def project_declaring(connection: Connection, name: str) -> str | None:
+    """The applied project that declares a model which would be packaged under this name, be it one
+    of a family's."""
+    wanted = canonicalize_name(name)
+    for project, file in _applied(connection).items():
+        models = {
+            str(canonicalize_name(one)): declared
+            for one, declared in file.declarations.models.items()
+        }
+        if family_of(wanted, models) is not None:
+            return project
+    return None
+
+
 def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
     return tuple(
         EnvironmentPolicy(
@@ -135,18 +166,37 @@ def _plan(connection: Connection, file: ProjectFile, contracts: Sequence[Contrac
     applied = _applied(connection)
     before = applied.pop(file.project, None)
     changes: list[Change] = []
+    if before is not None and before.team != file.team:
+        changes.append(Change("~", "project", "team", f"{before.team!r} → {file.team!r}"))
     for section in SECTIONS:
         new = getattr(file.declarations, section)
         old = getattr(before.declarations, section) if before else {}
         _check_owner(section, new, applied)
-        changes += _section_changes(section, old, new)
+        if section != "environments":
+            changes += _section_changes(section, old, new)
+        elif new or old:
+            changes += _environment_changes(connection, file)
+        if section == "models":
+            _check_publishers(connection, set(new) - set(old))
     if file.declarations.environments:
         check_policies(policies_of(file.declarations))
     check_references(file, applied, (one.name for one in list_environments(connection)))
-    if before is None and file.declarations.environments:
-        changes = _against_defaults(connection, file, changes)
     changes += [Change("~", "contracts", one.dataset, one.sentence()) for one in contracts]
     return Plan(file.project, tuple(changes))
+
+
+def _check_team(who: Principal, file: ProjectFile, before: ProjectFile | None) -> None:
+    """The file as it is to be, and as it was: neither may reach further than the team."""
+    for one in (file, before):
+        if one is None:
+            continue
+        if one.team != who.scope.team:
+            raise not_their_team(who, f"the project {one.project} of the team {one.team}")
+        for section in ("environments", "teams"):
+            if getattr(one.declarations, section):
+                raise not_their_team(
+                    who, f"the project {one.project}, whose {section} are every team's"
+                )
 
 
 def _section_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
@@ -159,14 +209,16 @@ def _section_changes(section: str, old: Mapping[str, Any], new: Mapping[str, Any
     return changes + [Change("-", section, name, "") for name in old if name not in new]
 
 
-def _against_defaults(
-    connection: Connection, file: ProjectFile, changes: list[Change]
-) -> list[Change]:
-    """The shipped policies stand until a file replaces them: say what that means."""
+def _environment_changes(connection: Connection, file: ProjectFile) -> list[Change]:
+    """Against what stands: it may be the shipped policies, which no file declares."""
     standing = {one.name: one.policy for one in list_environments(connection)}
-    new = {policy.name: policy for policy in policies_of(file.declarations)}
-    changes = [change for change in changes if change.section != "environments"]
-    return _section_changes("environments", standing, new) + changes
+    new = {policy.name: policy for policy in _policies_after(file)}
+    return _section_changes("environments", standing, new)
+
+
+def _policies_after(file: ProjectFile) -> tuple[EnvironmentPolicy, ...]:
+    """A file that declares environments declares all; without any, the shipped ones return."""
+    return policies_of(file.declarations) or DEFAULT_POLICIES
 
 
 def _difference(old: Any, new: Any) -> str:
@@ -189,6 +241,15 @@ def _check_owner(section: str, new: Mapping[str, Any], others: Mapping[str, Proj
                 f"{what} belongs to the project {project!r}.",
                 next_step="Change it there, or choose another name here.",
             )
+
+
+def _check_publishers(connection: Connection, models: set[str]) -> None:
+    """The first training of such a model would be refused: better now than then."""
+    for name, owner in sorted(publishers_of(connection, models).items()):
+        raise Refused(
+            f"models.{name}: {owner} has published a package of that name; a model cannot take it.",
+            next_step="Choose another name here.",
+        )
 
 
 def _applied(connection: Connection) -> dict[str, ProjectFile]:

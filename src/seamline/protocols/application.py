@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seamline import __version__
 from seamline.app.figures import PlatformFigures
+from seamline.app.model_outcomes import Packagings
 from seamline.app.platform import Platform
 from seamline.app.run_news import RunNews
 from seamline.domain.errors import Forbidden
@@ -36,8 +39,9 @@ def make_application(
     app.state.figures = PlatformFigures(platform)
     app.state.upstream = UpstreamIndex()
     app.state.run_news = RunNews(platform.stores, platform.changes)
+    app.state.packagings = Packagings(platform.stores, platform.changes)
     install_error_handler(app)
-    _check_sites(app, LOOPBACK_NAMES | {host})
+    app.add_middleware(_SiteCheck, names=LOOPBACK_NAMES | {host})
     app.include_router(make_router(), prefix=API)
     add_kfp_api(app)
     for router in (kfp_registry.make_router(), pypi.make_router(), prometheus.make_router(), *more):
@@ -45,20 +49,27 @@ def make_application(
     return app
 
 
-def _check_sites(app: FastAPI, names: frozenset[str]) -> None:
-    @app.middleware("http")
-    async def check_site(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        headers = request.headers
-        try:
-            check_request_site(
-                request.method,
-                headers.get("host", ""),
-                headers.get("origin"),
-                headers.get("sec-fetch-site"),
-                names,
-            )
-        except Forbidden as error:
-            return JSONResponse(error_body(error), STATUS[Forbidden])
-        return await call_next(request)
+class _SiteCheck:
+    """Around everything, and so without the framework's class for it, which would carry each piece
+    of an answer from one task to another."""
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            try:
+                check_request_site(
+                    scope["method"],
+                    headers.get("host", ""),
+                    headers.get("origin"),
+                    headers.get("sec-fetch-site"),
+                    self._names,
+                )
+            except Forbidden as error:
+                refusal = JSONResponse(error_body(error), STATUS[Forbidden])
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from seamline.domain import errors
+from seamline.store.room import MAY_BE_FULL, is_out_of_room
 
 STATUS: dict[type[errors.SeamlineError], int] = {
     errors.InvalidInput: 400,
@@ -49,6 +50,18 @@ def install_error_handler(app: FastAPI) -> None:
         what = f"{request.method} {request.url.path}: {error.detail}."
         cls = errors.NotFound if error.status_code == 404 else errors.InvalidInput
         return JSONResponse(error_body(cls(what)), error.status_code, error.headers)
+
+    async def _answer_no_room(request: Request, error: Exception) -> JSONResponse:
+        if not is_out_of_room(error):
+            raise error
+        refusal = errors.Unavailable(
+            f"{request.method} {request.url.path}: there is no room on the server's disk.",
+            next_step="Make room there, then ask again.",
+        )
+        return JSONResponse(error_body(refusal), STATUS[errors.Unavailable])
+
+    for kind in MAY_BE_FULL:
+        app.add_exception_handler(kind, _answer_no_room)
 
 
 def sentence_of(error: RequestValidationError) -> str:

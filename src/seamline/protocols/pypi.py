@@ -2,7 +2,7 @@
 
 The simple API as HTML (PEP 503) and JSON (PEP 691, 700), metadata files (PEP 658), and the legacy
 upload that twine and `uv publish` speak. Names never published here lead upstream; names that
-ever were never do.
+ever were, or that a project declares a model by, never do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from packaging.utils import InvalidName, canonicalize_name
 from starlette.concurrency import run_in_threadpool
 
-from seamline.domain.errors import InvalidInput, Refused, not_found
+from seamline.domain.errors import InvalidInput, NotFound, Refused, not_found
+from seamline.project.plan import project_declaring
 from seamline.promote.environments import list_environments
 from seamline.protocols.identity import caller_who_may
 from seamline.protocols.pypi_files import file_response, page_response
@@ -172,6 +173,13 @@ def _elsewhere(visit: Visit, name: str) -> Response:
             name,
             index.list_package_names(visit.stores, visit.environment),
         )
+    with visit.stores.db.read() as connection:
+        project = project_declaring(connection, name)
+    if project is not None:  # and never upstream: somebody could have put it there
+        raise NotFound(
+            f"{name} is a model of the project {project}, and has no version yet.",
+            next_step="Its first version comes from a run of its training pipeline.",
+        )
     url = visit.upstream.url_of(name)
     if url is None:
         raise not_found("package, and no upstream index,", name)
@@ -221,4 +229,5 @@ def _publish(visit: Visit, upload: Upload) -> index.PackageFile:
         announced=(upload.fields.get("name", ""), upload.fields.get("version", "")),
         by=visit.who.name,
         who=visit.who,
+        declared_by=project_declaring,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from seamline.protocols.pypi_pages import Page
@@ -88,8 +89,12 @@ def file_response(
     return _FileResponse(open_file(), start, stop, status, headers, media_type)
 
 
-class _FileResponse(StreamingResponse):
-    """Memory holds a piece at a time, the client's pace decides when the next one is read."""
+class _FileResponse(Response):
+    """Memory holds a piece at a time, the client's pace decides when the next one is read.
+
+    What the operating system holds in memory is read where it is sent: a thread for each piece
+    would cost as much as the piece.
+    """
 
     def __init__(
         self,
@@ -100,11 +105,41 @@ class _FileResponse(StreamingResponse):
         headers: Mapping[str, str],
         media_type: str,
     ) -> None:
-        super().__init__(file.pieces(start, stop), status_code, headers, media_type)
+        super().__init__(None, status_code, headers, media_type)
         self._file = file
+        self._start, self._stop = start, stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(_wait_until_gone(receive))
         try:
-            await super().__call__(scope, receive, send)
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            await self._send_pieces(send, gone)
         finally:
+            gone.cancel()
             self._file.close()
+
+    async def _send_pieces(self, send: Send, gone: asyncio.Task[None]) -> None:
+        """A server swallows what is sent to a client that has left, so that has to be looked at."""
+        at = self._start
+        while at < self._stop:
+            piece = self._file.read_at_once(at, self._stop)
+            if piece is None:
+                piece = await run_in_threadpool(self._file.read, at, self._stop)
+            at += len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            # A client that takes whatever comes must not keep the others waiting.
+            await asyncio.sleep(0)
+            if gone.done():
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

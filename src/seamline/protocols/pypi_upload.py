@@ -9,7 +9,6 @@ starts again.
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -25,6 +24,7 @@ from starlette.requests import ClientDisconnect
 
 from seamline.domain.errors import InvalidInput, Unavailable
 from seamline.store.received import FileReceiver, ReceivedFile
+from seamline.store.room import MAY_BE_FULL, is_out_of_room
 
 FIELDS = (":action", "name", "version", "sha256_digest")
 MAX_FIELD_BYTES = 1024
@@ -60,8 +60,8 @@ async def received_upload(request: Request, incoming: Path) -> AsyncIterator[Upl
         raise InvalidInput(
             "The upload was interrupted; nothing of it was kept.", next_step="Send it again."
         ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except MAY_BE_FULL as error:
+        if not is_out_of_room(error):
             raise
         raise Unavailable(
             "There is no room for this upload; nothing of it was kept.",

@@ -139,6 +139,16 @@ def hand_over(stores: Stores, registry: str, name: str, team: str, *, by: str) -
     return OwnedName(registry, wanted, Owner(found.owner.person, team))
 
 
+def publishers_of(connection: Connection, names: Iterable[str]) -> dict[str, Owner]:
+    """Of these names, those under which somebody has uploaded packages: name as given → owner."""
+    spelt = {str(canonicalize_name(name)): name for name in names}
+    return {
+        spelt[one.name]: one.owner
+        for one in _owned(connection)
+        if one.registry == PACKAGES and one.name in spelt
+    }
+
+
 def list_owned_names(stores: Stores, team: str | None = None) -> list[OwnedName]:
     """Of every registry; of one team, or all. Models' names are the platform's and not listed."""
     with stores.db.read() as connection:

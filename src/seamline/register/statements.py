@@ -16,13 +16,14 @@ from sqlalchemy import Connection
 from seamline.domain.clock import iso
 from seamline.register.images.references import images_of
 from seamline.store.stores import Stores
+from seamline.trust.image_statements import LOOKED_UP, image_subject
 from seamline.trust.proof import pipeline_subject
 from seamline.trust.signing import sign_statement
 
 RUN = "urn:seamline:build:pipeline-run:1"
 UPLOAD = "urn:seamline:build:upload:1"
 RUNTIME, REGISTRY = "urn:seamline:runtime", "urn:seamline:registry"
-PIPELINE, PACKAGE, MODEL = "pipeline", "package", "model"
+PIPELINE, PACKAGE, MODEL, IMAGE = "pipeline", "package", "model", "image"
 _GIT_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -130,6 +131,20 @@ def state_pipeline(
         materials=(*commit_material(commit), *map(image_material, images_of(document))),
     )
     sign_statement(stores, tx, PIPELINE, subjects, provenance.predicate())
+
+
+def state_image(stores: Stores, tx: Connection, pipeline: str, reference: str, digest: str) -> None:
+    """Part of noting what an image of a pipeline, by the pipeline's digest, stood for."""
+    provenance = Provenance(
+        LOOKED_UP,
+        REGISTRY,
+        external={"image": reference},
+        invocation=pipeline,
+        finished_at=iso(stores.clock.now()),
+        materials=(sha256_material(f"oci://{reference.partition('@')[0]}", digest),),
+    )
+    subjects = {image_subject(reference): pipeline}
+    sign_statement(stores, tx, IMAGE, subjects, provenance.predicate())
 
 
 def state_package(

@@ -6,6 +6,7 @@ its place behind what has become due by then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -68,6 +69,19 @@ def has_due(db: Database, clock: Clock) -> bool:
             OUTBOX.c.done.is_(False), OUTBOX.c.due_at <= iso(clock.now())
         )
         return connection.execute(query.limit(1)).first() is not None
+
+
+def list_undone(db: Database, kind: str, subjects: Sequence[str] | None = None) -> dict[str, str]:
+    """Subject of a fact of this kind whose effects are not all done → what went wrong the last
+    time, "" when nothing did. `subjects`: only these."""
+    query = (
+        select(FACTS.c.subject, OUTBOX.c.last_error)
+        .join(OUTBOX, OUTBOX.c.fact_id == FACTS.c.id)
+        .where(OUTBOX.c.done.is_(False), FACTS.c.kind == kind)
+    )
+    with db.read() as connection:
+        found = {row.subject: row.last_error or "" for row in connection.execute(query)}
+    return found if subjects is None else {one: found[one] for one in subjects if one in found}
 
 
 def finish(db: Database, fact_id: str) -> None:

@@ -16,8 +16,9 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 from seamline.domain.clock import Clock
 from seamline.domain.errors import DigestMismatch, not_found
@@ -27,6 +28,12 @@ PIECE_BYTES = 1 << 20
 #: was touched a moment ago may be touched again without a new stamp, so it is not remembered.
 SETTLED_NS = 3_000_000_000
 _REMEMBERED = 10_000
+#: Of the size that a processor's cache holds: read and sent without the way through main memory.
+_CACHED_BYTES = 256 << 10
+#: The flag of preadv(2) for "or not at all", where there is one (Linux).
+_AT_ONCE: int | None = getattr(os, "RWF_NOWAIT", None)
+
+_Bytes = TypeVar("_Bytes", bytes, bytearray)
 
 
 class FileState(NamedTuple):
@@ -58,15 +65,52 @@ class VerifiedFile:
 
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """Bytes start to stop; DigestMismatch before the last piece when they were altered."""
-        self._file.seek(start)
         while start < stop:
-            piece = self._file.read(min(PIECE_BYTES, stop - start))
+            piece = self.read(start, stop)
             start += len(piece)
-            if not piece or (start >= stop and state_of(self._file) != self._state):
-                raise DigestMismatch(
-                    self._what, expected="the file that was verified", actual="an altered one"
-                )
             yield piece
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The next piece of bytes start to stop, which waits for the disk.
+
+        DigestMismatch before the last one when they were altered.
+        """
+        piece = os.pread(self._file.fileno(), min(PIECE_BYTES, stop - start), start)
+        return self._checked(piece, start, stop)
+
+    def read_at_once(self, start: int, stop: int) -> bytes | bytearray | None:
+        """As `read`, of what the operating system holds in memory; None where it would wait.
+
+        An event loop may call it, and saves the way through a thread for each piece.
+        """
+        if _AT_ONCE is None:
+            return None
+        piece = bytearray(min(_CACHED_BYTES, stop - start))
+        try:
+            count = os.preadv(self._file.fileno(), [piece], start, _AT_ONCE)
+        except OSError:  # not in memory, or a file system that cannot tell
+            return None
+        del piece[count:]
+        return self._checked(piece, start, stop) if count else None
+
+    def _checked(self, piece: _Bytes, start: int, stop: int) -> _Bytes:
+        is_last = start + len(piece) >= stop
+        if not piece or (is_last and state_of(self._file) != self._state):
+            raise DigestMismatch(
+                self._what, expected="the file that was verified", actual="an altered one"
+            )
+        return piece
+
+    @contextmanager
+    def reading(self) -> Iterator[IO[bytes]]:
+        """The file itself, to be read in any order; DigestMismatch at the end when it was altered
+        meanwhile."""
+        self._file.seek(0)
+        yield self._file
+        if state_of(self._file) != self._state:
+            raise DigestMismatch(
+                self._what, expected="the file that was verified", actual="an altered one"
+            )
 
     def close(self) -> None:
         self._file.close()

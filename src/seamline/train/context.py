@@ -53,4 +53,12 @@ class PackageIndex:
 
 #: (name of the environment, requirements as written) → index; None: what this machine's pip uses.
 FindIndex = Callable[[str, Sequence[str]], PackageIndex | None]
+#: (run, image as the pipeline names it) → what to start: by digest where one was pinned. Refused
+#: where it may not run.
+PinImage = Callable[[RunContext, str], str]
 ResolveUri = Callable[[str, RunContext], ResolvedArtifact]
+
+
+def as_named(_context: RunContext, reference: str) -> str:
+    """Where nobody pins images."""
+    return reference

@@ -42,6 +42,14 @@ class TaskProblem:
 
 
 @dataclass(frozen=True)
+class StartedImage:
+    """`reference`: by digest where it was pinned; `digest`: how the engine names the bytes."""
+
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class TaskResult:
     state: TaskState
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -49,6 +57,8 @@ class TaskResult:
     problem: TaskProblem | None = None
     outcome: TaskOutcome | None = None
     packages_digest: str | None = None
+    #: Of a container.
+    image: StartedImage | None = None
     #: Its process was lost through no fault of its own: start it again.
     is_lost: bool = False
 

@@ -98,6 +98,10 @@ TASKS = Table(
     Column("log_path", Text),
     # Blob: exact `name==version` of the environment that it ran in.
     Column("packages_digest", String(71)),
+    # Of a container: the reference that it was started from, by digest where it was pinned; and
+    # how the engine names the very bytes (the digest of the image's configuration).
+    Column("image", Text),
+    Column("image_digest", String(71)),
     Column("peak_rss_bytes", BigInteger),
     Column("user_s", Float),
     Column("sys_s", Float),

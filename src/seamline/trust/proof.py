@@ -15,6 +15,7 @@ from typing import Any
 
 from seamline.domain.digests import digest_of, short
 from seamline.domain.errors import Refused, SeamlineError
+from seamline.trust.image_statements import is_about_image, read_image_statements
 from seamline.trust.key_history import KeyHistory, check_in_time, check_pin, read_history
 from seamline.trust.statements import STATEMENT_TYPE, open_signed, subjects_of
 
@@ -43,6 +44,8 @@ class Proof:
     sealed: Mapping[str, str] = field(default_factory=dict)
     #: What was recorded of these bytes: sentences.
     facts: tuple[str, ...] = ()
+    #: Image of a pipeline → the digest that the server starts it by; None while it has none.
+    images: Mapping[str, str | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,6 +53,7 @@ class Proof:
             "keys": list(self.keys),
             "sealed": dict(self.sealed),
             "facts": list(self.facts),
+            "images": dict(self.images),
         }
 
 
@@ -77,6 +81,11 @@ def proof_from_json(document: Mapping[str, Any]) -> Proof:
             tuple(str(one) for one in document["keys"]),
             {str(name): str(text) for name, text in document["sealed"].items()},
             tuple(str(one) for one in document["facts"]),
+            # An older server says nothing of them.
+            {
+                str(name): None if found is None else str(found)
+                for name, found in document.get("images", {}).items()
+            },
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise Refused(f"The server's answer is no proof: {error!r}.") from error
@@ -91,19 +100,38 @@ def examine(proof: Proof, digest: str, *, subject: str | None, pin: str | None) 
     history, steps = _examine_keys(proof, pin)
     if history is None:
         return Findings(tuple(steps), None)
+    stated = stated_images(proof, history, digest)
     statement, complaints = None, []
     for text in proof.statements:
         try:
             statement, found = _open(proof, history, text.encode(), digest, subject)
-            steps += found
+            steps += [*found, *_describe(statement, stated)]
             break
         except (SeamlineError, KeyError, ValueError, TypeError) as error:
             complaints.append(str(error) if isinstance(error, SeamlineError) else repr(error))
     if statement is None:
         why = " ".join(dict.fromkeys(complaints)) or "There is none."
         steps.append(Step("statement", Outcome.FAILS, f"No statement about it holds. {why}"))
+    steps += _compare_images(proof.images, stated)
     steps += [Step("fact", Outcome.NOTE, f"{fact} (the server's word)") for fact in proof.facts]
     return Findings(tuple(steps), statement)
+
+
+def stated_images(proof: Proof, history: KeyHistory, digest: str) -> dict[str, str]:
+    """Of the pipeline with this digest: image → digest, where a statement that holds says so."""
+    lists = {name: text.encode() for name, text in proof.sealed.items()}
+    envelopes = (text.encode() for text in proof.statements)
+    return read_image_statements(envelopes, history, lists, digest)
+
+
+def find_stated_images(proof: Proof, digest: str, pin: str) -> dict[str, str]:
+    """As `stated_images`, for whoever has not looked at the keys yet. Raises what is wrong with
+    these."""
+    if not proof.keys:
+        return {}
+    history = read_history([text.encode() for text in proof.keys])
+    check_pin(history, pin)
+    return stated_images(proof, history, digest)
 
 
 def pipeline_subject(repository: str, package: str, tag: str | None = None) -> str:
@@ -159,6 +187,8 @@ def _open(
     check_in_time(history, opened.key, digest_of(envelope), lists)
     statement: dict[str, Any] = json.loads(opened.payload)
     named = subjects_of(statement)
+    if subject is None and is_about_image(statement):
+        raise Refused("It says what an image stood for, not that these bytes were published.")
     about = [name for name, named_digest in named.items() if named_digest == digest]
     if not about:
         raise Refused(
@@ -171,13 +201,15 @@ def _open(
     steps = [
         Step("digest", Outcome.HOLDS, f"{digest} is the digest of {', '.join(about)}."),
         Step("signature", Outcome.HOLDS, f"Signed by key {opened.key.key_id}{when}."),
-        *_describe(statement),
     ]
     return statement, steps
 
 
-def _describe(statement: Mapping[str, Any]) -> list[Step]:
-    """What the statement says: true as far as its signer told the truth."""
+def _describe(statement: Mapping[str, Any], images: Mapping[str, str]) -> list[Step]:
+    """What the statement says: true as far as its signer told the truth.
+
+    `images`: what others state of the digests that its images stood for.
+    """
     definition = statement["predicate"]["buildDefinition"]
     details = statement["predicate"]["runDetails"]
     metadata = details["metadata"]
@@ -185,10 +217,39 @@ def _describe(statement: Mapping[str, Any]) -> list[Step]:
     return [
         Step("provenance", Outcome.HOLDS, made + "."),
         *(
-            Step("material", Outcome.HOLDS, f"{one['uri']}{_spell(one.get('digest', {}))}")
+            Step("material", Outcome.HOLDS, f"{one['uri']}{_spell(_digests(one, images))}")
             for one in definition["resolvedDependencies"]
         ),
     ]
+
+
+def _digests(material: Mapping[str, Any], images: Mapping[str, str]) -> Mapping[str, str]:
+    found = images.get(str(material["uri"]).removeprefix("oci://"))
+    named: Mapping[str, str] = material.get("digest", {})
+    return named or ({} if found is None else {"sha256": found.removeprefix("sha256:")})
+
+
+def _compare_images(started: Mapping[str, str | None], stated: Mapping[str, str]) -> list[Step]:
+    """What the server would start, against what is signed."""
+    return [
+        _compare_image(image, started.get(image), stated.get(image))
+        for image in sorted({*started, *stated})
+    ]
+
+
+def _compare_image(image: str, started: str | None, stated: str | None) -> Step:
+    if stated is None and started is None:
+        return Step("image", Outcome.NOTE, f"{image} has no digest yet: nobody has found it.")
+    if stated is None:
+        sentence = (
+            f"{image} is to start as {started}, and no statement says so. Look it up again: "
+            "seamline pipeline images NAME@TAG --again."
+        )
+        return Step("image", Outcome.FAILS, sentence)
+    if started not in (None, stated):
+        sentence = f"{image} is stated to be {stated}; the server has {started}."
+        return Step("image", Outcome.FAILS, sentence)
+    return Step("image", Outcome.HOLDS, f"{image} stood for {stated}.")
 
 
 def _spell(digests: Mapping[str, str]) -> str:

@@ -46,8 +46,10 @@ _ALLOWED: dict[Role, frozenset[Verb]] = {
 
 #: A verb that another one includes.
 _WIDER = {Verb.SET_TRAINING_SECRETS: Verb.SET_SECRETS}
-#: What reaches across teams and environments: a token that is limited to some never has it.
-SPANNING = frozenset({Verb.ADMINISTER, Verb.APPLY_PROJECT})
+#: What reaches across teams, or across environments: a token that is limited to some never has it.
+#: A project is one team's.
+ACROSS_TEAMS = frozenset({Verb.ADMINISTER})
+ACROSS_ENVIRONMENTS = frozenset({Verb.ADMINISTER, Verb.APPLY_PROJECT})
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Scope:
     False
     >>> Scope(team="arrivals").allows(Verb.PUBLISH), Scope(team="arrivals").allows(Verb.ADMINISTER)
     (True, False)
+    >>> Scope(environments=frozenset({"dataops"})).allows(Verb.APPLY_PROJECT)
+    False
     """
 
     team: str | None = None
@@ -67,7 +71,13 @@ class Scope:
     def allows(self, verb: Verb) -> bool:
         if self.verbs is not None and not self.verbs & {verb, _WIDER.get(verb)}:
             return False
-        return verb not in SPANNING or (self.team is None and self.environments is None)
+        return verb not in self.beyond
+
+    @property
+    def beyond(self) -> frozenset[Verb]:
+        """What reaches further than its team or its environments."""
+        teams = frozenset() if self.team is None else ACROSS_TEAMS
+        return teams if self.environments is None else teams | ACROSS_ENVIRONMENTS
 
     def __str__(self) -> str:
         """

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select
 
 from seamline.domain.clock import Clock, iso
-from seamline.domain.errors import Conflict, InvalidInput, not_found
+from seamline.domain.errors import Conflict, Forbidden, InvalidInput, not_found
 from seamline.domain.states import Role
 from seamline.domain.trust_facts import TeamAdded, TeamJoined, TeamLeft
 from seamline.store.facts import FactLog
-from seamline.trust.roles import Principal
+from seamline.trust.roles import Principal, Verb
 from seamline.trust.rows import PRINCIPALS, TEAM_MEMBERS, TEAMS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -75,6 +75,32 @@ def check_team(connection: Connection, team: str) -> None:
     known = _team_names(connection)
     if team not in known:
         raise not_found("team", team, known)
+
+
+def check_label(connection: Connection, who: Principal, team: str) -> None:
+    """Raises Forbidden where `who` may do nothing in the name of this team.
+
+    A token for one team speaks for that team. Else a team's members do, and admins; a label that
+    is no team's is anybody's.
+    """
+    if who.scope.team is None:
+        is_teams = team in _team_names(connection)
+        if not is_teams or team in who.teams or who.may(Verb.ADMINISTER):
+            return
+    elif who.scope.team == team:
+        return
+    raise not_their_team(who, f"what is labelled {team}")
+
+
+def not_their_team(who: Principal, what: str) -> Forbidden:
+    """The refusal, with the teams that `who` speaks for. `what`: of which team."""
+    own = [who.scope.team] if who.scope.team is not None else sorted(who.teams)
+    speaks = f"this token of {who.name}" if who.scope.team is not None else who.name
+    return Forbidden(
+        f"That is {what}; {speaks} speaks for {', '.join(own) or 'no team'}.",
+        next_step="Name one of those, or use a token for that team; an admin issues one with "
+        "seamline token issue.",
+    )
 
 
 def find_principal(connection: Connection, name: str) -> Principal | None:

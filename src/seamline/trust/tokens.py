@@ -18,7 +18,7 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import Conflict, InvalidInput, Unauthenticated, not_found
 from seamline.domain.trust_facts import TokenIssued, TokenLimited, TokenReplaced, TokenRevoked
 from seamline.store.facts import FactLog
-from seamline.trust.roles import SPANNING, Principal, Scope, Verb
+from seamline.trust.roles import Principal, Scope, Verb
 from seamline.trust.rows import TOKENS
 from seamline.trust.teams import check_team, find_principal, require_principal
 
@@ -85,8 +85,8 @@ def check_scope(principal: Principal, scope: Scope) -> None:
             f"{', '.join(beyond)}; no token of theirs can.",
             next_step="Leave it out, or give this to somebody with another role.",
         )
-    spanning = sorted(verb for verb in scope.verbs or () if verb in SPANNING)
-    if spanning and (scope.team is not None or scope.environments is not None):
+    spanning = sorted((scope.verbs or frozenset()) & scope.beyond)
+    if spanning:
         raise InvalidInput(
             f"{', '.join(spanning)} reaches across teams and environments; a token that is "
             "limited to some cannot have it.",

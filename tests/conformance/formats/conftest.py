@@ -21,7 +21,7 @@ from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.requirements import RequirementSet
 
 #: A program for the libraries' environment: they are not in that of the tests.
-collect_ignore = ["train_models.py"]
+collect_ignore = ["train_models.py", "train_torch.py"]
 REQUIREMENTS = (
     "cloudpickle",
     "joblib",
@@ -35,6 +35,9 @@ REQUIREMENTS = (
     "skops",
     "xgboost-cpu",
 )
+#: PyTorch for the processor alone: a tenth of what comes with CUDA. Only where that is to be had
+#: does the sample of tests run; `make soak` takes whatever `torch` is.
+TORCH, WHOLE_TORCH = "torch==2.13.0+cpu", "torch"
 RUN = """
 import json, runpy, sys
 sys.modules["seamline"] = None
@@ -92,6 +95,26 @@ class Laboratory:
     def use(self, packaged: Packaged) -> dict[str, list[float]]:
         found: dict[str, list[float]] = self.run(USE, packaged.wheel, packaged.document["module"])
         return found
+
+
+@dataclass(frozen=True)
+class TorchEnvironment:
+    requirement: str
+    python: Path
+
+
+@pytest.fixture(scope="session")
+def torch_environment(tmp_path_factory: pytest.TempPathFactory, soak: bool) -> TorchEnvironment:
+    cache = EnvironmentCache(tmp_path_factory.mktemp("torch-libraries"), Path(sys.executable))
+    wanted = WHOLE_TORCH if soak else TORCH
+    try:
+        made = cache.ensure(RequirementSet.of([wanted, "safetensors", "numpy"]))
+    except SeamlineError as error:
+        pytest.skip(
+            f"PyTorch for the processor alone is not to be had here ({error}): make soak takes "
+            "any, and SEAMLINE_TEST_TORCH=PYTHON one that is there"
+        )
+    return TorchEnvironment(wanted, made.python)
 
 
 @pytest.fixture(scope="session")

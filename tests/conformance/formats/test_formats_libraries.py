@@ -43,7 +43,8 @@ def test_a_wheel_answers_as_the_library_did(laboratory: Any, package: Package, n
 def test_a_wheel_says_what_it_is(package: Package, name: str) -> None:
     form, verdict, library, parameter = MODELS[name]
     packaged = package(name)
-    document, digest = read_model_wheel(packaged.wheel.read_bytes())
+    with packaged.wheel.open("rb") as file:
+        document, digest = read_model_wheel(file)
     assert (document["format"], document["loading"]["verdict"]) == (form, verdict)
     assert digest == document["payload_digest"]
     assert any(pin.startswith(f"{library}==") for pin in document["requirements"])

@@ -19,7 +19,7 @@ from seamline.register.models import package_task
 from seamline.register.models.catalogue import register_model_version
 from seamline.register.models.documents import Lineage, make_model_document, packaging_task
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
-from seamline.register.packages import index
+from seamline.register.packages import index as packages
 from seamline.trust.keys import load_or_create_key
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,8 +28,8 @@ PIP = (sys.executable, "-m", "pip", "--python")
 JSON = {"accept": "application/vnd.pypi.simple.v1+json"}
 
 
-def publish(index: Any, path: Path, by: str = "ada") -> index.PackageFile:
-    return index.publish_package(index.stores, path.name, path.read_bytes(), by=by)
+def publish(index: Any, path: Path, by: str = "ada") -> packages.PackageFile:
+    return packages.publish_package(index.stores, path.name, path.read_bytes(), by=by)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_twine_and_uv_publish(
         assert refused.returncode != 0
         assert "409" in refused.stdout + refused.stderr
         assert run(*send(first, "wrong"), check=False).returncode != 0
-    [file] = index.list_package_files(index.stores, "dataops", "team-tools")
+    [file] = packages.list_package_files(index.stores, "dataops", "team-tools")
     assert file.uploaded_by == "bob"
     run(*sends[1](make_wheel("other-tools", "1.0")))
     other = index.token_of("eve")

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from seamline.domain.states import Role
-from seamline.register.packages import index, yanks
+from seamline.register.packages import index as packages
+from seamline.register.packages import yanks
 from seamline.trust.roles import Principal
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,15 +29,15 @@ REASON = 'predicts "late" <always>'
 
 
 @pytest.fixture
-def publish(index: Any, make_wheel: Callable[..., Path]) -> Callable[..., index.PackageFile]:
-    def _publish(version: str, name: str = "team-tools") -> index.PackageFile:
+def publish(index: Any, make_wheel: Callable[..., Path]) -> Callable[..., packages.PackageFile]:
+    def _publish(version: str, name: str = "team-tools") -> packages.PackageFile:
         path = make_wheel(name, version, f"x = {version!r}\n")
-        return index.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
+        return packages.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
 
     return _publish
 
 
-def address_of(index: Any, file: index.PackageFile) -> str:
+def address_of(index: Any, file: packages.PackageFile) -> str:
     digest = file.digest.removeprefix("sha256:")
     return f"{index.url}/pypi/dataops/files/{digest}/{file.filename}"
 
@@ -155,16 +156,16 @@ def test_confusion_with_a_higher_version_upstream(
     evil = "raise SystemExit('evil')\n"
     for name, version in (("team-tools", "99.0"), ("team-models", "99.0")):
         path = make_wheel(name, version, evil)
-        index.publish_package(upstream.stores, path.name, path.read_bytes(), by="eve")
+        packages.publish_package(upstream.stores, path.name, path.read_bytes(), by="eve")
     for name, requires in (("team-tools", ""), ("team-models", "Team.Tools>=1")):
         path = make_wheel(name, "1.0", requires=requires)
-        index.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
+        packages.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
     # All that we had is passed over, and still nobody looks elsewhere.
     path = make_wheel("team-charts", "1.0")
-    index.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
+    packages.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
     yanks.yank_version(index.stores, "team-charts", "1.0", "", who=ADA)
     path = make_wheel("team-charts", "99.0", evil)
-    index.publish_package(upstream.stores, path.name, path.read_bytes(), by="eve")
+    packages.publish_package(upstream.stores, path.name, path.read_bytes(), by="eve")
     for install in ((*PIP, venv, "install", "--force-reinstall"), (*UV, venv)):
         for name in ("TEAM_MODELS", "team-models>=1", "team.models"):
             run(*install, "--index-url", index.simple(), name)

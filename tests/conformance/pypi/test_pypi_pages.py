@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from seamline.domain.states import Role
+from seamline.register.packages import index as packages
 
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -20,7 +21,7 @@ JSON = "application/vnd.pypi.simple.v1+json"
 @pytest.fixture
 def wheel(index: Any, make_wheel: Callable[..., Path]) -> Path:
     path = make_wheel("team-tools", "1.0")
-    index.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
+    packages.publish_package(index.stores, path.name, path.read_bytes(), by="ada")
     return path
 
 
@@ -85,4 +86,4 @@ def test_uploads_that_are_refused(index: Any, make_wheel: Callable[..., Path]) -
         assert answer.status_code == status
     nothing = httpx.post(index.upload(), data=good, files={"other": b"x"})
     assert nothing.status_code == 400
-    assert index.list_package_names(index.stores, "dataops") == []
+    assert packages.list_package_names(index.stores, "dataops") == []

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import skops.io
 from sklearn.linear_model import LinearRegression
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from seamline.domain.clock import SystemClock
 from seamline.register.models import package_task
@@ -84,7 +84,9 @@ def put_payload(workspace: Path, soak: bool) -> Callable[[], str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         with stores.db.transaction() as tx:
-            tx.execute(update(MODEL_VERSIONS).values(payload_digest=digest))
+            document = json.loads(tx.execute(select(MODEL_VERSIONS.c.document)).scalar_one())
+            changed = json.dumps({**document, "payload_digest": digest})
+            tx.execute(update(MODEL_VERSIONS).values(payload_digest=digest, document=changed))
         stores.db.close()
         return digest
 

@@ -23,7 +23,7 @@ from seamline_loader.remote import RemoteModel
 from sklearn.linear_model import LogisticRegression
 
 from seamline.domain.digests import digest_of
-from seamline.register.models import loader_template, package_task
+from seamline.register.models import loading, package_task
 from seamline.register.models.catalogue import ModelVersion, register_model_version
 from seamline.register.models.documents import Lineage, make_model_document, packaging_task
 from seamline.register.models.thin_wheels import find_payload
@@ -197,7 +197,8 @@ def test_refusals_say_what_to_do(
     index.stores.blobs.path_of(model.payload_digest).parent.mkdir(parents=True, exist_ok=True)
     index.stores.blobs.path_of(model.payload_digest).write_bytes(b"altered")
     told = predict(check=False, SEAMLINE_PAYLOADS=payloads(index))
-    assert "answered 422" in told
+    assert "WrongBytes" in told
+    assert model.payload_digest in told
     assert digest_of(b"altered") in told
     # A folder is no server: the loader itself finds it, and names both digests.
     folder = tmp_path / "folder"
@@ -288,10 +289,10 @@ assert not {"numpy", "sklearn", "skops"} & set(sys.modules)
 def test_by_api_many_rows_no_rows_and_wrong_rows(
     index: Any, served: str, model: ModelVersion
 ) -> None:
-    remote = RemoteModel(model.document, loader_template.read_columns, served)
+    remote = RemoteModel(model.document, loading.read_columns, served)
     assert find_payload(index.stores, "dataops", model.payload_digest) > 0
     payload = index.stores.blobs.get(model.payload_digest)
-    local = loader_template.open_model(model.document, payload)
+    local = loading.open_model(model.document, payload)
     rows = {"x": np.linspace(-1, 4, 12_001)}
     here, there = local.outputs(rows), remote.outputs(rows)
     np.testing.assert_array_equal(there["label"], here["label"])
@@ -304,17 +305,17 @@ def test_by_api_many_rows_no_rows_and_wrong_rows(
     with pytest.raises(ValueError, match="Missing columns: x"):
         remote.predict([{"y": 1.0}])
     with pytest.raises(EndpointError, match="cannot be reached"):
-        RemoteModel(model.document, loader_template.read_columns, "http://127.0.0.1:9").predict(
+        RemoteModel(model.document, loading.read_columns, "http://127.0.0.1:9").predict(
             [{"x": 1.0}]
         )
 
 
 def test_by_api_another_version_is_told_once(served: str, model: ModelVersion) -> None:
     older = {**model.document, "version": "0.9.0"}
-    remote = RemoteModel(older, loader_template.read_columns, served)
+    remote = RemoteModel(older, loading.read_columns, served)
     with pytest.warns(UserWarning, match=r"answers as late-arrival 1\.0\.0; installed is 0\.9\.0"):
         remote.predict([{"x": 1.0}])
     remote.predict([{"x": 1.0}])
     pinned = f"{served}/v2/models/late-arrival/versions/0.9.0"
     with pytest.raises(EndpointError, match=r"answered 404: .*0\.9\.0"):
-        RemoteModel(older, loader_template.read_columns, pinned).predict([{"x": 1.0}])
+        RemoteModel(older, loading.read_columns, pinned).predict([{"x": 1.0}])

@@ -15,6 +15,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from seamline.domain.facts import PackagePublished
+from seamline.register.packages import index as packages
+from seamline.store.facts import read_facts
+
 FIELDS = {":action": "file_upload", "name": "team-tools", "version": "1.0"}
 BOUNDARY = "b0undary"
 
@@ -79,10 +83,10 @@ def test_forms_that_cannot_be_read(index: Any, wheel: Path) -> None:
     for kind in ("", "text/plain", "multipart/form-data", "multipart/form-data; boundary="):
         assert send(index, whole, kind).status_code == 400
     assert send(index, whole, f"multipart/form-data; boundary={'b' * 300}").status_code == 400
-    assert index.list_package_names(index.stores, "dataops") == []
+    assert packages.list_package_names(index.stores, "dataops") == []
     assert held(index) == before
     assert send(index, whole).status_code == 200
-    assert index.list_package_names(index.stores, "dataops") == ["team-tools"]
+    assert packages.list_package_names(index.stores, "dataops") == ["team-tools"]
 
 
 def test_what_is_refused_leaves_nothing(index: Any, make_wheel: Callable[..., Path]) -> None:
@@ -131,7 +135,7 @@ def test_an_interrupted_upload_leaves_nothing(index: Any, wheel: Path) -> None:
         _until(lambda: incoming.exists() and any(incoming.iterdir()))
     _until(lambda: not any(incoming.iterdir()))
     assert held(index) == before
-    assert index.list_package_names(index.stores, "dataops") == []
+    assert packages.list_package_names(index.stores, "dataops") == []
 
 
 def test_two_uploads_of_one_version_at_the_same_instant(
@@ -150,13 +154,53 @@ def test_two_uploads_of_one_version_at_the_same_instant(
 
         with ThreadPoolExecutor(4) as pool:
             assert sorted(pool.map(upload, range(4))) == [200, 409, 409, 409]
-    files = index.list_package_files(index.stores, "dataops", "team-tools")
+    files = packages.list_package_files(index.stores, "dataops", "team-tools")
     assert len(files) == 5
     # Each has a blob for its bytes and one for its METADATA; nothing of the others is left.
     assert len([path for path in held(index) if "blobs" in path.parts]) >= 10
     for file in files:
-        data = index.read_package_file(index.stores, file)
+        data = packages.read_package_file(index.stores, file)
         assert "sha256:" + hashlib.sha256(data).hexdigest() == file.digest
+
+
+def test_the_same_bytes_at_the_same_instant(index: Any, make_wheel: Callable[..., Path]) -> None:
+    """As when a job is started twice: nobody is refused, and it is published once."""
+    for turn in range(5):
+        path = make_wheel("team-tools", f"1.{turn}")
+        files, start = {"content": (path.name, path.read_bytes())}, Barrier(4)
+
+        def upload(_: int, files: Any = files, start: Barrier = start) -> int:
+            start.wait()
+            answer = httpx.post(index.upload(), data={":action": "file_upload"}, files=files)
+            return answer.status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(upload, range(4))) == [200, 200, 200, 200]
+    with index.stores.db.read() as connection:
+        facts = read_facts(connection, kinds=[PackagePublished.kind])
+    files = packages.list_package_files(index.stores, "dataops", "team-tools")
+    assert sorted(one.body["filename"] for one in facts) == sorted(one.filename for one in files)
+    assert len(files) == 5
+    assert not any((index.stores.root / "incoming").iterdir())
+
+
+def test_nothing_is_ever_deleted(index: Any, wheel: Path) -> None:
+    """A release names its packages by digest: there is no request that takes one away."""
+    content = {"content": (wheel.name, wheel.read_bytes())}
+    assert httpx.post(index.upload(), data=FIELDS, files=content).status_code == 200
+    [file] = packages.list_package_files(index.stores, "dataops", "team-tools")
+    before = held(index)
+    digest = file.digest.removeprefix("sha256:")
+    for path in ("simple/team-tools/", "simple/", f"files/{digest}/{file.filename}", "upload/"):
+        for method in ("DELETE", "PUT", "PATCH"):
+            answer = httpx.request(method, f"{index.url}/pypi/dataops/{path}")
+            assert answer.status_code == 405, (method, path)
+    for action in ("remove_pkg", "remove", "delete"):
+        answer = httpx.post(index.upload(), data={**FIELDS, ":action": action}, files=content)
+        assert answer.status_code == 400
+        assert action in answer.json()["error"]["message"]
+    assert held(index) == before
+    assert packages.list_package_files(index.stores, "dataops", "team-tools") == [file]
 
 
 def test_twenty_uploaders_lose_nothing(index: Any, make_wheel: Callable[..., Path]) -> None:
@@ -178,10 +222,10 @@ def test_twenty_uploaders_lose_nothing(index: Any, make_wheel: Callable[..., Pat
     with ThreadPoolExecutor(20) as pool:
         sent = [one for answers in pool.map(upload, range(20)) for one in answers]
     assert {status for _, status in sent} == {200}
-    assert len(index.list_package_names(index.stores, "dataops")) == 20
+    assert len(packages.list_package_names(index.stores, "dataops")) == 20
     for filename, _ in sent:
-        file = index.find_package_file(index.stores, "dataops", filename)
-        assert len(index.read_package_file(index.stores, file)) == file.size_bytes
+        file = packages.find_package_file(index.stores, "dataops", filename)
+        assert len(packages.read_package_file(index.stores, file)) == file.size_bytes
     assert not any((index.stores.root / "incoming").iterdir())
 
 
@@ -197,8 +241,8 @@ def test_fields_that_nobody_asks_for(index: Any, wheel: Path) -> None:
     )
     answer = send(index, body)
     assert answer.status_code == 200, answer.text
-    [file] = index.list_package_files(index.stores, "dataops", "team-tools")
-    assert index.read_package_file(index.stores, file) == wheel.read_bytes()
+    [file] = packages.list_package_files(index.stores, "dataops", "team-tools")
+    assert packages.read_package_file(index.stores, file) == wheel.read_bytes()
 
 
 def _until(is_so: Callable[[], bool]) -> None:

@@ -97,8 +97,10 @@ def test_bad_input_a_pipeline_that_merely_bears_the_name_makes_no_model(
     changed = (kiosk.person.folder / "training.yaml").read_text().replace("# Name", "# name")
     (tmp_path / "changed.yaml").write_text(changed)
     versions = kiosk.person.data("model", "list")
-    run = kiosk.person.data("run", "submit", str(tmp_path / "changed.yaml"), "--wait")
-    kiosk.follow(lambda: _refusals(kiosk, run["id"]))
+    run = kiosk.person.data("run", "submit", str(tmp_path / "changed.yaml"))
+    said = kiosk.person.is_refused("run", "wait", run["id"])
+    assert said.startswith(f"refused: Run {run['id']} succeeded, but ice-cream was refused: ")
+    assert "  ice-cream was refused: " in kiosk.person.types("run", "show", run["id"]).out
     assert "was not published as sales-training" in _refusals(kiosk, run["id"])[0]
     assert kiosk.person.data("model", "list") == versions
 

@@ -49,6 +49,7 @@ team = "lines"
 pipeline = "line"
 output = "train.model"
 samples = "train.samples"
+units = { x = "mi" }
 """
 
 
@@ -186,7 +187,9 @@ def second(house: House, first: Any) -> Any:
 
 def test_the_signature_and_how_it_is_loaded(first: Any) -> None:
     document = first["document"]
-    assert document["signature"]["inputs"] == [{"name": "x", "datatype": "FP64", "nullable": False}]
+    assert document["signature"]["inputs"] == [
+        {"name": "x", "datatype": "FP64", "nullable": False, "unit": "mi"}
+    ]
     assert document["signature"]["outputs"] == [{"name": "prediction", "datatype": "FP64"}]
     assert (document["task"], document["format"]) == ("regression", "skops")
     assert document["loading"] == {"verdict": "data", "globals": []}
@@ -328,3 +331,20 @@ def test_the_wheel_itself_says_so(house: House, second: Any) -> None:
     with zipfile.ZipFile(path) as wheel:
         [metadata] = [name for name in wheel.namelist() if name.endswith("/METADATA")]
         assert "Format: skops (data)" in wheel.read(metadata).decode()
+
+
+def test_of_a_result_from_the_cache_it_tells_of_the_run_that_trained(house: House) -> None:
+    fitted = bytes(skops.io.dumps(fit(9.0)))
+    house.run(fitted)
+    trained = house.get("/models/line")
+    earlier = trained["document"]
+    run_id = house.run(fitted)
+    found = house.get("/models/line")
+    lineage, training = found["document"]["lineage"], found["document"]["training"]
+    assert (lineage["run_id"], lineage["cached_from"]) == (run_id, earlier["lineage"]["run_id"])
+    for name in ("run_started_at", "started_at", "ended_at"):
+        assert training[name] == earlier["training"][name]
+    assert lineage["trained_at"] == training["ended_at"] == earlier["lineage"]["trained_at"]
+    said = say_model(found).splitlines()
+    assert any(line.split() == ["cached_from", lineage["cached_from"]] for line in said)
+    assert "cached_from" not in say_model(trained)

@@ -191,6 +191,12 @@ def test_two_are_compared(town: Town) -> None:
     said = town.said("model", "diff", "delay-jfk-7", "tax==1.0.0")
     assert said.splitlines()[0] == "delay-jfk-7==1.0.0 → tax==1.0.0"
     assert "byte for byte" in said
+    for after in ("tax@1.0.0", "tax==1.0.0", "1.0.0"):
+        assert town.said("model", "diff", "tax@1.0.0", after)
+    for name in ("tax@1.0.0", "tax==1.0.0"):
+        assert json.loads(town.said("model", "show", name, "--json"))["version"] == "1.0.0"
+    twice = town.call("model", "show", "tax@1.0.0", "--version", "1.0.1").exception
+    assert isinstance(twice, InvalidInput) and "--version says 1.0.1" in str(twice)
     found = json.loads(town.said("model", "diff", "tax", "tax", "--json"))
     assert found["same_payload"] and not any(found[part] for part in ("parameters", "lock"))
     wrong = town.call("model", "diff", "tax", "tax==1.0.1").exception

@@ -217,3 +217,26 @@ def test_lock_pull_locked_and_outdated(
     (found, unknown) = pipeline("outdated", str(lock))
     assert found["newest"] == "2.0.0"
     assert "others" in unknown["problem"]
+
+
+def test_a_first_version_is_held_against_nothing(
+    invoke: Callable[..., Result], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    file = tmp_path / "first.yaml"
+    file.write_bytes(ir(DAY))
+    said = invoke("check", str(file), "--as", "1.0.0").stdout
+    assert "delays 1.0.0 is the first version" in said and "the same" not in said
+    publish(ir(DAY), "1.0.0")
+    assert "the interface is the same" in invoke("check", str(file), "--as", "1.0.1").stdout
+
+
+def test_tags_that_only_look_like_versions_are_told_to_move(
+    invoke: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "tagged.yaml"
+    file.write_bytes(ir(DAY))
+    said = invoke("push", str(file), "--tag", "v1.0.0", "--tag", "1.0.0", "--tag", "latest").stdout
+    assert "note: v1.0.0 can be moved later" in said
+    assert "note: 1.1 can be moved" in invoke("tag", "delays", "1.0.0", "1.1").stdout
+    assert "note" not in invoke("tag", "delays", "1.0.0", "1.1.0").stdout
+    assert "note" not in invoke("tag", "delays", "1.0.0", "stable").stdout

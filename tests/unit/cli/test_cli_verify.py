@@ -222,8 +222,8 @@ class Attacker:
             self.rewrite("UPDATE pipeline_versions SET digest = ? WHERE digest = ?", digest, good)
         return digest
 
-    def state(self, digest: str) -> None:
-        subject = pipeline_subject("default/main", "training", "1.0.0")
+    def state(self, digest: str, subject: str = "") -> None:
+        subject = subject or pipeline_subject("default/main", "training", "1.0.0")
         definition = {"buildType": "b", "resolvedDependencies": []}
         metadata = {"invocationId": "ann", "finishedOn": AT}
         predicate = {"buildDefinition": definition, "runDetails": {"metadata": metadata}}
@@ -332,6 +332,50 @@ def test_a_stolen_old_key_signs_nothing_new(house: House, tmp_path: Path) -> Non
     attacker = Attacker(house, load_key(stolen))
     attacker.state(attacker.plant())
     assert "ended at" in house.refusal("verify", "training@1.0.0")
+
+
+def test_a_shortened_history_tells_nobody_of_a_key_that_was_there(house: House) -> None:
+    """Whoever cuts the newest keys off hides what they signed; whoever pinned one is told."""
+    first = house.said("key", "list")[0]["public_key"]
+    last = house.said("key", "rotate")["public_key"]
+    publish_pipeline(house.stores, ir("new"), ["1.1.0"], by="ann")
+    attacker = Attacker(house, load_or_create_key(house.stores.root / "stranger"))
+    attacker.rewrite("DELETE FROM signing_keys WHERE number > 0")
+    for reference in ("training@1.0.0", "training@1.1.0"):
+        said = replace(house, pinned=last).refusal("verify", reference)
+        assert f"The pinned key {last} is none of this workspace's keys" in said
+    old = replace(house, pinned=first)
+    assert old.said("verify", "training@1.0.0")[0]["holds"]
+    assert "No trusted key signed" in old.refusal("verify", "training@1.1.0")
+
+
+@pytest.mark.parametrize("has_own_key", [False, True])
+def test_another_wheel_under_a_stated_name_is_refused(
+    house: House, tmp_path: Path, has_own_key: bool
+) -> None:
+    """The attacker writes store and database, and signs with a key of their own."""
+    name = "team_tools-1.0-py3-none-any.whl"
+    good, evil = wheel("1.0"), wheel("1.0").replace(b"x = 1", b"x = 2")
+    publish_package(house.stores, name, good, by="ann")
+    house.said("key", "pin")
+    attacker = Attacker(house, create_key(tmp_path / "attacker.pem"))
+    digest = str(house.stores.blobs.put(evil))
+    attacker.rewrite(
+        "UPDATE package_files SET digest = ? WHERE digest = ?", digest, digest_of(good)
+    )
+    if has_own_key:
+        attacker.state(digest, name)
+        last = read_history(house.history()).current
+        attacker.replace_history(make_entry(attacker.key, AT, (last, attacker.key), None), 1)
+    said = house.refusal("verify", "team-tools==1.0")
+    assert ("Entry 1 of the key history does not hold" if has_own_key else "There is none") in said
+    (tmp_path / name).write_bytes(evil)
+    house.refusal("verify", str(tmp_path / name))
+    if has_own_key:
+        # A history of the attacker's alone holds in itself, and does not lead to the pinned key.
+        attacker.rewrite("DELETE FROM signing_keys WHERE number > 0")
+        attacker.replace_history(make_entry(attacker.key, AT), 0)
+        assert "none of this workspace's keys" in house.refusal("verify", "team-tools==1.0")
 
 
 def test_serving_obeys_the_new_key(house: House) -> None:

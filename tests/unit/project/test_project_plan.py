@@ -57,6 +57,31 @@ def test_policies_take_the_place_of_the_shipped_ones(stores: Stores) -> None:
     assert [fact.body["before"] is None for fact in changed] == [True, False]
 
 
+def test_environments_that_a_later_edit_drops_are_said(stores: Stores) -> None:
+    with stores.db.transaction() as tx:
+        apply_policies(tx, stores.facts, DEFAULT_POLICIES, by="root")
+    assert _apply(stores, SHOP) == ["+ datasets.sales"]
+    formats = SHOP + '[environments.dataops]\nformats = ["pickle"]\n'
+    assert _apply(stores, formats) == [
+        "~ environments.dataops: formats: () → ('pickle',)",
+        "- environments.development",
+        "- environments.staging",
+        "- environments.production",
+    ]
+
+
+def test_without_environments_the_shipped_policies_return(stores: Stores) -> None:
+    with stores.db.transaction() as tx:
+        apply_policies(tx, stores.facts, DEFAULT_POLICIES, by="root")
+    _apply(stores, SHOP + '[environments.dataops]\nformats = ["pickle"]\n')
+    said = _apply(stores, SHOP)
+    assert "~ environments.dataops: formats: ('pickle',) → ()" in said
+    assert "+ environments.production" in said
+    with stores.db.read() as connection:
+        standing = tuple(one.policy for one in list_environments(connection))
+    assert standing == DEFAULT_POLICIES
+
+
 def test_what_another_project_owns_is_refused(stores: Stores) -> None:
     _apply(stores, PLATFORM)
     _apply(stores, SHOP)

@@ -18,7 +18,7 @@ from seamline.domain.clock import ManualClock
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import Conflict, DigestMismatch
 from seamline.register.models import catalogue as models
-from seamline.register.models.loader_template import open_model
+from seamline.register.models.loading import open_model
 from seamline.register.packages import index
 from seamline.register.pipelines import catalogue, publishing
 from seamline.register.statements import RUN, UPLOAD

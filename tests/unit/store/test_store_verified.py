@@ -72,6 +72,36 @@ def test_a_received_file_becomes_a_blob(blobs: Blobs, tmp_path: Path) -> None:
     assert read(blobs, received.digest, 5, PIECE_BYTES + 7) == DATA[5 : PIECE_BYTES + 7]
 
 
+def test_the_same_bytes_again_disturb_nobody_who_reads(blobs: Blobs, tmp_path: Path) -> None:
+    digest = blobs.adopt(receive(tmp_path / "upload"))
+    reader = blobs.open_verified(digest, "wheel")
+    pieces = reader.pieces(0, len(DATA))
+    first = next(pieces)
+    again = receive(tmp_path / "again")
+    assert blobs.adopt(again) == digest
+    assert not again.path.exists()
+    assert first + b"".join(pieces) == DATA
+    reader.close()
+    blobs.path_of(digest).write_bytes(b"altered")
+    blobs.adopt(receive(tmp_path / "mended"))
+    assert read(blobs, digest) == DATA
+
+
+def test_read_in_any_order(blobs: Blobs, tmp_path: Path) -> None:
+    digest = blobs.adopt(receive(tmp_path / "upload"))
+    reader = blobs.open_verified(digest, "wheel")
+    with reader.reading() as file:
+        file.seek(-3, os.SEEK_END)
+        assert file.read() == b"end"
+        file.seek(0)
+        assert file.read(256) == bytes(range(256))
+    with pytest.raises(DigestMismatch, match="an altered one"), reader.reading() as file:
+        with blobs.path_of(digest).open("r+b") as other:
+            other.write(b"other")
+        assert file.read(5) == b"other"
+    reader.close()
+
+
 def test_a_file_of_another_file_system(blobs: Blobs) -> None:
     other = Path("/dev/shm")
     if not other.exists() or other.stat().st_dev == blobs.root.stat().st_dev:
@@ -155,3 +185,25 @@ def test_what_was_touched_just_now_is_not_remembered(tmp_path: Path, hashed: lis
 def test_unknown_digests(blobs: Blobs) -> None:
     with pytest.raises(NotFound, match="wheel"):
         blobs.open_verified(digest_of(b"never put"), "wheel")
+
+
+def test_what_memory_holds_is_read_at_once(blobs: Blobs) -> None:
+    digest = blobs.put(DATA)
+    file = blobs.open_verified(digest, "wheel")
+    try:
+        at = 7
+        while at < len(DATA):
+            # Where the system cannot tell, the way over the disk is always there.
+            piece = file.read_at_once(at, len(DATA)) or file.read(at, len(DATA))
+            assert piece == DATA[at : at + len(piece)]
+            at += len(piece)
+        assert at == len(DATA)
+        _flip(blobs.path_of(digest))
+        for read_piece in (file.read, file.read_at_once):
+            if read_piece(0, len(DATA)) is not None:  # not the last piece
+                with pytest.raises(DigestMismatch, match="wheel"):
+                    read_piece(len(DATA) - 5, len(DATA))
+        with pytest.raises(DigestMismatch, match="wheel"):  # it has become shorter
+            file.read(len(DATA), len(DATA) + 1)
+    finally:
+        file.close()

@@ -11,7 +11,6 @@ from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.principals import add_principal
 from seamline.trust.roles import (
-    SPANNING,
     Principal,
     Scope,
     Verb,
@@ -75,8 +74,11 @@ def test_a_token_has_its_limits_and_never_more_than_its_principal(people: Stores
 @pytest.mark.parametrize("verb", list(Verb))
 def test_what_spans_everything_needs_a_token_without_such_limits(verb: Verb) -> None:
     roles = frozenset({Role.ADMIN})
-    for scope in (Scope(team="arrivals"), Scope(environments=frozenset({"dataops"}))):
-        assert Principal("root", roles, scope=scope).may(verb) is (verb not in SPANNING)
+    for scope, beyond in (
+        (Scope(team="arrivals"), {Verb.ADMINISTER}),
+        (Scope(environments=frozenset({"dataops"})), {Verb.ADMINISTER, Verb.APPLY_PROJECT}),
+    ):
+        assert Principal("root", roles, scope=scope).may(verb) is (verb not in beyond)
     only = Scope(verbs=frozenset({verb}))
     included = {Verb.SET_TRAINING_SECRETS} if verb is Verb.SET_SECRETS else set()
     may = {one for one in Verb if Principal("root", roles, scope=only).may(one)}

@@ -1,10 +1,15 @@
-"""Gate: every byte that the release names is stored, and is the byte that was named."""
+"""Gate: every byte that the release names is stored, and is the byte that was named.
+
+Images are stored in registries: there is a digest for each, and whatever starts one has its engine
+fetch that digest and no other.
+"""
 
 from __future__ import annotations
 
 from seamline.app.platform import Platform
 from seamline.data.versions import find_version
-from seamline.domain.errors import DigestMismatch, NotFound
+from seamline.domain.digests import parse_digest
+from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound
 from seamline.domain.states import Verdict
 from seamline.promote.promotions import GateResult, Promotion
 from seamline.promote.release import Pin, StoredRelease
@@ -21,7 +26,10 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
     evidence = {"checked": checked, "problems": bad}
     if bad:
         return GateResult("digests", Verdict.FAIL, " ".join(bad), evidence)
-    sentence = f"all {len(checked)} digests of the release were recomputed and agree"
+    images = len(release.release.images)
+    sentence = f"all {len(checked) - images} digests of the release were recomputed and agree"
+    if images:
+        sentence += f"; {images} {'image is' if images == 1 else 'images are'} named by digest"
     return GateResult("digests", Verdict.PASS, sentence, evidence)
 
 
@@ -33,9 +41,11 @@ def _problem(platform: Platform, kind: str, pin: Pin) -> str | None:
                 raise DigestMismatch(
                     f"dataset {pin.name}@{pin.version}", expected=pin.digest, actual=found
                 )
+        elif kind == "image":
+            parse_digest(pin.digest)
         else:
             what = f"{kind} {pin.name} {pin.version}"
             platform.stores.blobs.verified_path(pin.digest, what)
-    except (DigestMismatch, NotFound) as error:
+    except (DigestMismatch, InvalidInput, NotFound) as error:
         return error.message
     return None

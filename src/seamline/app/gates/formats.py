@@ -35,7 +35,8 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
     wanted = ", ".join(f'"{form}"' for form in sorted(set(bad.values()) | set(policy.formats)))
     sentence = (
         f"{CODE_VERDICT}: {named}. {policy.name} admits none of it: write models with skops, or "
-        f"let the platform admit it: [environments.{policy.name}] formats = [{wanted}]"
+        f"let the platform admit it: [environments.{policy.name}] formats = [{wanted}], "
+        "in the file that declares the environments"
     )
     return GateResult(FORMATS, Verdict.FAIL, sentence, evidence)
 

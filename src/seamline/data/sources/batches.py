@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import polars as pl
 import pyarrow as pa
 
 from seamline.domain.digests import Digest
 from seamline.domain.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 #: Rows of a spooled batch, and the bytes after which it ends sooner.
 SPOOL_ROWS = 16_384
@@ -178,6 +175,6 @@ class _Hashed(RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: ReadableBuffer) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         self._hasher.update(data)
         return self._file.write(data)

@@ -25,6 +25,7 @@ from seamline.register.pipelines.catalogue import (
     list_tags,
     list_versions,
 )
+from seamline.register.pipelines.succession import versions_first
 from seamline.register.pipelines.titles import Title, load_titles
 from seamline.store.stores import Stores
 
@@ -98,9 +99,9 @@ def package_of_title(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def list_pipelines(stores: Stores) -> list[Pipeline]:
-    titles = load_titles(stores, repository=DEFAULT_REPOSITORY)
-    return [_pipeline(package, titles) for package in list_packages(stores)]
+def list_pipelines(stores: Stores, repository: str = DEFAULT_REPOSITORY) -> list[Pipeline]:
+    titles = load_titles(stores, repository=repository)
+    return [_pipeline(package, titles) for package in list_packages(stores, repository=repository)]
 
 
 def find_by_id(stores: Stores, wanted: str) -> Pipeline:
@@ -112,14 +113,16 @@ def find_by_id(stores: Stores, wanted: str) -> Pipeline:
     raise not_found("pipeline", wanted)
 
 
-def versions_of(stores: Stores, package: str) -> list[Version]:
+def versions_of(
+    stores: Stores, package: str, repository: str = DEFAULT_REPOSITORY
+) -> list[Version]:
     """Newest first."""
-    titles = load_titles(stores, package, repository=DEFAULT_REPOSITORY)
-    tags = list_tags(stores, package)
+    titles = load_titles(stores, package, repository=repository)
+    tags = list_tags(stores, package, repository=repository)
     newest_first = sorted(tags, key=lambda tag: tag.updated_at, reverse=True)
     return [
         _version(one, [tag.tag for tag in newest_first if tag.digest == one.digest], titles)
-        for one in list_versions(stores, package)
+        for one in list_versions(stores, package, repository=repository)
     ]
 
 
@@ -140,7 +143,9 @@ def _pipeline(package: PipelinePackage, titles: Mapping[tuple[str, str], Title])
 def _version(
     row: PipelineVersionRow, tags: list[str], titles: Mapping[tuple[str, str], Title]
 ) -> Version:
-    """Called by its title, else by the tag that was moved to it last, else by its digest."""
+    """Called by its title, else by its highest x.y.z tag, else by the tag that was moved to it
+    last, else by its digest."""
+    tags = versions_first(tags)
     title = titles.get((row.package, row.digest))
     name = title.title if title else (tags[0] if tags else short(row.digest))
     description = title.description if title else ""

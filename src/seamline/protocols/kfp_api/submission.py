@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seamline.app.platform import Platform
-from seamline.app.run_schedule import resolve_pipeline
+from seamline.app.run_schedule import read_pipeline
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.protocols.kfp_api.catalogue import find_by_id, find_version, spec_bytes
 from seamline.protocols.kfp_api.experiments import experiment_of
@@ -55,6 +55,5 @@ def _choose(platform: Platform, body: Source) -> PipelineChoice:
 def read_ir(platform: Platform, wanted: Wanted) -> tuple[bytes, str | None]:
     """The bytes that it stands for now, and their reference (None: nobody has published them)."""
     choice = wanted.choice
-    digest = resolve_pipeline(platform, choice, wanted.environment)
-    ir = platform.stores.blobs.get(digest, f"pipeline {choice}")
+    digest, ir = read_pipeline(platform, choice, wanted.environment)
     return ir, f"{choice.package}@{digest}" if choice.package else None

@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from seamline.app.compare_models import diff_models
 from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
+from seamline.app.model_outcomes import find_or_explain
 from seamline.app.show_model import list_models, list_refused_models, show_model
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
-from seamline.register.models.catalogue import find_model_version, verify_model_version
+from seamline.register.models.catalogue import verify_model_version
 
 ROUTER = APIRouter()
 
@@ -58,7 +59,7 @@ def show(
 def verify(
     platform: PlatformOf, who: Reader, name: str, version: str | None = None
 ) -> dict[str, Any]:
-    found = find_model_version(platform.stores, name, version)
+    found = find_or_explain(platform, name, version)
     verify_model_version(platform.stores, name, found.version, platform.key.public)
     return {"model": name, "version": found.version, "wheel_digest": found.wheel_digest}
 

@@ -42,7 +42,7 @@ def plan(platform: PlatformOf, who: Reader, body: ProjectText) -> dict[str, Any]
 @ROUTER.post("/project/apply")
 def apply(platform: PlatformOf, who: ProjectOwner, body: ProjectText) -> dict[str, Any]:
     applied = apply_project(
-        platform.stores, body.text, body.file, by=who.name, contracts=body.contracts
+        platform.stores, body.text, body.file, by=who.name, who=who, contracts=body.contracts
     )
     platform.team_slots.reload()
     platform.engine.wake()

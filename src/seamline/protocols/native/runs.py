@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from seamline.app.model_outcomes import Packagings, list_outcomes
 from seamline.app.platform import Platform
 from seamline.app.repeat_run import rerun, retry
 from seamline.app.run_ends import RunEnds
 from seamline.app.run_news import Known, RunNews
 from seamline.app.scenarios import submit_scenarios
-from seamline.app.submit_run import find_pipeline_by_reference, submit_ir
+from seamline.app.submit_run import find_pipeline_by_reference, read_published, submit_ir
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import RunState
 from seamline.promote.environments import find_environment
@@ -39,6 +40,8 @@ from seamline.train.runs import (
 from seamline.train.views.events import read_bookmark
 from seamline.train.views.explain import explain_task
 from seamline.train.views.following import show_progress
+from seamline.trust.roles import Principal
+from seamline.trust.teams import check_label
 
 ROUTER = APIRouter()
 #: Options that a re-run keeps; what its cache may give is asked anew each time.
@@ -76,13 +79,15 @@ class Rerun(BaseModel):
 def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
     if (body.pipeline is None) == (body.ir is None):
         raise InvalidInput("Give either `pipeline` (NAME@TAG) or `ir` (compiled YAML).")
+    _check_label(platform, who, body.team)
     label = RunLabel(display_name=body.name, team=body.team, reference=body.pipeline)
     options = read_options(body.options)
     if body.ir is not None:
         ir = body.ir.encode()
     else:
         found = find_pipeline_by_reference(platform, body.pipeline or "")
-        ir = platform.stores.blobs.get(found.digest, f"pipeline {body.pipeline}")
+        version = (body.pipeline or "").partition("@")[2]
+        ir = read_published(platform, found.package, version, found.digest, options)
     arguments = body.arguments
     if body.texts:
         arguments = {**arguments, **parse_arguments(plan_of(ir).parameters, body.texts)}
@@ -108,6 +113,13 @@ def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
             options=options,
         )
     return show_run(platform.stores, run_id)
+
+
+def _check_label(platform: Platform, who: Principal, team: str) -> None:
+    """Its share of the slots is the team's own."""
+    if team:
+        with platform.stores.db.read() as connection:
+            check_label(connection, who, team)
 
 
 @ROUTER.get("/runs")
@@ -178,6 +190,20 @@ def _slots(platform: Platform) -> dict[str, int]:
     return {"of": platform.engine.slots, "busy": counts.running, "waiting": counts.ready}
 
 
+@ROUTER.get("/runs/{run_id}/models")
+async def models(
+    request: Request, platform: PlatformOf, who: Reader, run_id: str, wait_s: float = 0
+) -> list[dict[str, Any]]:
+    """What became of the models that the run was to make. `wait_s`: held until nothing of an ended
+    run is left to be packaged, 25 s at the most."""
+    if wait_s > 0:
+        await run_in_threadpool(run_state, platform.stores, run_id)
+        packagings: Packagings = request.app.state.packagings
+        await packagings.wait(run_id, min(wait_s, MAX_WAIT_S))
+    found = await run_in_threadpool(list_outcomes, platform, run_id)
+    return [one.to_json() for one in found]
+
+
 @ROUTER.get("/runs/{run_id}/log")
 def log(
     platform: PlatformOf,
@@ -215,6 +241,7 @@ def retry_(platform: PlatformOf, who: Runner, run_id: str) -> dict[str, Any]:
 def rerun_(platform: PlatformOf, who: Runner, run_id: str, body: Rerun) -> dict[str, Any]:
     """A new run; results of the old one stand in wherever nothing has changed."""
     old = show_request(platform.stores, run_id)
+    _check_label(platform, who, old["team"])
     kept = {name: value for name, value in old["options"].items() if name in _KEPT}
     options = read_options({**kept, **body.options})
     arguments = body.arguments

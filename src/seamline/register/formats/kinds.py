@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 
 from seamline.domain.errors import InvalidInput, nearest
+from seamline.register.formats.tensors import looks_like_tensors
 
 
 class ModelFormat(StrEnum):
@@ -19,14 +20,18 @@ class ModelFormat(StrEnum):
     ONNX = "onnx"
     #: scikit-learn's objects, each type looked at before it is made.
     SKOPS = "skops"
+    #: A module's numbers as safetensors, and the source of what builds the module around them.
+    TORCH_STATE = "torch-state"
     JOBLIB = "joblib"
     PICKLE = "pickle"
     #: Functions and classes by value.
     CLOUDPICKLE = "cloudpickle"
 
 
-#: Loading one of these runs what its file says.
-ARBITRARY_CODE = frozenset({ModelFormat.JOBLIB, ModelFormat.PICKLE, ModelFormat.CLOUDPICKLE})
+#: Their bytes are a program for a machine of their own, which loading runs.
+PICKLED = frozenset({ModelFormat.JOBLIB, ModelFormat.PICKLE, ModelFormat.CLOUDPICKLE})
+#: Loading one of these runs what came with it: its file itself, or source that lies beside it.
+ARBITRARY_CODE = PICKLED | {ModelFormat.TORCH_STATE}
 #: What model.json says of them; never "clean": a list of names is no proof.
 CODE_VERDICT = "arbitrary code"
 DATA_VERDICT = "data"
@@ -38,7 +43,8 @@ _COMPRESSED = (
 )
 _UBJSON = re.compile(rb"\{L........(?:learner|version|Config)", re.DOTALL)
 _JSON = re.compile(rb'\s*\{\s*"(?:learner|version|Config)"')
-_HEAD = 4096
+#: So much of a file, and its last byte, say what it is.
+HEAD_BYTES = 4096
 
 
 def read_format(text: object) -> ModelFormat:
@@ -60,13 +66,15 @@ def sniff_format(data: bytes) -> ModelFormat | None:
     >>> sniff_format(b"tree\\nversion=v4"), sniff_format(b'{"learner":{}}'), sniff_format(b"PNG")
     (<ModelFormat.LIGHTGBM: 'lightgbm'>, <ModelFormat.XGBOOST: 'xgboost'>, None)
     """
-    head = data[:_HEAD]
+    head = data[:HEAD_BYTES]
     if head.startswith(b"PK\x03\x04"):
         return ModelFormat.SKOPS
     if head.startswith(b"tree\n"):
         return ModelFormat.LIGHTGBM
     if _UBJSON.match(head) or _JSON.match(head):
         return ModelFormat.XGBOOST
+    if looks_like_tensors(head):
+        return ModelFormat.TORCH_STATE
     if head.startswith(_COMPRESSED):
         return ModelFormat.JOBLIB
     if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:

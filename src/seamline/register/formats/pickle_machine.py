@@ -13,11 +13,14 @@ import pickletools
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 #: joblib's note that an array's bytes follow.
 ARRAY_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
 MAX_NESTED = 4
+_BUFFER_BYTES = 1 << 16
+#: Of bytes in a pickle, so many are remembered.
+_KEPT_BYTES = 1 << 10
 _DTYPE = "numpy.dtype"
 _CONSTANTS = frozenset(
     {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
@@ -82,18 +85,32 @@ class Unreadable(ValueError):
 _MARK = object()
 
 
-def trace_pickle(data: bytes) -> Trace:
-    """Raises Unreadable. `data` is one whole pickle, as a file holds it.
+def trace_pickle(data: bytes | IO[bytes]) -> Trace:
+    """Raises Unreadable. `data` is one whole pickle, as a file holds it, or that file.
+
+    Of a file no more than one constant is in memory at a time, but for small ones.
 
     >>> import pickle, collections
     >>> [str(one) for one in trace_pickle(pickle.dumps(collections.OrderedDict(a=1))).globals]
     ['collections.OrderedDict']
     """
+    if isinstance(data, bytes):
+        return _trace(io.BytesIO(data), len(data))
+    size = data.seek(0, io.SEEK_END)
+    data.seek(0)
+    # Instructions are of one byte, and a file may ask the operating system for each.
+    buffered = io.BufferedReader(cast(io.RawIOBase, data), _BUFFER_BYTES)
+    try:
+        return _trace(buffered, size)
+    finally:
+        buffered.detach()
+
+
+def _trace(file: BinaryIO, size: int) -> Trace:
     trace = Trace()
-    file = io.BytesIO(data)
-    _Machine(file, len(data), trace, 0).run()
-    if file.tell() != len(data):
-        trace.odd.append((file.tell(), f"{len(data) - file.tell()} bytes follow its end"))
+    _Machine(file, size, trace, 0).run()
+    if file.tell() != size:
+        trace.odd.append((file.tell(), f"{size - file.tell()} bytes follow its end"))
     return trace
 
 
@@ -125,9 +142,11 @@ class _Machine:
         if name in _NOTHING:
             return
         if name in _CONSTANTS:
-            self._stack.append(argument)
             if isinstance(argument, bytes | bytearray):
                 self._look_inside(bytes(argument), position)
+                # No rule asks for what an array holds.
+                argument = argument[:_KEPT_BYTES]
+            self._stack.append(argument)
         elif name in _FIXED:
             self._stack.append(_FIXED[name]())
         elif name in _TUPLES:

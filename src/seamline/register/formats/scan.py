@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
-import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.register.formats.kinds import (
     ARBITRARY_CODE,
     CODE_VERDICT,
     DATA_VERDICT,
+    HEAD_BYTES,
+    PICKLED,
     ModelFormat,
     sniff_format,
 )
+from seamline.register.formats.model_code import ModelCode
 from seamline.register.formats.pickle_machine import (
     ARRAY_WRAPPER,
     Global,
@@ -28,20 +27,25 @@ from seamline.register.formats.pickle_machine import (
     trace_pickle,
 )
 from seamline.register.formats.pickle_rules import IMPORTER, is_dangerous_module, why_refused
+from seamline.register.formats.unpacking import BROKEN, NotReadHere, open_packed, unpacked_size
 
-#: A small compressed file must not fill memory.
+#: A small compressed file must not keep this server busy.
 MAX_UNPACKED_BYTES = 2 << 30
 #: Of many findings, so many are named.
 _NAMED = 6
+_KEEP_TO_THE_MODULE = "Leave in model.py what builds the module, and nothing else."
+_WRITE_ANOTHER = "Write it with skops.io.dump or in its framework's own format"
 
 
 @dataclass(frozen=True)
 class Scan:
     format: ModelFormat
-    #: Of the pickled formats: every name that loading imports, sorted.
+    #: Of pickles every name that loading imports, of source every module; sorted.
     globals: tuple[str, ...] = ()
     #: Sentences; empty when nothing is found, which is no proof of anything.
     findings: tuple[str, ...] = ()
+    #: Source that goes with the bytes, where the format has any.
+    code: ModelCode | None = None
 
     @property
     def runs_code(self) -> bool:
@@ -64,14 +68,26 @@ def scan_model(data: bytes) -> Scan:
     >>> found.verdict, found.findings
     ('arbitrary code', ('builtins.print at byte 30 (dangerous)',))
     """
-    form = sniff_format(data)
+    return scan_file(io.BytesIO(data))
+
+
+def scan_file(file: IO[bytes]) -> Scan:
+    """The same of an open file, however large: in memory are its pickle's numbers and texts, and
+    of arrays one at a time at most.
+
+    >>> scan_file(io.BytesIO(b"tree\\nversion=v4" + bytes(10_000))).format
+    <ModelFormat.LIGHTGBM: 'lightgbm'>
+    """
+    form = sniff_format(_ends(file))
     if form is None:
         raise _unknown("it begins like none of them")
-    if form not in ARBITRARY_CODE:
+    if form is ModelFormat.TORCH_STATE:
+        raise _no_code()
+    if form not in PICKLED:
         return Scan(form)
     try:
         is_packed = form is ModelFormat.JOBLIB
-        trace = trace_pickle(_unpack(data) if is_packed else data)
+        trace = _trace_packed(file) if is_packed else trace_pickle(file)
     except Unreadable as error:
         raise _unknown(f"as a pickle it cannot be read ({error})") from error
     form = ModelFormat.JOBLIB if is_packed else _pickled_format(trace)
@@ -79,16 +95,27 @@ def scan_model(data: bytes) -> Scan:
     return Scan(form, names, tuple(_findings(trace, form)))
 
 
+def _ends(file: IO[bytes]) -> bytes:
+    """How it begins, and its last byte. At its beginning again."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(HEAD_BYTES, size - 1))
+    last = file.read(1)
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    return head + last
+
+
 def check_findings(scan: Scan, what: str) -> None:
     """Refused for what the scan found, wherever the format is admitted, too."""
     if not scan.findings:
         return
+    is_source = scan.format is ModelFormat.TORCH_STATE
     more = len(scan.findings) - _NAMED
     named = "; ".join(scan.findings[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
     raise Refused(
         f"Loading {what} would run arbitrary code, and this {scan.format} file holds: {named}.",
-        next_step="Write the model with skops.io.dump, or in its framework's own format "
-        "(XGBoost, LightGBM, ONNX).",
+        next_step=_KEEP_TO_THE_MODULE if is_source else _WRITE_ANOTHER + " (XGBoost, ONNX, …).",
     )
 
 
@@ -99,19 +126,22 @@ def check_admitted(
     if form not in ARBITRARY_CODE or form in admitted:
         return
     listed = ", ".join(sorted(admitted)) or "no format that does"
+    is_source = form is ModelFormat.TORCH_STATE
+    before = "Read its source, and" if is_source else f"{_WRITE_ANOTHER}; or"
     raise Refused(
         f"Loading {what} would run arbitrary code: it is a {form} file, and the policy of "
         f"{environment} admits {listed}.",
-        next_step="Write it with skops.io.dump or in its framework's own format; or let the "
-        f'platform admit it: [environments.{environment}] formats = ["{form}"].',
+        next_step=f"{before} let the platform admit it: "
+        f'[environments.{environment}] formats = ["{form}"], in the file that declares the '
+        "environments.",
     )
 
 
-def check_described(document: Mapping[str, Any], payload: bytes) -> None:
+def check_described(document: Mapping[str, Any], payload: IO[bytes]) -> None:
     """A pickled payload is what model.json says of it: its format, and all that it imports."""
-    if document["format"] not in ARBITRARY_CODE:
+    if document["format"] not in PICKLED:
         return
-    scan = scan_model(payload)
+    scan = scan_file(payload)
     what = f"{document['name']} {document['version']}"
     check_findings(scan, what)
     if scan.format != document["format"] or list(scan.globals) != document["loading"]["globals"]:
@@ -158,30 +188,24 @@ def _why_no_import(what: Global, arguments: Any) -> str:
     return f"an import of the module {name} (dangerous)" if is_dangerous_module(name) else ""
 
 
-def _unpack(data: bytes) -> bytes:
-    """As joblib does, but for LZ4, which is no part of Python."""
+def _trace_packed(file: IO[bytes]) -> Trace:
     try:
-        if data[:1] == b"\x78":
-            unpacked = zlib.decompressobj().decompress(data, MAX_UNPACKED_BYTES + 1)
-        else:
-            with _opened(data) as file:
-                unpacked = file.read(MAX_UNPACKED_BYTES + 1)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        with open_packed(file) as plain:
+            if unpacked_size(plain, MAX_UNPACKED_BYTES) > MAX_UNPACKED_BYTES:
+                raise _unknown(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
+            return trace_pickle(plain)
+    except NotReadHere as error:
+        raise _unknown(str(error)) from error
+    except BROKEN as error:
         raise _unknown(f"it cannot be decompressed ({error})") from error
-    if len(unpacked) > MAX_UNPACKED_BYTES:
-        raise _unknown(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
-    return unpacked
 
 
-def _opened(data: bytes) -> BinaryIO | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
-    file = io.BytesIO(data)
-    if data.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file)
-    if data.startswith(b"BZh"):
-        return bz2.BZ2File(file)
-    if data.startswith(b"\x04\x22\x4d\x18"):
-        raise _unknown("LZ4 cannot be read here; compress with zlib")
-    return lzma.LZMAFile(file)
+def _no_code() -> InvalidInput:
+    return InvalidInput(
+        "The model is the state of a PyTorch module, and nothing says which module.",
+        next_step="Write a folder with state.safetensors, model.py (def build_model(**settings)) "
+        'and settings.json ({"task": "regression"}).',
+    )
 
 
 def _unknown(why: str) -> InvalidInput:

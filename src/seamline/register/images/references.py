@@ -61,15 +61,29 @@ def parse_image(text: str) -> ImageReference:
     return ImageReference(registry, name, tag or ("" if at else "latest"), digest or None)
 
 
+def with_digest(text: str, digest: str) -> str:
+    """The same name, by digest: engines take no tag beside one.
+
+    >>> with_digest("127.0.0.1:5000/team/train:1", "sha256:00ff")
+    '127.0.0.1:5000/team/train@sha256:00ff'
+    >>> with_digest("python@sha256:00ff", "sha256:11ee")
+    'python@sha256:00ff'
+    """
+    if "@" in text:
+        return text
+    path, slash, last = text.rpartition("/")
+    return f"{path}{slash}{last.partition(':')[0]}@{digest}"
+
+
 #: Of a container: image, command, arguments → whether its image counts.
 Counts = Callable[[str, Sequence[str], Sequence[str]], bool]
 
 
-def _every(_image: str, _command: Sequence[str], _args: Sequence[str]) -> bool:
+def every_image(_image: str, _command: Sequence[str], _args: Sequence[str]) -> bool:
     return True
 
 
-def images_of(document: Mapping[str, Any], counts: Counts = _every) -> tuple[str, ...]:
+def images_of(document: Mapping[str, Any], counts: Counts = every_image) -> tuple[str, ...]:
     """What its containers name, sorted, each once; without those that only a task's start decides.
 
     >>> train = {"container": {"image": "example.org/train:1", "command": ["train"]}}
@@ -80,7 +94,7 @@ def images_of(document: Mapping[str, Any], counts: Counts = _every) -> tuple[str
 
 
 def images_decided_at_start(
-    document: Mapping[str, Any], counts: Counts = _every
+    document: Mapping[str, Any], counts: Counts = every_image
 ) -> tuple[str, ...]:
     """Images with a placeholder in their names: no digest can be known before the task starts."""
     return tuple(image for image in _named(document, counts) if _PLACEHOLDER in image)
@@ -88,11 +102,13 @@ def images_decided_at_start(
 
 def _named(document: Mapping[str, Any], counts: Counts) -> list[str]:
     spec = _mapping(document.get("deploymentSpec"))
-    found = set()
+    found: set[str] = set()
     for executor in _mapping(spec.get("executors")).values():
         container = _mapping(_mapping(executor).get("container"))
         image = container.get("image")
-        if isinstance(image, str) and image and counts(image, *_words(container)):
+        if not isinstance(image, str) or not image or image in found:
+            continue
+        if counts(image, *_words(container)):
             found.add(image)
     return sorted(found)
 

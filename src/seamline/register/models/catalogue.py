@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from packaging.version import Version
 from sqlalchemy import Connection, insert, select
 
 from seamline.domain.clock import iso
-from seamline.domain.digests import check_digest, short
+from seamline.domain.digests import short
 from seamline.domain.errors import (
     Conflict,
     DigestMismatch,
@@ -23,12 +25,16 @@ from seamline.domain.errors import (
     not_found,
 )
 from seamline.domain.facts import ModelRefused, ModelVersionRegistered
-from seamline.register.formats.kinds import read_format
+from seamline.register.formats.code_rules import MAX_CODE_BYTES
+from seamline.register.formats.kinds import PICKLED, ModelFormat, read_format
 from seamline.register.formats.scan import check_admitted, check_described
+from seamline.register.formats.torch_state import check_state_described
 from seamline.register.models.documents import (
     check_model_document,
     check_version,
+    code_folder,
     family_of,
+    payload_files,
     payload_path,
 )
 from seamline.register.models.thin_wheels import enter_thin_wheel, make_thin_wheel
@@ -41,8 +47,10 @@ from seamline.register.packages.index import (
 from seamline.register.packages.wheel_pack import wheel_name
 from seamline.register.rows import MODEL_VERSIONS
 from seamline.register.statements import MODEL, describe_model
+from seamline.store.blobs import CHUNK_BYTES
 from seamline.store.canonical import digest_of_json
 from seamline.store.facts import read_facts
+from seamline.store.received import ReceivedFile
 from seamline.store.stores import Stores
 from seamline.trust.keys import PublicKey, SigningKey
 from seamline.trust.signing import check_signed, record_statement
@@ -88,7 +96,7 @@ class ModelVersion:
 
 def register_model_version(
     stores: Stores,
-    wheel: bytes,
+    wheel: bytes | ReceivedFile,
     *,
     key: SigningKey,
     by: str,
@@ -99,14 +107,16 @@ def register_model_version(
 
     `admitted`: formats that run code and that dataops' policy lists; others are Refused.
 
-    The wheel enters dataops' index. The same bytes again change nothing; other bytes under the
-    same name and version are a Conflict.
+    The wheel enters dataops' index; a file is taken away from where it lies, and never whole in
+    memory. The same bytes again change nothing; others of that name and version are a Conflict.
     """
-    document, payload_digest = read_model_wheel(wheel)
-    name, version = document["name"], document["version"]
-    check_admitted(read_format(document["format"]), admitted, PUBLISHING, f"{name} {version}")
-    entry = model_package_file(stores, wheel_name(name, version), wheel, by)
-    thin = make_thin_wheel(stores, io.BytesIO(wheel), entry)
+    with _opened(wheel) as file:
+        document, payload_digest = read_model_wheel(file)
+        name, version = document["name"], document["version"]
+        check_admitted(read_format(document["format"]), admitted, PUBLISHING, f"{name} {version}")
+        # The file stays open, wherever it is moved to: the thin wheel is of what was checked.
+        entry = model_package_file(stores, wheel_name(name, version), wheel, by)
+        thin = make_thin_wheel(stores, file, entry)
     subjects = _subjects(document, entry, thin)
     statement = make_statement(subjects, describe_model(document))
     envelope = sign_envelope(STATEMENT_TYPE, statement, key)
@@ -134,6 +144,10 @@ def register_model_version(
         record_statement(stores, tx, MODEL, subjects, envelope, key)
         _insert(stores, tx, registered, caused_by)
     return registered
+
+
+def _opened(wheel: bytes | ReceivedFile) -> IO[bytes]:
+    return wheel.path.open("rb") if isinstance(wheel, ReceivedFile) else io.BytesIO(wheel)
 
 
 def _same(held: ModelVersion, again: ModelVersion) -> ModelVersion:
@@ -277,8 +291,11 @@ def verify_model_version(
     """Wheel, payload inside it, model.json and signed statement say the same; else it raises."""
     found = find_model_version(stores, model, version)
     what = f"{model} {version}"
-    wheel = stores.blobs.get(found.wheel_digest, f"wheel of {what}")
-    document, payload_digest = read_model_wheel(wheel)
+    with (
+        closing(stores.blobs.open_verified(found.wheel_digest, f"wheel of {what}")) as wheel,
+        wheel.reading() as file,
+    ):
+        document, payload_digest = read_model_wheel(file)
     _check_same(f"payload of {what}", found.payload_digest, payload_digest)
     recorded, packaged = digest_of_json(found.document), digest_of_json(document)
     _check_same(f"model.json of {what}", recorded, packaged)
@@ -286,22 +303,51 @@ def verify_model_version(
     return found
 
 
-def read_model_wheel(wheel: bytes) -> tuple[dict[str, Any], str]:
-    """model.json, checked, and the digest of the payload that is really inside."""
+def read_model_wheel(wheel: IO[bytes]) -> tuple[dict[str, Any], str]:
+    """model.json, checked, and the digest of the payload that is really inside.
+
+    However large the payload is, no more than a piece of it is in memory at a time; of a pickle
+    one array may be.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if name.endswith("/model.json")]
             if len(names) != 1:
                 raise InvalidInput(f"A model wheel holds one model.json; this one {len(names)}.")
             document: dict[str, Any] = json.loads(archive.read(names[0]))
             check_model_document(document)
-            payload = archive.read(payload_path(document))
+            _check_payload(archive, document)
     except (zipfile.BadZipFile, ValueError, KeyError) as error:
         raise InvalidInput(f"This is no model wheel: {error}.") from error
-    what = f"payload of {document['name']} {document['version']}"
-    check_digest(payload, document["payload_digest"], what)
-    check_described(document, payload)
     return document, document["payload_digest"]
+
+
+def _check_payload(archive: zipfile.ZipFile, document: Mapping[str, Any]) -> None:
+    what = f"payload of {document['name']} {document['version']}"
+    for path, digest in payload_files(document).items():
+        hasher = hashlib.sha256()
+        with archive.open(path) as file:
+            while piece := file.read(CHUNK_BYTES):
+                hasher.update(piece)
+        _check_same(what, digest, f"sha256:{hasher.hexdigest()}")
+    form = read_format(document["format"])
+    if form in PICKLED:
+        with archive.open(payload_path(document)) as file:
+            check_described(document, file)
+    elif form is ModelFormat.TORCH_STATE:
+        size_bytes = archive.getinfo(payload_path(document)).file_size
+        with archive.open(payload_path(document)) as file:
+            check_state_described(document, file, size_bytes, _read_code(archive, document))
+
+
+def _read_code(archive: zipfile.ZipFile, document: Mapping[str, Any]) -> dict[str, bytes]:
+    """All that lies where the loader looks for source, whether model.json names it or not."""
+    folder = code_folder(document)
+    found = [one for one in archive.infolist() if one.filename.startswith(folder)]
+    size_bytes = sum(one.file_size for one in found)
+    if size_bytes > MAX_CODE_BYTES:
+        raise InvalidInput(f"The model's code is {size_bytes:,} bytes long, which is too much.")
+    return {one.filename.removeprefix(folder): archive.read(one) for one in found}
 
 
 def _check_same(what: str, expected: str, actual: str) -> None:
@@ -312,12 +358,12 @@ def _check_same(what: str, expected: str, actual: str) -> None:
 def _subjects(
     document: Mapping[str, Any], entry: PackageFile, thin: PackageFile | None
 ) -> dict[str, str]:
-    twin = {} if thin is None else {f"thin/{thin.filename}": thin.digest}
-    return {
-        entry.filename: entry.digest,
-        payload_path(document): document["payload_digest"],
-        **twin,
-    }
+    more = {} if thin is None else {f"thin/{thin.filename}": thin.digest}
+    payload = payload_path(document)
+    # By the wheel's name: two versions may have the very same twin.
+    twins = [digest for path, digest in payload_files(document).items() if path != payload]
+    more |= {f"twin/{entry.filename}": digest for digest in twins}
+    return {entry.filename: entry.digest, payload: document["payload_digest"], **more}
 
 
 def _insert(stores: Stores, tx: Connection, found: ModelVersion, caused_by: str | None) -> None:

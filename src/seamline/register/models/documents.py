@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,21 @@ from packaging.version import InvalidVersion, Version
 
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, Refused
-from seamline.register.formats.kinds import ARBITRARY_CODE, CODE_VERDICT, read_format
+from seamline.register.formats.kinds import (
+    ARBITRARY_CODE,
+    CODE_VERDICT,
+    ModelFormat,
+    read_format,
+)
+from seamline.register.formats.model_code import TASKS, check_code_described
 from seamline.register.formats.scan import Scan
-from seamline.register.models import loader_template, package_task
+from seamline.register.models import loading, package_task
+from seamline.register.models.loading.opening import CODE
 
 SCHEMA = 1
-TASKS = ("binary_classification", "regression")
+LOADER = Path(loading.__file__).parent
+_ADAPTERS = "adapters/"
+_BESIDE = re.compile(r"^from \.(\w+) import", re.MULTILINE)
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,62}[a-z0-9])?")
 
 
@@ -92,14 +101,15 @@ def packaging_task(
     nullable: Sequence[str] = (),
     scan: Scan | None = None,
     payload_digest: str | None = None,
+    check: Mapping[str, Any] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """The script and its payload, for a task process of the model's requirement set.
 
     `scan`: of the model's bytes, admitted already; without one they are taken for skops.
-    `payload_digest`: of those bytes; the task opens no others.
+    `payload_digest`: of those bytes; the task opens no others. `check`: `twins.check_plan`.
     """
     payload = {
-        "loader_source": loader_source(),
+        "loader_path": str(LOADER),
         "model_path": str(model_path),
         "samples_path": str(samples_path),
         "requirements": list(requirements),
@@ -108,13 +118,38 @@ def packaging_task(
         "format": scan.format if scan else "skops",
         "loading": scan.to_json() if scan else None,
         "payload_digest": payload_digest,
+        "code": scan.code.to_task() if scan and scan.code else None,
+        "check": check,
     }
     return Path(package_task.__file__), payload
 
 
-def loader_source() -> str:
-    """The text of `_loader.py`, as it goes into each wheel."""
-    return Path(loader_template.__file__).read_text(encoding="utf-8")
+def loader_files(formats: Iterable[str]) -> dict[str, str]:
+    """The files of the private package `_loader`, as they go into a wheel: path → text.
+
+    Of the adapters only those of these formats, and what they import of one another.
+    """
+    files = {
+        path.relative_to(LOADER).as_posix(): path.read_text("utf-8")
+        for path in sorted(LOADER.rglob("*.py"))
+    }
+    needed, waiting = set[str](), ["__init__", *(loading.ADAPTERS[one] for one in formats)]
+    while waiting:
+        path = f"{_ADAPTERS}{waiting.pop()}.py"
+        if path not in needed:
+            needed.add(path)
+            waiting += _BESIDE.findall(files[path])
+    return {
+        path: text
+        for path, text in files.items()
+        if path in needed or not path.startswith(_ADAPTERS)
+    }
+
+
+def formats_in(document: Mapping[str, Any]) -> set[str]:
+    """The model's own, and ONNX where it has a twin."""
+    has_twin = document.get("twin", {}).get("digest") is not None
+    return {str(document["format"])} | ({str(ModelFormat.ONNX)} if has_twin else set())
 
 
 def make_model_document(
@@ -178,7 +213,7 @@ _DESCRIBED = (
     "frame",
 )
 #: Wheels of earlier versions of Seamline have none of these.
-_DESCRIBED_SINCE = ("loading", "python", "estimator")
+_DESCRIBED_SINCE = ("loading", "python", "estimator", "code", "twin")
 
 
 def check_model_document(document: Mapping[str, Any]) -> None:
@@ -216,12 +251,17 @@ def _check(document: Mapping[str, Any]) -> None:
     said = document.get("loading", {}).get("verdict")
     if form in ARBITRARY_CODE and said != CODE_VERDICT:
         raise InvalidInput(f"model.json says of a {form} file that loading it is {said!r}.")
+    if form is ModelFormat.TORCH_STATE or "code" in document:
+        check_code_described(document.get("code"))
     if not isinstance(document.get("training", {}), dict):
         raise InvalidInput(f"model.json's training is {document['training']!r}, no object.")
-    parse_digest(document["payload_digest"])
+    for digest in payload_files(document).values():
+        parse_digest(digest)
     for column in [*document["signature"]["inputs"], *document["signature"]["outputs"]]:
-        if column["datatype"] not in loader_template.TYPES:
+        if column["datatype"] not in loading.TYPES:
             raise InvalidInput(f"{column['name']} has the datatype {column['datatype']!r}.")
+        if not isinstance(column.get("unit", ""), str):
+            raise InvalidInput(f"{column['name']} has the unit {column['unit']!r}, no text.")
     for requirement in document["requirements"]:
         if canonicalize_name(Requirement(requirement).name) == document["name"]:
             raise InvalidInput(
@@ -248,6 +288,23 @@ def check_version(text: str) -> Version:
     return version
 
 
+def code_folder(document: Mapping[str, Any]) -> str:
+    """Where source that belongs to the model lies in its wheel, if there is any."""
+    return f"{document['module']}/{CODE}/"
+
+
+def payload_files(document: Mapping[str, Any]) -> dict[str, str]:
+    """Path in the wheel → digest: the model's own bytes, and those of its ONNX twin, if any.
+
+    A model that is ONNX itself is its own twin, and lies there once.
+    """
+    files = {payload_path(document): str(document["payload_digest"])}
+    twin = document.get("twin", {}).get("digest")
+    if twin is not None and twin != document["payload_digest"]:
+        files[f"{document['module']}/{loading.TWIN}"] = str(twin)
+    return files
+
+
 def payload_path(document: Mapping[str, Any]) -> str:
     """Where the model's bytes lie in its wheel."""
-    return f"{document['module']}/{loader_template.PAYLOADS[document['format']]}"
+    return f"{document['module']}/{loading.PAYLOADS[document['format']]}"

@@ -4,10 +4,13 @@ A plain script: standard library, and what the model itself needs. `main` opens 
 through the loader that goes into the wheel, infers the signature from sample rows and computes
 their outputs. The control plane makes the wheel from what this returns, and never unpickles.
 
-payload: {loader_source, model_path, samples_path (JSON lines), requirements, threshold, format,
+payload: {loader_path (the folder that goes into the wheel as `_loader`), model_path,
+          samples_path (JSON lines), requirements, threshold, format,
           loading (what the control plane's scan of the bytes said; pickles are opened by it),
           payload_digest (of the bytes that were scanned: others are not opened),
-          nullable (columns that may be null although no sample is), max_samples}
+          code ({texts: path → source, described: what model.json says of it}, where there is any),
+          nullable (columns that may be null although no sample is), max_samples,
+          check (what the rows for the ONNX twin are written by, see twins.py)}
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import importlib.util
 import json
 import math
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +47,7 @@ FRAMEWORK = {
     "joblib": ("joblib", "numpy"),
     "pickle": ("numpy",),
     "cloudpickle": ("cloudpickle", "numpy"),
+    "torch-state": ("torch", "safetensors", "numpy"),
 }
 #: What fitting leaves behind, where a model has it: counts and scores of the training itself.
 FITTED = frozenset(
@@ -53,7 +58,7 @@ MAX_TEXT = 200
 
 
 def main(payload: dict[str, Any]) -> dict[str, Any]:
-    loader = _module_of(payload["loader_source"])
+    loader = open_loader(payload["loader_path"])
     form = str(payload.get("format", "skops"))
     data = _model_bytes(Path(payload["model_path"]))
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
@@ -70,7 +75,10 @@ def main(payload: dict[str, Any]) -> dict[str, Any]:
         "payload_digest": digest,
         "trusted_types": trusted_types(data) if form == "skops" else [],
     }
-    estimator = _open(loader, described, data)
+    code = payload.get("code")
+    if code:
+        described["code"] = code["described"]
+    estimator = _open(loader, described, data, code)
     rows = _sample_rows(Path(payload["samples_path"]), int(payload.get("max_samples", 100)))
     inputs = infer_inputs(rows, _input_names(estimator, rows), payload.get("nullable", []))
     task = _task_of(estimator)
@@ -89,13 +97,29 @@ def main(payload: dict[str, Any]) -> dict[str, Any]:
         "rows": [{name: row[name] for name in names} for row in rows],
         "outputs": {name: array.tolist() for name, array in outputs.items()},
     }
+    if payload.get("check"):
+        model = loader.Model(described, estimator)
+        described["check_rows"] = _write_check(payload["check"], payload["samples_path"], model)
     del described["name"], described["version"]
     return described
 
 
-def _open(loader: ModuleType, described: dict[str, Any], data: bytes) -> Any:
+def _write_check(check: dict[str, Any], samples_path: str, model: Any) -> int:
+    """The sample rows and those of the training data, as many as there may be of each."""
+    rows = _sample_rows(Path(samples_path), int(check["max_rows"]))
+    if check["rows_path"]:
+        rows += _sample_rows(Path(check["rows_path"]), int(check["max_rows"]))
+    write = runpy.run_path(check["script"])["write_check"]
+    inputs = model.signature["inputs"]
+    return int(write(Path(check["check_path"]), model, inputs, rows))
+
+
+def _open(
+    loader: ModuleType, described: dict[str, Any], data: bytes, code: dict[str, Any] | None
+) -> Any:
+    sources = {path: text.encode() for path, text in code["texts"].items()} if code else None
     try:
-        return loader.open_estimator(described, data)
+        return loader.open_estimator(described, data, sources)
     except ImportError as error:
         raise ValueError(
             f"The model is a {described['format']} file, and the task that made it has no "
@@ -111,8 +135,9 @@ def read_estimator(estimator: Any) -> dict[str, Any]:
         parameters = {name: _plain(value) for name, value in sorted(read().items())}
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
     fitted = {name: _number(getattr(last, name, None)) for name in sorted(FITTED)}
+    kind = f"{type(last).__module__}.{type(last).__qualname__}"
     return {
-        "class": f"{type(last).__module__}.{type(last).__qualname__}",
+        "class": getattr(last, "class_name", kind),
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "fitted": {name: number for name, number in fitted.items() if number is not None},
     }
@@ -350,8 +375,12 @@ def _is_null(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _module_of(source: str) -> ModuleType:
-    """The loader as a module: the same text that goes into the wheel."""
-    module = ModuleType("_loader")
-    exec(compile(source, "_loader.py", "exec"), module.__dict__)  # noqa: S102  our own template
+def open_loader(folder: str) -> ModuleType:
+    """The loader as a package: the same files that go into the wheel."""
+    spec = importlib.util.spec_from_file_location("_loader", Path(folder, "__init__.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder} is no package.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["_loader"] = module
+    spec.loader.exec_module(module)
     return module

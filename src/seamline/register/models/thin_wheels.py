@@ -18,6 +18,7 @@ from sqlalchemy import Connection, insert, select
 
 from seamline.domain.clock import new_id
 from seamline.domain.errors import DigestMismatch, InvalidInput, not_found
+from seamline.register.models.documents import payload_files
 from seamline.register.packages.index import (
     PackageFile,
     find_package_file,
@@ -30,24 +31,30 @@ from seamline.store.blobs import CHUNK_BYTES
 from seamline.store.received import FileReceiver
 from seamline.store.schema import CHAIN_HEAD
 from seamline.store.stores import Stores
+from seamline.trust.signing import find_statements
 
-LOADER_REQUIREMENT = "seamline-loader<2,>=1.0"
+LOADER_REQUIREMENT = "seamline-loader<2,>=1.1"
 #: What the loader inside a wheel has, when its payload can come from elsewhere.
 _SEAM = b"read_payload"
 _INIT = '''"""The model {name} {version}: `load()` fetches its payload, verifies and opens it."""
 
-from seamline_loader import load_thin
+import seamline_loader
 
 from . import _loader
 from ._loader import Model
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "load_twin"]
 __version__ = "{version}"
 
 
 def load() -> Model:
     """With SEAMLINE_ENDPOINT set: a model of the same methods, which predicts by API."""
-    return load_thin(__name__, _loader)
+    return seamline_loader.load_thin(__name__, _loader)
+
+
+def load_twin() -> Model:
+    """The same model as ONNX; needs only numpy and onnxruntime. LookupError where there is none."""
+    return seamline_loader.load_thin_twin(__name__, _loader)
 '''
 
 
@@ -64,7 +71,7 @@ def build_thin_wheel(fat: IO[bytes]) -> bytes | None:
         info = f"{module}-{document['version']}.dist-info"
         left_out = (f"{module}/payload/", f"{module}/samples.json", f"{info}/RECORD")
         files = {name: archive.read(name) for name in names if not name.startswith(left_out)}
-    if _SEAM not in files[f"{module}/_loader.py"]:
+    if not _takes_payload(files, module):
         return None
     files[f"{module}/__init__.py"] = _INIT.format(**document).encode()
     files[f"{info}/METADATA"] = _with_requirement(files[f"{info}/METADATA"])
@@ -72,10 +79,18 @@ def build_thin_wheel(fat: IO[bytes]) -> bytes | None:
     return pack_wheel(files, info, zipfile.ZIP_DEFLATED)
 
 
+def _takes_payload(files: Mapping[str, bytes], module: str) -> bool:
+    """Loaders were one file before they were a folder."""
+    for path in ("_loader/opening.py", "_loader.py"):
+        if f"{module}/{path}" in files:
+            return _SEAM in files[f"{module}/{path}"]
+    return False
+
+
 def _with_requirement(metadata: bytes) -> bytes:
     """
     >>> _with_requirement(b"Name: x\\n\\nWhat it is.\\n").decode().splitlines()
-    ['Name: x', 'Requires-Dist: seamline-loader<2,>=1.0', '', 'What it is.']
+    ['Name: x', 'Requires-Dist: seamline-loader<2,>=1.1', '', 'What it is.']
     """
     headers, blank, body = metadata.partition(b"\n\n")
     return headers + f"\nRequires-Dist: {LOADER_REQUIREMENT}".encode() + blank + body
@@ -139,24 +154,31 @@ def is_model(stores: Stores, name: str) -> bool:
 
 
 def find_payload(stores: Stores, environment: str, digest: str) -> int:
-    """Its size, when a model of this environment has it; NotFound otherwise. It is a blob then."""
+    """Its size, when a model of this environment has it, or its ONNX twin is it; NotFound
+    otherwise. It is a blob then."""
     files, models = PACKAGE_FILES.c, MODEL_VERSIONS.c
     query = (
         select(models.wheel_digest, models.document)
         .join(PACKAGE_FILES, files.digest == models.wheel_digest)
-        .where(files.environment == environment, models.payload_digest == digest)
+        .where(files.environment == environment)
         .limit(1)
     )
     with stores.db.read() as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None:
+        row = connection.execute(query.where(models.payload_digest == digest)).one_or_none()
+        if row is None:  # a twin stands in the statement of its wheel
+            said = [one.statement for one in find_statements(connection, digest)]
+            row = connection.execute(query.where(models.statement_digest.in_(said))).one_or_none()
+    document = json.loads(row.document) if row is not None else {}
+    if row is None or digest not in payload_files(document).values():
         raise not_found(f"payload of a model in {environment}", digest)
     if not stores.blobs.holds(digest):
-        _unpack_payload(stores, row.wheel_digest, json.loads(row.document))
+        _unpack_payload(stores, row.wheel_digest, document, digest)
     return stores.blobs.path_of(digest).stat().st_size
 
 
-def _unpack_payload(stores: Stores, wheel_digest: str, document: Mapping[str, Any]) -> None:
+def _unpack_payload(
+    stores: Stores, wheel_digest: str, document: Mapping[str, Any], digest: str
+) -> None:
     """Out of the fat wheel into a blob of its own, hashed on the way, whatever its size."""
     incoming = stores.root / "incoming"
     incoming.mkdir(exist_ok=True)
@@ -170,12 +192,12 @@ def _unpack_payload(stores: Stores, wheel_digest: str, document: Mapping[str, An
                 while piece := entry.read(CHUNK_BYTES):
                     receiver.write(piece)
             received = receiver.finish()
-            if received.digest == document["payload_digest"]:
+            if received.digest == digest:
                 stores.blobs.adopt(received)
                 return
             received.path.unlink()
     what = f"payload of {document['name']} {document['version']} in its wheel"
-    raise DigestMismatch(what, expected=document["payload_digest"], actual="other bytes")
+    raise DigestMismatch(what, expected=digest, actual="other bytes")
 
 
 def _make_from_store(stores: Stores, fat: PackageFile) -> None:

@@ -6,60 +6,102 @@ one timestamp and one permission.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import IO, Any
 
 from seamline.domain.digests import check_digest
-from seamline.domain.errors import InvalidInput
+from seamline.domain.errors import DigestMismatch, InvalidInput
+from seamline.register.formats.model_code import check_code_described
 from seamline.register.models.documents import (
     check_model_document,
-    loader_source,
+    code_folder,
+    formats_in,
+    loader_files,
+    payload_files,
     payload_path,
 )
-from seamline.register.packages.wheel_pack import WHEEL_FILE, pack_wheel
+from seamline.register.packages.wheel_pack import WHEEL_FILE, LargeFile, write_wheel
 
 _INIT = '''"""The model {name} {version}: `load()` verifies and opens it."""
 
 from ._loader import Model, load_model
+from ._loader import load_twin as _load_twin
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "load_twin"]
 __version__ = "{version}"
 
 
 def load() -> Model:
     return load_model(__name__)
+
+
+def load_twin() -> Model:
+    """The same model as ONNX; needs only numpy and onnxruntime. LookupError where there is none."""
+    return _load_twin(__name__)
 '''
 
 
 @dataclass(frozen=True)
 class ModelWheelSpec:
-    """`document`: model.json; `samples`: {"rows": [...], "outputs": {...}}."""
+    """`document`: model.json; `samples`: {"rows": [...], "outputs": {...}}.
+
+    `code`: path → source, of a model that is built by some.
+    """
 
     document: Mapping[str, Any]
     samples: Mapping[str, Any]
-    payload: bytes
+    payload: bytes | LargeFile
+    code: Mapping[str, bytes] = field(default_factory=dict)
+    #: The ONNX twin, where model.json names one that lies beside the model.
+    twin: bytes | LargeFile | None = None
 
 
 def build_model_wheel(spec: ModelWheelSpec) -> bytes:
     """The wheel. Raises DigestMismatch when the payload is not the described one."""
+    buffer = io.BytesIO()
+    write_model_wheel(spec, buffer)
+    return buffer.getvalue()
+
+
+def write_model_wheel(spec: ModelWheelSpec, target: IO[bytes]) -> None:
+    """The same bytes into a seekable file; of a large payload a piece is in memory at a time."""
     document = spec.document
     check_model_document(document)
-    what = f"payload of {document['name']} {document['version']}"
-    check_digest(spec.payload, document["payload_digest"], what)
-    module = document["module"]
+    payloads = _check_payloads(spec)
+    if "code" in document or spec.code:
+        check_code_described(document.get("code"), spec.code)
+    loader, module = loader_files(formats_in(document)), document["module"]
     info = f"{module}-{document['version']}.dist-info"
-    files = {
+    files: dict[str, bytes | LargeFile] = {
         f"{module}/__init__.py": _INIT.format(**document).encode(),
-        f"{module}/_loader.py": loader_source().encode(),
-        payload_path(document): spec.payload,
+        **{f"{module}/_loader/{path}": text.encode() for path, text in loader.items()},
+        **payloads,
+        **{f"{code_folder(document)}{path}": source for path, source in spec.code.items()},
         f"{module}/model.json": _json(document),
         f"{module}/samples.json": _json(spec.samples),
         f"{info}/METADATA": _metadata(document).encode(),
         f"{info}/WHEEL": WHEEL_FILE.encode(),
     }
-    return pack_wheel(files, info)
+    write_wheel(target, files, info)
+
+
+def _check_payloads(spec: ModelWheelSpec) -> dict[str, bytes | LargeFile]:
+    """Path → bytes. Of large ones what they are said to be; packing finds whether they are that."""
+    document, found = spec.document, dict[str, bytes | LargeFile]()
+    what = f"payload of {document['name']} {document['version']}"
+    for path, expected in payload_files(document).items():
+        payload = spec.payload if path == payload_path(document) else spec.twin
+        if payload is None:
+            raise InvalidInput(f"The {what} comes without its twin {expected}.")
+        if isinstance(payload, bytes):
+            check_digest(payload, expected, what)
+        elif payload.digest != expected:
+            raise DigestMismatch(what, expected=expected, actual=payload.digest)
+        found[path] = payload
+    return found
 
 
 def _json(value: Any) -> bytes:

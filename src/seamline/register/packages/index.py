@@ -1,12 +1,13 @@
 """Package indexes: one per environment, each a list of pointers at wheels by digest.
 
 Wheels are published into dataops only; a promotion copies the pointers onward. A name belongs
-to the team that published it first, a model's name to the platform; a published version never
-changes.
+to the team that published it first, a model's name to the project that declares it; a published
+version never changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from seamline.domain.clock import Clock, iso
 from seamline.domain.digests import digest_of, short
-from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
+from seamline.domain.errors import Conflict, Forbidden, InvalidInput, Refused, not_found
 from seamline.domain.facts import PackagePublished
 from seamline.register.owners import MODEL, UPLOADED, claim_package, nobody_else
 from seamline.register.packages.wheel_check import WheelInfo, check_wheel
@@ -31,6 +32,14 @@ from seamline.trust.roles import Principal
 PUBLISHING = "dataops"
 #: What the platform itself publishes: no publisher's name, and never looked up upstream.
 RESERVED = frozenset({"seamline-loader"})
+
+
+#: A name → the project that declares a model called so, asked in the transaction that publishes.
+DeclaredBy = Callable[[Connection, str], str | None]
+
+
+def nobody_declares(_connection: Connection, _name: str) -> str | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -55,36 +64,46 @@ def publish_package(
     by: str,
     who: Principal | None = None,
     announced: tuple[str, str] = ("", ""),
+    declared_by: DeclaredBy = nobody_declares,
 ) -> PackageFile:
     """Check the wheel and enter it into dataops' index; the same bytes again change nothing.
 
     `announced`: the name and version that the sender stated, where it did. `who`: whoever `by` is,
     with their teams; without, they own what they published themselves.
+    `declared_by`: whose a name is before its model has a first version.
     Raises InvalidInput (unsound wheel), Forbidden (the name is another's), Refused (it is a
     model's), Conflict (that version holds other bytes).
     """
-    info = check_wheel(filename, data.path if isinstance(data, ReceivedFile) else data)
+    info = _check(filename, data)
     _check_announced(info, *announced)
-    digest, size_bytes = _content(data)
-    entry = _entry(stores.clock, info, digest, size_bytes, digest_of(info.metadata), by)
+    entry = _entry(stores.clock, info, _content(data), by)
     with stores.db.transaction() as tx:
         _take_turn(tx)
+        _check_undeclared(tx, info.name, declared_by)
         _claim_name(stores, tx, info.name, UPLOADED, who or nobody_else(by))
         file = enter_package(stores, tx, entry)
         state_package(stores, tx, file.filename, file.digest, (file.name, file.version), by=by)
         # Now that nothing refuses it, and before anybody can see it.
-        stores.blobs.put(info.metadata)
-        if isinstance(data, ReceivedFile):
-            stores.blobs.adopt(data)
-        else:
-            stores.blobs.put(data)
+        _keep(stores, info, data)
         return file
+
+
+def _check(filename: str, data: bytes | ReceivedFile) -> WheelInfo:
+    return check_wheel(filename, data.path if isinstance(data, ReceivedFile) else data)
 
 
 def _content(data: bytes | ReceivedFile) -> tuple[str, int]:
     if isinstance(data, ReceivedFile):
         return data.digest, data.size_bytes
     return digest_of(data), len(data)
+
+
+def _keep(stores: Stores, info: WheelInfo, data: bytes | ReceivedFile) -> None:
+    stores.blobs.put(info.metadata)
+    if isinstance(data, ReceivedFile):
+        stores.blobs.adopt(data)
+    else:
+        stores.blobs.put(data)
 
 
 def _take_turn(tx: Connection) -> None:
@@ -94,11 +113,13 @@ def _take_turn(tx: Connection) -> None:
     tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
 
 
-def model_package_file(stores: Stores, filename: str, data: bytes, by: str) -> PackageFile:
+def model_package_file(
+    stores: Stores, filename: str, data: bytes | ReceivedFile, by: str
+) -> PackageFile:
     """A checked model wheel, its bytes stored, not yet in an index."""
-    info = check_wheel(filename, data)
-    digest, metadata_digest = stores.blobs.put(data), stores.blobs.put(info.metadata)
-    return _entry(stores.clock, info, digest, len(data), metadata_digest, by)
+    info = _check(filename, data)
+    _keep(stores, info, data)
+    return _entry(stores.clock, info, _content(data), by)
 
 
 def enter_model_package(
@@ -251,6 +272,20 @@ def _claim_name(stores: Stores, tx: Connection, name: str, kind: str, who: Princ
         tx.execute(insert(PACKAGE_NAMES).values(**values))
 
 
+def _check_undeclared(tx: Connection, name: str, declared_by: DeclaredBy) -> None:
+    """What was published before somebody declared it stays its publisher's."""
+    known = select(PACKAGE_NAMES.c.name).where(PACKAGE_NAMES.c.name == name)
+    if tx.execute(known).first() is not None:
+        return
+    project = declared_by(tx, name)
+    if project is not None:
+        raise Forbidden(
+            f"{name} is a model of the project {project}: its versions come from that project's "
+            "runs, not from uploads.",
+            next_step="Publish this package under another name.",
+        )
+
+
 def _check_announced(info: WheelInfo, name: str, version: str) -> None:
     is_other = bool(name) and canonicalize_name(name) != info.name
     if version:
@@ -262,9 +297,8 @@ def _check_announced(info: WheelInfo, name: str, version: str) -> None:
         )
 
 
-def _entry(
-    clock: Clock, info: WheelInfo, digest: str, size_bytes: int, metadata_digest: str, by: str
-) -> PackageFile:
+def _entry(clock: Clock, info: WheelInfo, content: tuple[str, int], by: str) -> PackageFile:
+    digest, size_bytes = content
     return PackageFile(
         environment=PUBLISHING,
         filename=info.filename,
@@ -273,7 +307,7 @@ def _entry(
         digest=digest,
         size_bytes=size_bytes,
         requires_python=info.requires_python,
-        metadata_digest=metadata_digest,
+        metadata_digest=digest_of(info.metadata),
         uploaded_by=by,
         uploaded_at=iso(clock.now()),
     )

@@ -10,7 +10,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from pathlib import Path, PurePosixPath
@@ -77,12 +77,15 @@ def check_wheel(filename: str, data: bytes | Path) -> WheelInfo:
             open_archive(filename, file) as archive,
         ):
             _check_entries(filename, archive, file.seek(0, io.SEEK_END))
-            hashes = {item.filename: _hash(archive, item) for item in archive.infolist()}
-            info = _info_folder(filename, name, version, hashes)
+            held = {
+                item.filename: (_hash(archive, item), str(item.file_size))
+                for item in archive.infolist()
+            }
+            info = _info_folder(filename, name, version, held)
             record, metadata = archive.read(f"{info}/RECORD"), archive.read(f"{info}/METADATA")
     except _UNREADABLE as error:
         raise unsound(filename, f"it is no readable zip archive ({error})") from error
-    _check_record(filename, info, record, hashes)
+    _check_record(filename, info, record, held)
     requires_python = _check_metadata(filename, name, version, metadata)
     return WheelInfo(filename, name, str(version), tags, requires_python, metadata)
 
@@ -137,7 +140,7 @@ def _hash(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> str:
     return "sha256=" + spell_hash(hasher.digest())
 
 
-def _info_folder(filename: str, name: str, version: Version, files: Mapping[str, str]) -> str:
+def _info_folder(filename: str, name: str, version: Version, files: Collection[str]) -> str:
     folders = {path.split("/")[0] for path in files if ".dist-info/" in path}
     if len(folders) != 1:
         raise unsound(filename, f"it holds {len(folders)} .dist-info folders, wanted one")
@@ -154,10 +157,13 @@ def _info_folder(filename: str, name: str, version: Version, files: Mapping[str,
     return folder
 
 
-def _check_record(filename: str, info: str, record: bytes, files: Mapping[str, str]) -> None:
+def _check_record(
+    filename: str, info: str, record: bytes, files: Mapping[str, tuple[str, str]]
+) -> None:
+    """`files`: name → (hash, size) as RECORD has to spell them; a size may be left out."""
     try:
         lines = csv.reader(io.StringIO(record.decode()))
-        rows = [(row[0], row[1]) for row in lines if row]
+        rows = [(row[0], (row[1], "".join(row[2:]))) for row in lines if row]
     except (UnicodeDecodeError, csv.Error, IndexError) as error:
         raise unsound(filename, f"its RECORD cannot be read ({error})") from error
     recorded = dict(rows)
@@ -170,7 +176,8 @@ def _check_record(filename: str, info: str, record: bytes, files: Mapping[str, s
     if absent or extra:
         raise unsound(filename, f"its RECORD does not list what it holds: {(absent + extra)[:3]}")
     for path in held:
-        if recorded[path] != files[path]:
+        hashed, size = recorded[path]
+        if hashed != files[path][0] or size not in ("", files[path][1]):
             raise unsound(filename, f"{path} differs from its RECORD")
 
 

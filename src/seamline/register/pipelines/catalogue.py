@@ -82,6 +82,13 @@ def find_pipeline(
     raise not_found(f"version of {package}", digest, [version.digest for version in versions])
 
 
+def list_repositories(stores: Stores) -> list[str]:
+    """PROJECT/REPOSITORY of all that hold a version."""
+    column = PIPELINE_VERSIONS.c.repository
+    with stores.db.read() as connection:
+        return list(connection.execute(select(column).distinct().order_by(column)).scalars())
+
+
 def list_packages(stores: Stores, *, repository: str = DEFAULT_REPOSITORY) -> list[PipelinePackage]:
     with stores.db.read() as connection:
         rows = connection.execute(

@@ -17,7 +17,7 @@ from seamline.domain.errors import Refused
 from seamline.register.pipelines.consumers import ReleasesOf, find_consumers
 from seamline.register.pipelines.interface_changes import Change, breaks_of, decide_changes
 from seamline.register.pipelines.interfaces import Shape
-from seamline.register.pipelines.shapes import load_shape
+from seamline.register.pipelines.shapes import find_interface, load_shape
 from seamline.register.pipelines.succession import (
     decide_followed,
     may_break,
@@ -110,6 +110,15 @@ class Judge:
             return Verdict(self.package, tag, None, None, (), may_break=True)
         return self.judge(tag, None, newest, shape)
 
+    def keeps_interface(self, tag: str, shape: Shape) -> bool:
+        """Does it look to its users as the version that it follows? That is known without reading
+        the other's file, and so at most releases."""
+        tags = self._tags()
+        followed = decide_followed(tag, tags)
+        if followed is None:
+            return False
+        return find_interface(self.connection, tags[followed]) == shape.interface.digest
+
     def judge(self, tag: str | None, against: str | None, digest: str, shape: Shape) -> Verdict:
         """Against a version: by its tag, or (`against` is None) by its digest alone."""
         before = load_shape(self.stores, digest, f"pipeline {self.package}")
@@ -163,6 +172,8 @@ def check_contract(judge: Judge, tag: str, digest: str, shape: Shape | None) -> 
     if parse_version(tag) is None:
         return
     known = shape or load_shape(judge.stores, digest, f"pipeline {judge.package}")
+    if judge.keeps_interface(tag, known):
+        return
     verdict = judge.judge_tag(tag, known, digest)
     if verdict.is_refused:
         raise refusal_of(verdict)

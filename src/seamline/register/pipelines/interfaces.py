@@ -196,12 +196,14 @@ def _digest(value: Any) -> Digest:
 
 def _plain(value: Any) -> Any:
     """YAML tells 3.0 from 3; the proto behind it does not."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if isinstance(value, str):  # most are, and there are many
+        return value
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.register.names import normalised_package
+from seamline.register.pipelines.ir_events import TooDeep, Unusual, read_first
 
 #: The KFP compiler nests a few levels per sub-pipeline; the C parser recurses per level.
 MAX_DEPTH = 200
@@ -90,12 +91,18 @@ def check_package(name: str) -> str:
 
 def _first_document(data: bytes) -> Any:
     try:
-        _check_depth(data)
-        for document in yaml.load_all(data, yaml.CSafeLoader):
-            return document
+        try:
+            document = read_first(data, MAX_DEPTH)
+        except Unusual:
+            _check_depth(data)
+            document = next(iter(yaml.load_all(data, yaml.CSafeLoader)), None)
+    except TooDeep as error:
+        raise _not_ir(str(error)) from None
     except (yaml.YAMLError, ValueError) as error:
         raise _not_ir(f"it is no YAML ({' '.join(str(error).split())[:200]})") from error
-    raise _not_ir("it is empty")
+    if document is None:
+        raise _not_ir("it is empty")
+    return document
 
 
 def _check_depth(data: bytes) -> None:
@@ -107,22 +114,26 @@ def _check_depth(data: bytes) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise _not_ir(f"it nests deeper than {MAX_DEPTH} levels")
+            raise TooDeep(f"it nests deeper than {MAX_DEPTH} levels")
 
 
 def check_size(document: dict[str, Any]) -> None:
     """InvalidInput when walking the document would never end, or as good as never."""
-    pending: list[tuple[Any, int]] = [(document, 0)]
-    seen = 0
-    while pending:
-        value, depth = pending.pop()
-        seen += 1
-        if seen > MAX_VALUES or depth > MAX_DEPTH:  # aliases nest, too
+    level: list[Any] = [document]
+    seen = depth = 0
+    while level:
+        seen += len(level)
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+            if seen + len(below) > MAX_VALUES:
+                break
+        if seen + len(below) > MAX_VALUES or depth > MAX_DEPTH:  # aliases nest, too
             raise _not_ir(f"it holds more than {MAX_VALUES} values, or {MAX_DEPTH} levels of them")
-        if isinstance(value, dict):
-            pending.extend((item, depth + 1) for item in value.values())
-        elif isinstance(value, list):
-            pending.extend((item, depth + 1) for item in value)
+        level, depth = below, depth + 1
 
 
 def _not_ir(why: str) -> InvalidInput:

@@ -34,6 +34,13 @@ def load_shape(stores: Stores, digest: str, what: str) -> Shape:
     return shape_of(stores.blobs.get(digest, what))
 
 
+def find_interface(connection: Connection, digest: str) -> str | None:
+    """The digest of a file's interface, as it was found when it was published."""
+    query = select(PIPELINE_SHAPES.c.interface_digest).where(PIPELINE_SHAPES.c.digest == digest)
+    found: str | None = connection.execute(query).scalar()
+    return found
+
+
 def record_shape(tx: Connection, digest: str, shape: Shape) -> None:
     """Idempotent, since a digest has one shape."""
     known = select(PIPELINE_SHAPES.c.digest).where(PIPELINE_SHAPES.c.digest == digest)

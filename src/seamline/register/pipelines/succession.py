@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -18,6 +18,17 @@ def parse_version(tag: str) -> Version | None:
     """
     found = _VERSION.fullmatch(tag)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
+def versions_first(tags: Iterable[str]) -> list[str]:
+    """x.y.z before what moves, the highest first; the others stay in their order.
+
+    >>> versions_first(["latest", "1.9.0", "1.10.0", "dev"])
+    ['1.10.0', '1.9.0', 'latest', 'dev']
+    """
+    named = {tag: parse_version(tag) for tag in tags}
+    versions = sorted((tag for tag in named if named[tag]), key=lambda tag: named[tag] or (0, 0, 0))
+    return [*reversed(versions), *(tag for tag in named if not named[tag])]
 
 
 def decide_followed(tag: str, tags: Collection[str]) -> str | None:

@@ -36,12 +36,13 @@ from seamline.train.attempts.order import LOG, WorkOrder, attempt_folder, attemp
 from seamline.train.attempts.outputs import collect_outputs
 from seamline.train.attempts.requirements import KFP_RUNTIME, requirement_set
 from seamline.train.attempts.volumes import remove_attempt_volumes
-from seamline.train.context import FindIndex, PackageIndex, ResolveUri, Runner
+from seamline.train.context import FindIndex, PackageIndex, PinImage, ResolveUri, Runner
 from seamline.train.ir.lightweight import PythonFunction
 from seamline.train.ir.types import ContainerExecutor, ImporterExecutor
 from seamline.train.results import (
     ERRORED,
     FAILED,
+    StartedImage,
     TaskProblem,
     TaskResult,
     failed_with,
@@ -60,6 +61,7 @@ class _Prepared:
 
     spec: TaskSpec
     packages_digest: str | None = None
+    image: StartedImage | None = None
     settle: Settle = lambda outcome: outcome
 
 
@@ -73,6 +75,7 @@ class Workshop:
     resolve_uri: ResolveUri
     machine: Machine
     find_index: FindIndex
+    pin_image: PinImage
 
     def perform(self, order: WorkOrder, on_started: OnStarted) -> TaskResult:
         """Never raises: what goes wrong is the task's result."""
@@ -212,9 +215,10 @@ class Workshop:
         self, order: WorkOrder, function: PythonFunction, call: Call, work_dir: Path
     ) -> _Prepared:
         index = self._index(order, function)
+        started = self._pinned_image(order, call, work_dir)
         image = ComponentImage(
-            image=self._pinned_image(call, work_dir),
-            reference=call.image,
+            image=started.digest,
+            reference=started.reference,
             requirements=function.requirements,
             index_urls=(index.url,) if index else (),
             trusted_hosts=function.trusted_hosts or None,
@@ -223,15 +227,17 @@ class Workshop:
         )
         spec = self._specify(order, function, call, work_dir, self._host())
         kfp_dir = self.environments.ensure_folder(KFP_RUNTIME)
-        return self._contained(order, component_run(spec, image, kfp_dir), call, work_dir)
+        run = component_run(spec, image, kfp_dir)
+        return self._contained(order, run, started, call, work_dir)
 
     # -- commands --------------------------------------------------------------------------
 
     def _in_container(self, order: WorkOrder, call: Call, work_dir: Path) -> _Prepared:
+        started = self._pinned_image(order, call, work_dir)
         run = ContainerRun(
             name=container_name(order.task_id),
-            image=self._pinned_image(call, work_dir),
-            reference=call.image,
+            image=started.digest,
+            reference=started.reference,
             command=call.command,
             args=call.args,
             env=call.env,
@@ -243,10 +249,15 @@ class Workshop:
             memory_bytes=call.limits.memory_bytes,
             cpus=call.limits.cpu_cores,
         )
-        return self._contained(order, run, call, work_dir)
+        return self._contained(order, run, started, call, work_dir)
 
     def _contained(
-        self, order: WorkOrder, run: ContainerRun, call: Call, work_dir: Path
+        self,
+        order: WorkOrder,
+        run: ContainerRun,
+        image: StartedImage,
+        call: Call,
+        work_dir: Path,
     ) -> _Prepared:
         engine = self.machine.container_engine()
         spec = engine.container_task(
@@ -257,7 +268,9 @@ class Workshop:
             host=self._host(),
             timeout_s=call.limits.timeout_s,
         )
-        return _Prepared(spec, settle=lambda outcome: engine.settle(run, outcome, spec))
+        return _Prepared(
+            spec, image=image, settle=lambda outcome: engine.settle(run, outcome, spec)
+        )
 
     def _on_host(self, order: WorkOrder, call: Call, work_dir: Path) -> _Prepared:
         words = (*call.command, *call.args)
@@ -274,10 +287,12 @@ class Workshop:
         )
         return _Prepared(replace(spec, mounts=self._mounts(order, call)))
 
-    def _pinned_image(self, call: Call, work_dir: Path) -> str:
+    def _pinned_image(self, order: WorkOrder, call: Call, work_dir: Path) -> StartedImage:
         """By digest: the bytes that are looked at are those that run."""
+        reference = self.pin_image(order.context, call.image)
         engine = self.machine.container_engine()
-        return str(engine.ensure_image(call.image, _tell(work_dir / LOG)))
+        digest = engine.ensure_image(reference, _tell(work_dir / LOG))
+        return StartedImage(reference, str(digest))
 
     def _host(self) -> PythonEnvironment:
         return self.environments.ensure(RequirementSet.of(()))
@@ -296,6 +311,7 @@ class Workshop:
                 problem=_problem(outcome, prepared.spec.limits),
                 outcome=outcome,
                 packages_digest=packages_digest,
+                image=prepared.image,
                 is_lost=outcome.end in (TaskEnd.LOST, TaskEnd.CANCELED),
             )
         prefix = f"runs://{order.context.run_id}/{order.path}"
@@ -306,11 +322,21 @@ class Workshop:
         except Exception as error:
             problem = problem_of(error)
             return TaskResult(
-                TaskState.FAILED, problem=problem, outcome=outcome, packages_digest=packages_digest
+                TaskState.FAILED,
+                problem=problem,
+                outcome=outcome,
+                packages_digest=packages_digest,
+                image=prepared.image,
             )
         remove_folder(f"{work_dir}/outputs")
         return TaskResult(
-            TaskState.SUCCEEDED, parameters, artifacts, None, outcome, packages_digest
+            TaskState.SUCCEEDED,
+            parameters,
+            artifacts,
+            None,
+            outcome,
+            packages_digest,
+            prepared.image,
         )
 
 

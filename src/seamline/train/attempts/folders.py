@@ -10,7 +10,7 @@ from pathlib import Path
 def make_anew(folder: Path) -> None:
     """An empty one, whatever was there."""
     try:
-        os.makedirs(folder)  # noqa: PTH103  (it tells whether there was one)
+        folder.mkdir(parents=True)
     except FileExistsError:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,8 @@ def remove_folder(folder: str) -> None:
     """With all that is in it, as far as that can be. An empty one stays: on ext4, what has just
     been removed makes what is made next slower."""
     try:
-        is_empty = not os.listdir(folder)  # noqa: PTH208  (for each task, several times)
+        with os.scandir(folder) as entries:
+            is_empty = next(entries, None) is None
     except OSError:
         return
     if not is_empty:

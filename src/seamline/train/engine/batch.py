@@ -83,6 +83,8 @@ class Batch:
             outputs=json.dumps(dict(result.parameters)),
             error=problem_json(result.problem),
             packages_digest=result.packages_digest,
+            image=result.image.reference if result.image else None,
+            image_digest=result.image.digest if result.image else None,
             **measured,
         )
         for artifact in result.artifacts.values():

@@ -16,7 +16,7 @@ from seamline.domain.states import Fidelity, TaskState
 from seamline.store.stores import Stores
 from seamline.train.artifacts import Artifact
 from seamline.train.record import artifact_of
-from seamline.train.results import TaskResult
+from seamline.train.results import StartedImage, TaskResult
 from seamline.train.rows import ARTIFACTS, TASKS
 
 #: Below the number of variables that every SQLite takes.
@@ -30,6 +30,7 @@ class Hit:
     ended_at: str
     fidelity: Fidelity | None
     packages_digest: str | None
+    image: StartedImage | None
     parameters: Mapping[str, Any]
     artifacts: Mapping[str, Artifact]
 
@@ -43,6 +44,7 @@ class Hit:
                 for name, artifact in self.artifacts.items()
             },
             packages_digest=self.packages_digest,
+            image=self.image,
         )
 
 
@@ -99,6 +101,7 @@ def _hits(connection: Connection, stores: Stores, rows: Mapping[str, Row[Any]]) 
                 ended_at=row.ended_at,
                 fidelity=Fidelity(row.fidelity) if row.fidelity else None,
                 packages_digest=row.packages_digest,
+                image=StartedImage(row.image, row.image_digest) if row.image else None,
                 parameters=json.loads(row.outputs) if row.outputs else {},
                 artifacts=artifacts,
             )

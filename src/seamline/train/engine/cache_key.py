@@ -9,7 +9,7 @@ stands for all of that, within its component.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,8 +31,14 @@ _RUN_PLACEHOLDERS = ("{{$.pipeline_", "{{$.workspace_path")
 class KeyMaker:
     """Of one run: remembers what does not differ between two tasks of one component."""
 
-    def __init__(self, environment: str) -> None:
+    def __init__(
+        self,
+        environment: str,
+        pinned: Callable[[ContainerExecutor], str] = lambda executor: executor.image,
+    ) -> None:
+        """`pinned`: the image that its task is started from."""
         self._environment = environment
+        self._pinned = pinned
         self._static: dict[str, dict[str, Any]] = {}
 
     def parts(
@@ -50,7 +56,10 @@ class KeyMaker:
             }
         static = self._static.get(task.component.name)
         if static is None:
-            static = {"environment": self._environment, **_component_parts(task.component)}
+            static = {
+                "environment": self._environment,
+                **_component_parts(task.component, self._pinned),
+            }
             self._static[task.component.name] = static
         return {
             **static,
@@ -107,7 +116,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]
             yield f"{name}: {_brief(before)} → {_brief(after)}"
 
 
-def _component_parts(component: Component) -> dict[str, Any]:
+def _component_parts(
+    component: Component, pinned: Callable[[ContainerExecutor], str]
+) -> dict[str, Any]:
     """The larger pieces by their digests, so that one can say which of them changed."""
     executor = component.body
     assert isinstance(executor, ContainerExecutor)
@@ -119,7 +130,7 @@ def _component_parts(component: Component) -> dict[str, Any]:
     return {
         "source": digest_of((function.source if function else "").encode()),
         "function": function.function if function else None,
-        "image": executor.image,
+        "image": pinned(executor),
         "command": digest_of(json.dumps(called, sort_keys=True).encode()),
         "requirements": _requirements_of(function),
         **({"indexes": list(function.index_urls)} if function and function.index_urls else {}),

@@ -30,10 +30,12 @@ from seamline.train.attempts.order import WorkOrder, run_folder
 from seamline.train.attempts.volumes import sweep_workspaces
 from seamline.train.context import (
     FindIndex,
+    PinImage,
     ResolvedArtifact,
     ResolveUri,
     RunContext,
     Runner,
+    as_named,
 )
 from seamline.train.engine.batch import Batch, process_columns
 from seamline.train.engine.counts import EngineCounts
@@ -102,12 +104,14 @@ class Engine:
         team_slots: Callable[[str], int | None] = lambda _team: None,
         machine: Machine | None = None,
         find_index: FindIndex = lambda _environment, _requirements: None,
+        pin_image: PinImage = as_named,
     ) -> None:
         self._stores = stores
         self._runner = runner
         self._machine = machine or Machine(task_environ(os.environ))
+        self._pin_image = pin_image
         self._workshop = Workshop(
-            stores, runner, environments, resolve_uri, self._machine, find_index
+            stores, runner, environments, resolve_uri, self._machine, find_index, pin_image
         )
         self._slots = slots or os.cpu_count() or 1
         self._team_slots = team_slots
@@ -252,7 +256,8 @@ class Engine:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _fresh_memory(self) -> _Memory:
-        return _Memory(Steering(self._stores, self._slots, Turns(self._team_slots), self._machine))
+        turns = Turns(self._team_slots)
+        return _Memory(Steering(self._stores, self._slots, turns, self._machine, self._pin_image))
 
     def _start_over(self) -> None:
         self._end_attempts()

@@ -11,10 +11,13 @@ from sqlalchemy import Connection
 from seamline.domain.errors import SeamlineError
 from seamline.domain.states import weaker
 from seamline.store.stores import Stores
+from seamline.train.context import PinImage, RunContext
 from seamline.train.engine.cache import Hit, look_up, look_up_run
 from seamline.train.engine.cache_key import KeyMaker, is_repeatable, key_of
 from seamline.train.engine.live import LiveRun
 from seamline.train.engine.rerun import is_at_or_after
+from seamline.train.ir.types import ContainerExecutor
+from seamline.train.options import Isolation
 from seamline.train.plan.inputs import inputs_json
 from seamline.train.plan.types import NodeKind, PlannedTask
 
@@ -22,10 +25,11 @@ from seamline.train.plan.types import NodeKind, PlannedTask
 class Shortcuts:
     """Of one run."""
 
-    def __init__(self, stores: Stores, run: LiveRun) -> None:
+    def __init__(self, stores: Stores, run: LiveRun, pin_image: PinImage) -> None:
         self._stores = stores
         self._run = run
-        self._keys = KeyMaker(run.row.environment)
+        self._pin_image = pin_image
+        self._keys = KeyMaker(run.row.environment, self._pinned)
 
     def find(self, tx: Connection, ready: Sequence[str]) -> dict[str, Hit]:
         """Task → the result that stands in for it; few statements, however many tasks."""
@@ -83,6 +87,17 @@ class Shortcuts:
 
     def _stamp(self, task: PlannedTask, parts: dict[str, Any]) -> str | None:
         return str(key_of(parts)) if is_repeatable(task) else None
+
+    def _pinned(self, executor: ContainerExecutor) -> str:
+        """Two versions of a pipeline may name one tag, and have found other images under it."""
+        row, image = self._run.row, executor.image
+        if executor.function is not None and row.options.isolation is not Isolation.CONTAINER:
+            return image  # it runs in no image
+        context = RunContext(row.id, row.environment, row.pipeline, row.requested_by, "")
+        try:
+            return self._pin_image(context, image)
+        except SeamlineError:  # its task says so when it starts
+            return image
 
     def _parts(self, path: str) -> dict[str, Any]:
         scope, name = self._run.locate(path)

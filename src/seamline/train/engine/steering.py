@@ -24,6 +24,7 @@ from seamline.train import record
 from seamline.train.attempts.machine import Machine
 from seamline.train.attempts.order import WorkOrder
 from seamline.train.attempts.volumes import end_workspace, run_workspace
+from seamline.train.context import PinImage, as_named
 from seamline.train.engine.batch import Batch, problem_json
 from seamline.train.engine.cache import Hit
 from seamline.train.engine.live import LiveRun
@@ -46,10 +47,18 @@ AHEAD = 4
 class Steering:
     """The runs in memory, and whose turn it is."""
 
-    def __init__(self, stores: Stores, slots: int, turns: Turns, machine: Machine) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        slots: int,
+        turns: Turns,
+        machine: Machine,
+        pin_image: PinImage = as_named,
+    ) -> None:
         self._stores = stores
         self._slots = slots
         self._machine = machine
+        self._pin_image = pin_image
         self.turns = turns
         #: `WorkOrder.key` → what runs.
         self.running: dict[str, WorkOrder] = {}
@@ -80,7 +89,7 @@ class Steering:
                 batch.add_fact(row, RunStarted(row.id))
                 run.row = replace(row, state=RunState.RUNNING, started_at=batch.now)
             run.begin(batch, record.load_tasks(tx, row.id), record.load_artifacts(tx, row.id))
-            self._shortcuts[row.id] = Shortcuts(self._stores, run)
+            self._shortcuts[row.id] = Shortcuts(self._stores, run, self._pin_image)
             self._touched[row.id] = run
             if run.plan.pipeline.has_workspace:
                 run_workspace(self._stores, row.id)

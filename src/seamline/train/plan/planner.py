@@ -163,11 +163,21 @@ class _Builder:
             made[name] = self._add_task(frame, bound)
         return _Outputs(
             {
-                key: _first_of([_parameter_from(source, made, frame, key) for source in sources])
+                key: _first_of(
+                    [
+                        _output_of(source, made[source.task].parameters, frame, key)
+                        for source in sources
+                    ]
+                )
                 for key, sources in frame.dag.parameters.items()
             },
             {
-                key: _first_of([_artifact_from(source, made, frame, key) for source in sources])
+                key: _first_of(
+                    [
+                        _output_of(source, made[source.task].artifacts, frame, key)
+                        for source in sources
+                    ]
+                )
                 for key, sources in frame.dag.artifacts.items()
             },
         )
@@ -401,7 +411,7 @@ def _trace_artifacts(
     traced: dict[str, ArtifactSource] = {}
     for key, source in task.artifacts.items():
         if isinstance(source, FromTask):
-            traced[key] = _artifact_from(source, made, frame, f"{path}.{key}")
+            traced[key] = _output_of(source, made[source.task].artifacts, frame, f"{path}.{key}")
         elif source.name in frame.artifacts:
             traced[key] = frame.artifacts[source.name]
         else:
@@ -425,7 +435,7 @@ def _parameter_source(
         case FinalStatus(task):
             return NodeStatus(frame.name(task))
         case FromTask():
-            return _part_of(_parameter_from(source, made, frame, what), source)
+            return _part_of(_output_of(source, made[source.task].parameters, frame, what), source)
         case FromInput(name):
             if name not in frame.parameters:
                 raise _unknown("input", name, frame, frame.parameters)
@@ -436,19 +446,9 @@ def _part_of(whole: Source, source: FromInput | FromTask) -> Source:
     return Part(whole, source.part) if source.part is not None else whole
 
 
-def _parameter_from(
-    source: FromTask, made: Mapping[str, _Outputs], frame: _Frame, what: str
-) -> Source:
-    known = made[source.task].parameters
-    if source.key not in known:
-        raise _missing_output(source, frame, what, known)
-    return known[source.key]
-
-
-def _artifact_from(
-    source: FromTask, made: Mapping[str, _Outputs], frame: _Frame, what: str
-) -> ArtifactSource:
-    known = made[source.task].artifacts
+def _output_of(
+    source: FromTask, known: Mapping[str, AnySource], frame: _Frame, what: str
+) -> AnySource:
     if source.key not in known:
         raise _missing_output(source, frame, what, known)
     return known[source.key]

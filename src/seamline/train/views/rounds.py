@@ -36,6 +36,8 @@ class Round:
     ended_at: str | None = None
     #: The run whose result stands in.
     cached_run: str | None = None
+    #: That run's own path of the task.
+    cached_task: str | None = None
 
     @property
     def has_made(self) -> bool:
@@ -139,7 +141,7 @@ def list_read(stores: Stores, run_id: str, scheme: str) -> list[tuple[str, Artif
 
 def _tasks(connection: Connection, run_id: str, leaf: str) -> Iterator[Any]:
     task = TASKS.c
-    columns = select(task.name, task.state, task.ended_at, task.cached_run_id)
+    columns = select(task.name, task.state, task.ended_at, task.cached_run_id, task.cached_task)
     query = columns.where(task.run_id == run_id, task.name.endswith(leaf, autoescape=True))
     yield from connection.execute(query)
 
@@ -183,4 +185,5 @@ def _around(found: Mapping[str, dict[str, Any]], path: str) -> dict[str, Any]:
 def _round(path: str, row: Row[Any] | None, item: Mapping[str, Any]) -> Round:
     if row is None:
         return Round(path, None, item)
-    return Round(path, TaskState(row.state), item, row.ended_at, row.cached_run_id)
+    state = TaskState(row.state)
+    return Round(path, state, item, row.ended_at, row.cached_run_id, row.cached_task)

@@ -17,7 +17,16 @@ from seamline.train.plan.types import Plan, PlannedGroup, PlannedNode, PlannedTa
 from seamline.train.record import RUNNABLE
 from seamline.train.results import TaskProblem
 
-_MEASURED = ("peak_rss_bytes", "user_s", "sys_s", "wall_s", "packages_digest", "pid")
+_MEASURED = (
+    "peak_rss_bytes",
+    "user_s",
+    "sys_s",
+    "wall_s",
+    "packages_digest",
+    "image",
+    "image_digest",
+    "pid",
+)
 #: "for-loop-1[3]" as ("for-loop-1", "3").
 _STEP = re.compile(r"([^\[\]]+)\[(\d+)\]")
 _NO_INPUTS: dict[str, Any] = {"parameters": {}, "artifacts": {}}

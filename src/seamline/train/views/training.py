@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -36,7 +36,8 @@ class UsedArtifact:
 @dataclass(frozen=True)
 class UsedComponent:
     """`digest`: of the component and its executor as they stand in the pipeline, as canonical
-    JSON; `image_digest`: where the pipeline names the image by one."""
+    JSON; `image_digest`: where the pipeline names the image by one, or a task of
+    the run was started from it by one."""
 
     name: str
     digest: str
@@ -81,6 +82,9 @@ def find_training(stores: Stores, run_id: str, pipeline_digest: str, task: str) 
         ids = set(connection.execute(mine).scalars())
         names = {path for path, _ in metrics if not is_of_other_round(path, task)}
         near = (found.run_id == run_id) & found.name.in_(sorted(names))
+        started = (found.run_id == run_id) & found.image.is_not(None)
+        tasks = select(found.component, found.image).where(started)
+        images = {one.component: one.image for one in connection.execute(tasks)}
         readers = {
             one.name
             for one in connection.execute(select(found.name, found.inputs).where(near))
@@ -96,7 +100,10 @@ def find_training(stores: Stores, run_id: str, pipeline_digest: str, task: str) 
             UsedArtifact(name, used["type"], used["digest"], used["uri"])
             for name, used in _used(row.inputs)
         ),
-        components=list_components(stores.blobs.get(pipeline_digest, "pipeline")),
+        components=tuple(
+            _with_started(one, images.get(one.name))
+            for one in list_components(stores.blobs.get(pipeline_digest, "pipeline"))
+        ),
         packages=tuple(read_packages(stores, row.packages_digest)),
         metrics={
             "train": _numbers([one for path, one in metrics if path == task]),
@@ -122,6 +129,12 @@ def list_components(ir: bytes) -> tuple[UsedComponent, ...]:
         whole = digest_of_json({"component": component, "executor": executor})
         found.append(UsedComponent(name, whole, image, digest or None))
     return tuple(found)
+
+
+def _with_started(component: UsedComponent, image: str | None) -> UsedComponent:
+    """`image`: what a task of it was started from."""
+    _, _, digest = (image or "").partition("@")
+    return replace(component, image_digest=digest) if digest else component
 
 
 def _used(inputs: str | None) -> list[tuple[str, dict[str, Any]]]:

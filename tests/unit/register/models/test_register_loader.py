@@ -26,9 +26,14 @@ from sklearn.preprocessing import FunctionTransformer
 
 from seamline.domain.digests import digest_of
 from seamline.register.formats.scan import scan_model
-from seamline.register.models import loader_template, package_task
+from seamline.register.models import loading, package_task
 from seamline.register.models.documents import packaging_task
+from seamline.register.models.thin_wheels import build_thin_wheel
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.serve.worker_main import WheelImporter
+
+#: The loader as the first wheels carry it: one file.
+ONE_FILE = Path(__file__).parent / "published" / "loader_one_file.txt"
 
 
 class InMemory(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -108,6 +113,44 @@ print(late_arrival.__version__)
     assert (ran.stdout, ran.stderr) == ("1.0.0\n", "")
 
 
+def test_wheels_of_before_go_on(
+    late_wheel: bytes, model: Any, classifier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published wheels never change: their loader was one file, and has a thin twin, too."""
+    expected = model.outputs(classifier.rows)["score"]
+    before = as_before(late_wheel)
+    importer = WheelImporter("late.whl", before)
+    assert not any("/_loader/" in name for name in importer.files)
+    for name in [name for name in sys.modules if name.split(".")[0] == "late_arrival"]:
+        del sys.modules[name]
+    monkeypatch.setattr(sys, "meta_path", [importer, *sys.meta_path])
+    loaded = importlib.import_module("late_arrival").load()
+    np.testing.assert_array_equal(loaded.outputs(classifier.rows)["score"], expected)
+    assert build_thin_wheel(io.BytesIO(before)) is not None
+
+
+def as_before(wheel: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if "/_loader/" not in name}
+    files["late_arrival/_loader.py"] = ONE_FILE.read_bytes()
+    files["late_arrival/__init__.py"] = b"""
+from ._loader import Model, load_model
+def load() -> Model:
+    return load_model(__name__)
+"""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def test_a_wheel_imports_what_its_format_needs(model: Any) -> None:
+    """The frameworks of the other formats may not be there."""
+    there = {name for name in sys.modules if name.startswith("late_arrival._loader.adapters.")}
+    assert there == {"late_arrival._loader.adapters.skops"}
+
+
 def test_rows_of_any_kind(model: Any, classifier: Any) -> None:
     rows = classifier.rows
     expected = model.outputs(rows)["score"]
@@ -162,7 +205,7 @@ def test_signature(classifier: Any) -> None:
 
 def test_a_regression_on_a_matrix(regressor: Any, spec_of: Callable[..., ModelWheelSpec]) -> None:
     document = spec_of(regressor, "air-time").document
-    model = loader_template.open_model(document, regressor.payload)
+    model = loading.open_model(document, regressor.payload)
     outputs = model.outputs(regressor.rows)
     expected = [row["hour"] * 3 + 1 for row in regressor.rows]
     np.testing.assert_allclose(outputs["prediction"], expected)
@@ -185,8 +228,8 @@ def test_an_altered_payload_is_not_opened(late_wheel: bytes, tmp_path: Path) -> 
 
 def test_another_framework_version_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"trained with scikit-learn 0\.1\.2; installed is"):
-        loader_template.check_versions("m", ["numpy==1", "scikit-learn==0.1.2"])
-    loader_template.check_versions("m", ["scikit-learn>=1"])
+        loading.check_versions("m", ["numpy==1", "scikit-learn==0.1.2"])
+    loading.check_versions("m", ["scikit-learn>=1"])
 
 
 @pytest.mark.parametrize(
@@ -208,26 +251,26 @@ def test_what_each_library_can_read(
 ) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda name: installed)
     if why is None:
-        loader_template.check_versions("m", pins)
+        loading.check_versions("m", pins)
         return
     with pytest.raises(RuntimeError, match=why):
-        loader_template.check_versions("m", pins)
+        loading.check_versions("m", pins)
 
 
 def test_functions_by_value_are_read_by_their_own_python() -> None:
     document = {"name": "m", "format": "cloudpickle", "python": "3.8"}
     with pytest.raises(RuntimeError, match=r"was pickled by Python 3\.8 with its functions"):
-        loader_template.check_python(document)
-    loader_template.check_python({**document, "format": "pickle"})
+        loading.check_python(document)
+    loading.check_python({**document, "format": "pickle"})
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
-    loader_template.check_python({**document, "python": running})
+    loading.check_python({**document, "python": running})
 
 
 def test_a_pickle_takes_only_what_was_recorded() -> None:
     """Were the bytes others: the digest says so first. Were the record another: this does."""
     document = {"name": "m", "format": "pickle", "loading": {"globals": ["builtins.list"]}}
     with pytest.raises(ValueError, match=r"asks for .*LogisticRegression, which was not recorded"):
-        loader_template.open_estimator(document, pickle.dumps(LogisticRegression()))
+        loading.open_estimator(document, pickle.dumps(LogisticRegression()))
 
 
 def test_models_that_run_code_are_not_packaged(tmp_path: Path) -> None:

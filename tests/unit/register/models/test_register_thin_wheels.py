@@ -60,20 +60,20 @@ def test_fat_and_thin_say_the_same_and_name_the_same_payload(late_wheel: bytes) 
     assert len(thin) < 16_000 < len(late_wheel), len(thin)
     fat_files, thin_files = files_of(late_wheel), files_of(thin)
     assert [name for name in thin_files if "payload" in name] == []
-    for name in ("late_arrival/model.json", "late_arrival/_loader.py"):
+    for name in ("late_arrival/model.json", "late_arrival/_loader/opening.py"):
         assert thin_files[name] == fat_files[name]
     assert json.loads(thin_files["late_arrival/model.json"])["payload_digest"].startswith("sha256:")
     fat_info, thin_info = check_wheel(NAME, late_wheel), check_wheel(NAME, thin)
     assert (thin_info.name, thin_info.version) == (fat_info.name, fat_info.version)
     parse = BytesHeaderParser().parsebytes
     needs = [parse(info.metadata).get_all("Requires-Dist") for info in (fat_info, thin_info)]
-    assert needs[1] == [*needs[0], "seamline-loader<2,>=1.0"]
+    assert needs[1] == [*needs[0], "seamline-loader<2,>=1.1"]
     assert parse(fat_info.metadata).get_payload() == parse(thin_info.metadata).get_payload()
 
 
 def test_wheels_whose_loader_takes_no_other_bytes_have_no_twin(late_wheel: bytes) -> None:
     files = files_of(late_wheel)
-    files["late_arrival/_loader.py"] = b"def load_model(package): ..."
+    files["late_arrival/_loader/opening.py"] = b"def load_model(package): ..."
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in files.items():

@@ -15,11 +15,13 @@ import pytest
 
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
 from seamline.register.models.documents import (
+    LOADER,
     check_model_document,
-    loader_source,
+    loader_files,
     module_of_model,
     packaging_task,
 )
+from seamline.register.models.loading import ADAPTERS
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.register.packages.wheel_check import check_wheel
 from seamline.register.packages.wheel_pack import wheel_name
@@ -58,6 +60,7 @@ def test_same_inputs_same_bytes(
 BUILD = """
 import json, os, sys
 os.umask(0o077)
+from seamline.register.models.loading import ADAPTERS
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 spec = json.load(open(sys.argv[1]))
 payload = open(sys.argv[2], "rb").read()
@@ -93,7 +96,7 @@ def test_layout_and_metadata(late_wheel: bytes, classifier: Any) -> None:
     with zipfile.ZipFile(io.BytesIO(late_wheel)) as archive:
         assert archive.namelist() == [
             "late_arrival/__init__.py",
-            "late_arrival/_loader.py",
+            *[f"late_arrival/_loader/{path}" for path in loader_files(["skops"])],
             "late_arrival/model.json",
             "late_arrival/payload/model.skops",
             "late_arrival/samples.json",
@@ -102,7 +105,8 @@ def test_layout_and_metadata(late_wheel: bytes, classifier: Any) -> None:
             "late_arrival-1.0.0.dist-info/WHEEL",
         ]
         assert {item.date_time for item in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-        assert archive.read("late_arrival/_loader.py").decode() == loader_source()
+        for path, text in loader_files(["skops"]).items():
+            assert archive.read(f"late_arrival/_loader/{path}").decode() == text
         document = json.loads(archive.read("late_arrival/model.json"))
     headers = BytesHeaderParser().parsebytes(info.metadata)
     assert headers.get_all("Requires-Dist") == document["requirements"]
@@ -204,9 +208,24 @@ def test_links_are_refused(late_wheel: bytes) -> None:
         check_wheel(NAME, buffer.getvalue())
 
 
+def test_a_wheel_carries_the_adapters_that_it_needs() -> None:
+    def adapters(*formats: str) -> set[str]:
+        paths = loader_files(formats)
+        assert "opening.py" in paths
+        return {path for path in paths if path.startswith("adapters/")} - {"adapters/__init__.py"}
+
+    assert adapters("skops") == {"adapters/skops.py"}
+    assert adapters("xgboost", "onnx") == {
+        f"adapters/{one}.py" for one in ("xgboost", "scores", "onnx")
+    }
+    assert adapters(*ADAPTERS) == {
+        f"adapters/{path.name}" for path in (LOADER / "adapters").glob("[!_]*.py")
+    }
+
+
 def test_the_packaging_task_is_a_plain_script(tmp_path: Any) -> None:
     script, payload = packaging_task(tmp_path, tmp_path, requirements=["numpy"], nullable=["x"])
     assert script.name == "package_task.py"
     assert json.loads(json.dumps(payload))["nullable"] == ["x"]
     assert "seamline" not in script.read_text()
-    assert "seamline" not in loader_source()
+    assert "seamline" not in "".join(loader_files(ADAPTERS).values())

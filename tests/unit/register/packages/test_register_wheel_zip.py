@@ -166,6 +166,10 @@ def test_second_names_in_extra_fields() -> None:
         (packed(files_of({"a\nb.py": b""})), "name that cannot be"),
         (packed(files_of({"a/../../b.py": b""})), "leaves the archive"),
         (packed(files_of({"..": b""})), "leaves the archive"),
+        (packed(files_of({"/etc/cron.d/x": b""})), "leaves the archive"),
+        (packed(files_of({"\\\\host\\share\\x": b""})), "leaves the archive"),
+        (packed(files_of({"c:x": b""})), "leaves the archive"),
+        (packed(files_of({"team_tools-1.0.data/purelib/../../x": b""})), "leaves the archive"),
         (packed(files_of(metadata=METADATA + b"Name: other\n")), "say Name once"),
         (packed(files_of(metadata=METADATA + b"Version: 2.0\n")), "say Version once"),
         (packed(files_of(metadata=b"Name: team-tools\nVersion: 1.0\n")), "Metadata-Version once"),
@@ -182,6 +186,39 @@ def test_a_record_that_lists_a_file_twice() -> None:
     files = files_of()
     files[f"{INFO}/RECORD"] += f"team_tools/__init__.py,{_hash(b'x = 1')},5\n".encode()
     refused(packed(files), "lists a file twice")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (b",6\n", b",7\n", "__init__.py differs from its RECORD"),
+        (b",6\n", b",6,6\n", "__init__.py differs from its RECORD"),
+        (b"sha256=", b"md5=", "differs from its RECORD"),
+        (b"sha256=", b"", "differs from its RECORD"),
+        (b"team_tools/__init__.py", b"team_tools/__init__.py ", "does not list what it holds"),
+        (b"team_tools/__init__.py", b"./team_tools/__init__.py", "does not list what it holds"),
+        (b"team_tools/__init__.py", b"team_tools\\__init__.py", "does not list what it holds"),
+        (b"RECORD,,", b"RECORD,,\nteam_tools/more.py,,", "does not list what it holds"),
+        (b",6\n", b"\n", ""),
+        (b",6\n", b",\n", ""),
+    ],
+)
+def test_records_that_say_otherwise(before: bytes, after: bytes, why: str) -> None:
+    """A size may be left out; one that is there has to be right."""
+    files = files_of()
+    record = files[f"{INFO}/RECORD"]
+    assert before in record
+    files[f"{INFO}/RECORD"] = record.replace(before, after, 1)
+    if why:
+        refused(packed(files), why)
+    else:
+        check_wheel(NAME, packed(files))
+
+
+def test_a_wheel_without_a_record() -> None:
+    files = files_of()
+    del files[f"{INFO}/RECORD"]
+    refused(packed(files), "no RECORD")
 
 
 def test_bombs(monkeypatch: pytest.MonkeyPatch) -> None:
