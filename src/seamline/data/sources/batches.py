@@ -175,6 +175,6 @@ class _Hashed(RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: bytes | bytearray | memoryview) -> int:
+    def write(self, data: Any) -> int:  # what is a buffer has no name before Python 3.12
         self._hasher.update(data)
         return self._file.write(data)
