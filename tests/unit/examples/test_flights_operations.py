@@ -42,7 +42,7 @@ def test_the_model_says_what_it_is(frozen: Any) -> None:
     assert about["format"] == "skops" and about["task"] == "regression"
     assert about["metrics"]["train_rows"] == 160678 and about["metrics"]["train_days"] == 181
     samples = pl.read_ndjson(frozen["samples"].path)
-    assert samples.columns == INPUTS and samples.height == 500
+    assert samples.columns == INPUTS and samples.height == 2_000
     assert samples.null_count().sum_horizontal().item() == 0
 
 
