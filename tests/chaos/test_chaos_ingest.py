@@ -183,7 +183,7 @@ def write_large(path: Path, size_bytes: int) -> int:
             frame = pl.DataFrame(
                 {
                     "id": np.arange(rows, rows + n),
-                    "at": at,
+                    "at": at.astype("datetime64[ms]"),
                     **{f"f{i}": draw.normal(i, 1, n).round(4) for i in range(8)},
                     **{f"i{i}": draw.integers(0, 10 ** (i + 1), n) for i in range(4)},
                     "shop": draw.integers(0, 500, n),
