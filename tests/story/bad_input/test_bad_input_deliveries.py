@@ -40,7 +40,7 @@ CONTRACT = {
 }
 
 UNREADABLE = {
-    "empty.csv": (b"", "empty.csv cannot be read as csv: Empty CSV file."),
+    "empty.csv": (b"", "empty.csv is empty."),
     "header.csv": (HEADER.encode(), "header.csv holds no rows. Deliver at least one row."),
     "binary.csv": (bytes(range(128, 256)) * 40, "binary.csv cannot be read as csv: 'utf-8' codec"),
     "latin.csv": (
