@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from types import ModuleType
 from typing import Any, ClassVar
 
 
@@ -26,3 +28,10 @@ class Fact:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def facts_in(module: ModuleType) -> Iterator[type[Fact]]:
+    """The fact types that a module defines, in its order."""
+    for found in vars(module).values():
+        if isinstance(found, type) and issubclass(found, Fact) and found is not Fact:
+            yield found

@@ -9,12 +9,13 @@ run events are append-only; measurements live in their room's tables.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from seamline.domain import data_facts, trust_facts  # noqa: F401 (all are in FACT_TYPES)
+from seamline.domain import data_facts, trust_facts
 from seamline.domain.errors import MachineryError
-from seamline.domain.fact import Fact, FactClass
+from seamline.domain.fact import Fact, FactClass, facts_in
 
 
 # project ----------------------------------------------------------------------------------------
@@ -470,7 +471,11 @@ class RetrainingDecided(Fact):
     evaluation_id: str | None
 
 
-FACT_TYPES: dict[str, type[Fact]] = {cls.kind: cls for cls in Fact.__subclasses__()}
+FACT_TYPES: dict[str, type[Fact]] = {
+    cls.kind: cls
+    for module in (sys.modules[__name__], data_facts, trust_facts)
+    for cls in facts_in(module)
+}
 
 
 def fact_from_json(kind: str, body: dict[str, Any]) -> Fact:

@@ -17,16 +17,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import skops.io
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from sklearn.linear_model import LogisticRegression
 
 from seamline.domain.clock import SystemClock
 from seamline.domain.states import Role
 from seamline.protocols import pypi
 from seamline.protocols.errors import install_error_handler
 from seamline.protocols.upstream import UpstreamIndex
+from seamline.register.models import package_task
+from seamline.register.models.catalogue import ModelVersion, register_model_version
+from seamline.register.models.documents import Lineage, make_model_document, packaging_task
+from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.store.stores import Stores, open_stores
+from seamline.trust.keys import load_or_create_key
 from seamline.trust.principals import add_principal
 
 
@@ -176,3 +184,26 @@ def venv(tmp_path: Path, run: Callable[..., subprocess.CompletedProcess[str]]) -
 
 def tool(name: str) -> Path:
     return Path(sys.executable).with_name(name)
+
+
+@pytest.fixture
+def model(index: Index, tmp_path: Path) -> ModelVersion:
+    estimator = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
+    payload = skops.io.dumps(estimator)
+    (tmp_path / "model.skops").write_bytes(payload)
+    (tmp_path / "samples").write_text('{"x": 0.5}\n{"x": 2.5}\n')
+    task = packaging_task(tmp_path / "model.skops", tmp_path / "samples", requirements=[])[1]
+    described = package_task.main(task)
+    lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
+    document = make_model_document("late-arrival", "1.0.0", described, lineage)
+    wheel = build_model_wheel(ModelWheelSpec(document, described["samples"], payload))
+    key = load_or_create_key(index.stores.root / "keys")
+    return register_model_version(index.stores, wheel, key=key, by="ada")
+
+
+@pytest.fixture
+def equipped(venv: Path) -> Path:
+    """A clean environment that has the model's libraries, from this one, and nothing of ours."""
+    [site] = (venv.parents[1] / "lib").glob("python3*/site-packages")
+    (site / "libraries.pth").write_text(str(Path(np.__file__).parents[1]) + "\n")
+    return venv

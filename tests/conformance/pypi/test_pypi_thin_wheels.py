@@ -17,17 +17,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import skops.io
 from seamline_loader import EndpointError
 from seamline_loader.remote import RemoteModel
-from sklearn.linear_model import LogisticRegression
 
 from seamline.domain.digests import digest_of
-from seamline.register.models import loading, package_task
-from seamline.register.models.catalogue import ModelVersion, register_model_version
-from seamline.register.models.documents import Lineage, make_model_document, packaging_task
+from seamline.register.models import loading
+from seamline.register.models.catalogue import ModelVersion
 from seamline.register.models.thin_wheels import find_payload
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.serve.snapshot import (
     Column,
     EndpointSpec,
@@ -68,29 +64,6 @@ def thin(index: Any, environment: str = "dataops") -> str:
 
 def payloads(index: Any, environment: str = "dataops") -> str:
     return f"{index.url}/pypi/{environment}/payloads"
-
-
-@pytest.fixture
-def model(index: Any, tmp_path: Path) -> ModelVersion:
-    estimator = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
-    payload = skops.io.dumps(estimator)
-    (tmp_path / "model.skops").write_bytes(payload)
-    (tmp_path / "samples").write_text('{"x": 0.5}\n{"x": 2.5}\n')
-    task = packaging_task(tmp_path / "model.skops", tmp_path / "samples", requirements=[])[1]
-    described = package_task.main(task)
-    lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-    document = make_model_document("late-arrival", "1.0.0", described, lineage)
-    wheel = build_model_wheel(ModelWheelSpec(document, described["samples"], payload))
-    key = load_or_create_key(index.stores.root / "keys")
-    return register_model_version(index.stores, wheel, key=key, by="ada")
-
-
-@pytest.fixture
-def equipped(venv: Path) -> Path:
-    """A clean environment that has the model's libraries, from this one, and nothing of ours."""
-    [site] = (venv.parents[1] / "lib").glob("python3*/site-packages")
-    (site / "libraries.pth").write_text(str(Path(np.__file__).parents[1]) + "\n")
-    return venv
 
 
 @pytest.fixture

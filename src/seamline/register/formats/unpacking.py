@@ -10,7 +10,7 @@ import gzip
 import io
 import lzma
 import zlib
-from typing import IO, cast
+from typing import IO, Any, cast
 
 #: What reading may raise when the bytes are not what they begin like.
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -71,7 +71,7 @@ class _Inflated(io.RawIOBase):
         return self._position
 
     # Whoever asks for so much gets no more; what is left of a piece waits in the inflater.
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         found = b""
         while not found and not self._inflater.eof and len(buffer):
             packed = self._inflater.unconsumed_tail or self._file.read(_PIECE_BYTES)

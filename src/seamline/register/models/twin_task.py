@@ -135,12 +135,13 @@ def compare(
     ... }
     True
     """
-    both = [(a, b) for a, b in zip(expected, said) if a is not None and b is not None]  # noqa: B905
+    pairs = list(zip(expected, said, strict=True))
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
     deltas = [_delta(a, b) for a, b in both]
     tolerance = TOLERANCE if threshold is not None else _tolerance([a for a, _ in both])
     widest = max(deltas, default=0.0)
     return {
-        "disputed": sum((a is None) != (b is None) for a, b in zip(expected, said)),  # noqa: B905
+        "disputed": sum((a is None) != (b is None) for a, b in pairs),
         "flips": sum((a >= threshold) != (b >= threshold) for a, b in both)
         if threshold is not None
         else 0,

@@ -38,9 +38,16 @@ FREE_UNPACKED_BYTES = 64 << 20
 MAX_RATIO = 100
 _MAX_PATH_BYTES = 1024
 _DRIVE = re.compile(r"[A-Za-z]:")
+#: What the library raises for archives that are broken, encrypted or packed in unknown ways
+#: (NotImplementedError is a RuntimeError, UnicodeError a ValueError).
 _UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError),
-    *(ValueError, OverflowError, UnicodeError, struct.error),
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
 )
 _UNRECORDED = {"RECORD", "RECORD.jws", "RECORD.p7s"}
 

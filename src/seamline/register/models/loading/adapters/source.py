@@ -44,7 +44,7 @@ def local_name(module: str) -> str:
     return module.partition(".")[2] if module.startswith(_PACKAGE) else module
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
     """Modules of one package, out of memory."""
 
     def __init__(self, package: str, sources: Mapping[str, str]) -> None:
@@ -69,9 +69,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in self._places:
             return None
-        place, is_package = self._places[fullname]
+        is_package = self.is_package(fullname)
         # Tracebacks name it; its lines come from get_source.
-        origin = f"{self._package}/{place}"
+        origin = self.get_filename(fullname)
         spec = importlib.util.spec_from_loader(fullname, self, origin=origin, is_package=is_package)
         if spec is not None:
             spec.has_location = True
@@ -83,7 +83,5 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def is_package(self, fullname: str) -> bool:
         return self._places[fullname][1]
 
-    def exec_module(self, module: ModuleType) -> None:
-        name = module.__name__
-        origin = f"{self._package}/{self._places[name][0]}"
-        exec(compile(self.get_source(name), origin, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+    def get_filename(self, fullname: str) -> str:
+        return f"{self._package}/{self._places[fullname][0]}"
