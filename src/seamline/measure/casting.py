@@ -85,7 +85,7 @@ def _parse_strings(series: pl.Series, dtype: DType) -> pl.Series:
     if dtype is DType.INT:
         return series.cast(pl.Int64, strict=False)
     if dtype is DType.FLOAT:
-        return series.cast(pl.Float64, strict=False).fill_nan(None)
+        return _parse_floats(series)
     if dtype is DType.BOOL:
         words = {"true": True, "false": False}
         lower = series.str.to_lowercase()
@@ -95,6 +95,19 @@ def _parse_strings(series: pl.Series, dtype: DType) -> pl.Series:
     if dtype is DType.DATETIME:
         return by_distinct(series, _parse_datetimes)
     return series
+
+
+def _parse_floats(series: pl.Series) -> pl.Series:
+    """Digits that no float can hold do not read; only the word is infinite.
+
+    >>> _parse_floats(pl.Series(["1e3", "9" * 400, "-inf", "NaN"])).to_list()
+    [1000.0, None, -inf, None]
+    """
+    floats = series.cast(pl.Float64, strict=False).fill_nan(None)
+    infinite = floats.is_infinite().fill_null(False)
+    if not infinite.any():
+        return floats
+    return floats.set(infinite & series.str.contains("[0-9]"), None)
 
 
 def by_distinct(series: pl.Series, read: Callable[[pl.Series], pl.Series]) -> pl.Series:

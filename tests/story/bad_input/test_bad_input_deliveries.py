@@ -36,21 +36,27 @@ CONTRACT = {
         HEADER + "2026-06-01,20,0,99999999999999999999999\n",
         ["sold: 1 of 1 values are not int"],
     ),
+    "line.csv": (
+        HEADER + "2026-06-01," + "9" * 20_000_000 + ",0,1\n",
+        ["temperature: 1 of 1 values are not float, e.g. '99999"],
+    ),
     "nul.csv": (HEADER + "2026-06-01,20\0,0,1\n", ["temperature: 1 of 1 values are not float"]),
 }
 
 UNREADABLE = {
     "empty.csv": (b"", "empty.csv is empty."),
     "header.csv": (HEADER.encode(), "header.csv holds no rows. Deliver at least one row."),
-    "binary.csv": (bytes(range(128, 256)) * 40, "binary.csv cannot be read as csv: 'utf-8' codec"),
+    "binary.csv": (bytes(range(128, 256)) * 40, "line 1 is not UTF-8 (byte 0x80 after '')"),
     "latin.csv": (
         HEADER.encode() + b"2026-06-01,2\xe9,0,1\n",
-        "latin.csv cannot be read as csv: 'utf-8'",
+        "latin.csv cannot be read: line 2 is not UTF-8 (byte 0xe9 after '2026-06-01,2')",
     ),
-    "ragged.csv": (HEADER.encode() + b"2026-06-01,20,0\n", "Expected 4 columns, got 3"),
-    "quote.csv": (HEADER.encode() + b'2026-06-01,20,0,"1\n', "a double quote is never closed."),
-    "twice.csv": (b"day,day\n2026-06-01,1\n", "its column names are not one each"),
-    "line.csv": (HEADER.encode() + b"2026-06-01," + b"9" * 20_000_000 + b",0,1\n", "line.csv"),
+    "ragged.csv": (HEADER.encode() + b"2026-06-01,20,0\n", "line 2 has 3 values and the header 4"),
+    "quote.csv": (
+        HEADER.encode() + b'2026-06-01,20,0,"1\n',
+        "a double quote is never closed: the value that begins on line 2",
+    ),
+    "twice.csv": (b"day,day\n2026-06-01,1\n", "column names that are not one each: ['day']"),
     "half.csv.gz": (gzip.compress(GOOD.encode())[:60], "half.csv.gz cannot be unpacked: "),
     "text.parquet": (GOOD.encode(), "text.parquet cannot be read as parquet: "),
     "text.jsonl": (GOOD.encode(), "text.jsonl cannot be read as "),

@@ -10,8 +10,7 @@ COMMANDS = {
     "data show saless": "not_found: There is no dataset 'saless'. Did you mean sales?",
     "data show sales@9": "not_found: There is no version 9 of dataset sales. "
     "It has versions 1 to 1.",
-    "data show sales@x": "invalid_input: 'sales@x' names no version of a dataset. "
-    "Write NAME@NUMBER, or NAME for the newest version.",
+    "data show sales@x": "not_found: There is no tag of dataset sales 'x'. There is none yet.",
     "data verify saels": "not_found: There is no dataset 'saels'. Did you mean sales?",
     "data ingest sale may.csv": "not_found: There is no dataset 'sale'. Did you mean sales?",
     "data ingest sales mai.csv": "invalid_input: mai.csv cannot be read: "
