@@ -38,7 +38,9 @@ from seamline.evaluate.evaluations import Contender, DataReference, record_evalu
 from seamline.evaluate.spec import EvaluationSpec
 from seamline.project.plan import apply_project
 from seamline.promote.environments import live_release
-from seamline.promote.promotions import approve, find_promotion, request_promotion
+from seamline.promote.approvals import approve
+from seamline.promote.promotion import find_promotion
+from seamline.promote.requests import request_promotion
 from seamline.promote.release import find_release
 from seamline.protocols.application import make_application
 from seamline.register.models.catalogue import ModelVersion, register_model_version

@@ -32,7 +32,8 @@ from seamline.domain.states import PromotionPhase, is_terminal
 from seamline.project.plan import apply_project
 from seamline.promote.environments import apply_policies
 from seamline.promote.policy import DEFAULT_POLICIES
-from seamline.promote.promotions import find_promotion, request_promotion
+from seamline.promote.promotion import find_promotion
+from seamline.promote.requests import request_promotion
 from seamline.register.models import package_task
 from seamline.register.models.catalogue import (
     find_model_version,

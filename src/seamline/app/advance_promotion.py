@@ -10,18 +10,12 @@ from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import find_environment
+from seamline.promote.gate_results import GateResult, record_gate
 from seamline.promote.policy import FORMATS
-from seamline.promote.promotions import (
-    GateResult,
-    Promotion,
-    advance,
-    find_promotion,
-    list_promotions,
-    load_situation,
-    point_environment,
-    record_gate,
-)
+from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release
+from seamline.promote.situation import load_situation
+from seamline.promote.steps import advance, point_environment
 from seamline.store.facts import RecordedFact
 
 _LOG = logging.getLogger("seamline.promotions")

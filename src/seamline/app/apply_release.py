@@ -19,8 +19,9 @@ from seamline.domain.errors import (
 )
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import find_environment
-from seamline.promote.promotions import find_promotion, finish
+from seamline.promote.promotion import find_promotion
 from seamline.promote.release import Pin, StoredRelease, find_release
+from seamline.promote.steps import finish
 from seamline.register.models.catalogue import ModelVersion, verify_model_version
 from seamline.register.packages.index import admit
 from seamline.runtime.requirements import RequirementSet

@@ -8,17 +8,13 @@ from sqlalchemy import Connection
 
 from seamline.app.platform import Platform
 from seamline.domain.states import PromotionPhase
+from seamline.promote.approvals import approvals_of
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import Environment, list_environments
-from seamline.promote.promotions import (
-    Promotion,
-    approvals_of,
-    find_promotion,
-    gate_results,
-    list_promotions,
-    load_situation,
-)
+from seamline.promote.gate_results import gate_results
+from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release
+from seamline.promote.situation import load_situation
 
 
 def show_promotion(platform: Platform, promotion_id: str) -> dict[str, Any]:

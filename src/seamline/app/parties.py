@@ -5,7 +5,7 @@ from __future__ import annotations
 from seamline.app.platform import Platform
 from seamline.domain.facts import PipelinePublished, RunRequested
 from seamline.promote.policy import Party
-from seamline.promote.promotions import Promotion
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
 from seamline.register.models.catalogue import find_model_version
 from seamline.store.facts import read_facts

@@ -6,7 +6,8 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import Conflict, Refused, Unavailable
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import TRAINING, list_environments
-from seamline.promote.promotions import list_promotions, request_promotion
+from seamline.promote.promotion import list_promotions
+from seamline.promote.requests import request_promotion
 from seamline.store.facts import RecordedFact
 
 

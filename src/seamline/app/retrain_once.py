@@ -34,8 +34,9 @@ from seamline.domain.states import PromotionPhase, RunState, is_terminal
 from seamline.evaluate.evaluations import find_evaluation
 from seamline.monitor.windows import parse_window
 from seamline.promote.environments import list_environments, live_release
-from seamline.promote.promotions import list_promotions, request_promotion
+from seamline.promote.promotion import list_promotions
 from seamline.promote.release import StoredRelease, find_release
+from seamline.promote.requests import request_promotion
 from seamline.register.models.catalogue import find_version_of_run
 from seamline.retrain.arguments import fill_arguments
 from seamline.retrain.outcome import Comparison, decide_outcome

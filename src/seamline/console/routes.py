@@ -18,7 +18,7 @@ from seamline.console.page import ASSETS, HEADERS, Pages, page_route
 from seamline.console.run_routes import add_run_actions, add_run_views
 from seamline.console.session import Sessions, local_path, sign_in, sign_out
 from seamline.domain.errors import SeamlineError, Unauthenticated, not_found
-from seamline.promote.promotions import approve, reject
+from seamline.promote.approvals import approve, reject
 from seamline.protocols.errors import STATUS, error_body
 from seamline.protocols.identity import SESSION_COOKIE, caller_who_may
 from seamline.trust.roles import Principal, Verb

@@ -21,7 +21,7 @@ from seamline.evaluate.evaluations import show_evaluation
 from seamline.promote.decide import why_may_not_approve
 from seamline.promote.environments import find_environment, list_environments
 from seamline.promote.policy import Party
-from seamline.promote.promotions import Promotion, find_promotion, list_promotions
+from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release, list_releases
 from seamline.register.models.catalogue import find_by_wheel
 from seamline.train.runs import show_request

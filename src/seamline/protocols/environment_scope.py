@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from seamline.app.platform import Platform
 from seamline.domain.errors import Forbidden, NotFound
 from seamline.promote.environments import TRAINING
-from seamline.promote.promotions import find_promotion
+from seamline.promote.promotion import find_promotion
 from seamline.store.stores import Stores
 from seamline.train.experiments import find_experiment
 from seamline.train.runs import find_run_row

@@ -34,7 +34,8 @@ from seamline.project.file import read_project_file
 from seamline.project.plan import apply_project, policies_of
 from seamline.promote.environments import apply_policies
 from seamline.promote.policy import DEFAULT_POLICIES, EnvironmentPolicy
-from seamline.promote.promotions import find_promotion, request_promotion
+from seamline.promote.promotion import find_promotion
+from seamline.promote.requests import request_promotion
 from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.server import ControlPlane, build_control_plane
 from seamline.store.facts import read_facts

@@ -12,22 +12,15 @@ from seamline.app.promote_automatically import on_release_created
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Unavailable
 from seamline.domain.states import PromotionPhase, Role, Verdict
+from seamline.promote.approvals import approve
 from seamline.promote.environments import apply_policies, find_environment
+from seamline.promote.gate_results import GateResult, record_gate
 from seamline.promote.policy import DEFAULT_POLICIES
-from seamline.promote.promotions import (
-    GateResult,
-    Promotion,
-    advance,
-    approve,
-    find_promotion,
-    finish,
-    list_promotions,
-    point_environment,
-    record_gate,
-    request_promotion,
-)
+from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import Pin, Release, record_release
+from seamline.promote.requests import request_promotion
 from seamline.promote.rows import RELEASES
+from seamline.promote.steps import advance, finish, point_environment
 from seamline.serve.snapshot import read_snapshot, snapshot_path
 from seamline.server import ControlPlane
 from seamline.store.facts import RecordedFact, read_facts

@@ -36,7 +36,7 @@ from seamline.domain.settings import Settings
 from seamline.domain.states import is_terminal
 from seamline.project.plan import apply_project
 from seamline.promote.policy import Party
-from seamline.promote.promotions import request_promotion
+from seamline.promote.requests import request_promotion
 from seamline.register.models.catalogue import ModelVersion, find_model_version, list_model_versions
 from seamline.register.packages.index import find_package_file, read_package_file
 from seamline.register.pipelines.publishing import publish_pipeline

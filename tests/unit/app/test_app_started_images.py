@@ -25,8 +25,8 @@ from seamline.domain.settings import Settings
 from seamline.domain.states import is_terminal
 from seamline.promote.environments import apply_policies, live_release
 from seamline.promote.policy import DEFAULT_POLICIES
-from seamline.promote.promotions import request_promotion
 from seamline.promote.release import Pin, Release, record_release
+from seamline.promote.requests import request_promotion
 from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.runtime.container_engine import ContainerEngine
 from seamline.server import ControlPlane, running

@@ -27,8 +27,9 @@ from seamline.domain.states import PromotionPhase
 from seamline.project.plan import apply_project
 from seamline.promote.environments import apply_policies
 from seamline.promote.policy import DEFAULT_POLICIES
-from seamline.promote.promotions import Promotion, find_promotion, request_promotion
+from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import Pin, Release, record_release
+from seamline.promote.requests import request_promotion
 from seamline.promote.rows import GATE_RESULTS
 from seamline.register.models.catalogue import ModelVersion, register_model_version
 from seamline.register.models.documents import Lineage, make_model_document

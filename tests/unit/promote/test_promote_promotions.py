@@ -7,28 +7,19 @@ import pytest
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused
 from seamline.domain.states import PromotionPhase, Role, Verdict
+from seamline.promote.approvals import approvals_of, approve, reject
 from seamline.promote.environments import (
     apply_policies,
     check_runs_here,
     find_environment,
     live_release,
 )
+from seamline.promote.gate_results import GateResult, record_gate
 from seamline.promote.policy import DEFAULT_POLICIES, EnvironmentPolicy, check_policies
-from seamline.promote.promotions import (
-    GateResult,
-    Promotion,
-    advance,
-    approvals_of,
-    approve,
-    find_promotion,
-    finish,
-    list_promotions,
-    point_environment,
-    record_gate,
-    reject,
-    request_promotion,
-)
+from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import Pin, Release, record_release
+from seamline.promote.requests import request_promotion
+from seamline.promote.steps import advance, finish, point_environment
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from seamline.app.gates import digests, evaluation, provenance, soak, successes
 from seamline.app.platform import Platform
-from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.gate_results import GateResult
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
 
 Gate = Callable[[Platform, Promotion, StoredRelease], GateResult]

@@ -11,7 +11,8 @@ from seamline.data.versions import find_version
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound
 from seamline.domain.states import Verdict
-from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.gate_results import GateResult
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import Pin, StoredRelease
 
 

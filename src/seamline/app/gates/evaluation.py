@@ -5,7 +5,8 @@ from __future__ import annotations
 from seamline.app.platform import Platform
 from seamline.domain.states import Verdict
 from seamline.evaluate.evaluations import latest_evaluation
-from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.gate_results import GateResult
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
 
 #: Worst first: a release is as good as its worst model.

@@ -11,8 +11,9 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import NotFound
 from seamline.domain.states import Verdict
 from seamline.promote.environments import find_environment
+from seamline.promote.gate_results import GateResult
 from seamline.promote.policy import FORMATS
-from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
 from seamline.register.formats.kinds import ARBITRARY_CODE, CODE_VERDICT
 from seamline.register.models.catalogue import find_model_version

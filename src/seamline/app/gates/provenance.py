@@ -9,7 +9,8 @@ from seamline.app.platform import Platform
 from seamline.app.verify_artifact import require_pipeline
 from seamline.domain.errors import SeamlineError
 from seamline.domain.states import Verdict
-from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.gate_results import GateResult
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
 from seamline.register.models.catalogue import verify_model_version
 from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY

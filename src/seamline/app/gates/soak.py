@@ -10,7 +10,8 @@ from seamline.app.platform import Platform
 from seamline.domain.durations import say_duration
 from seamline.domain.states import Verdict
 from seamline.promote.environments import find_environment
-from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.gate_results import GateResult
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from seamline.app.platform import Platform
 from seamline.domain.states import RunState, Verdict
 from seamline.promote.environments import find_environment
-from seamline.promote.promotions import GateResult, Promotion
+from seamline.promote.gate_results import GateResult
+from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
 from seamline.train.runs import list_runs
 

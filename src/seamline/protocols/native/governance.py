@@ -11,14 +11,10 @@ from seamline.app.board import show_board, show_promotion
 from seamline.app.make_release import make_release
 from seamline.app.parties import parties_of
 from seamline.domain.states import PromotionPhase, is_terminal
-from seamline.promote.promotions import (
-    approve,
-    find_promotion,
-    list_promotions,
-    reject,
-    request_promotion,
-)
+from seamline.promote.approvals import approve, reject
+from seamline.promote.promotion import find_promotion, list_promotions
 from seamline.promote.release import find_release, list_releases
+from seamline.promote.requests import request_promotion
 from seamline.protocols.native.access import (
     Approver,
     PlatformOf,
