@@ -50,9 +50,14 @@ MEANINGS = {
     "environments.NAME.gates": "Checks before people are asked: `digests` (bytes are the recorded "
     "ones), `provenance` (signed, from a run), `evaluation` (the declared checks passed), "
     "`successes` (a run succeeded in `after`), `soak`.",
-    "environments.NAME.approvals": "How many people have to approve.",
-    "environments.NAME.approver_roles": "Who can.",
-    "environments.NAME.approval_excludes": "Who cannot, because of what they did for the release.",
+    "environments.NAME.approvals.count": "How many people have to approve.",
+    "environments.NAME.approvals.roles": "Who can.",
+    "environments.NAME.approvals.not": "Who cannot, because of what they did for the release.",
+    "environments.NAME.break_glass": "Who may promote in an emergency, and for how long.",
+    "environments.NAME.break_glass.roles": "Who can; nobody where it is empty.",
+    "environments.NAME.break_glass.longest": "For how long at the most.",
+    "environments.NAME.external.NAME.url": "Who is asked.",
+    "environments.NAME.external.NAME.timeout": "After that long without an answer: an error.",
     "environments.NAME.soak": "How long the release has to be live in `after`: `30s`, `2h`, `1d`.",
     "environments.NAME.automatic": "Promotion is requested as soon as the release is live in "
     "`after`.",

@@ -37,11 +37,11 @@ from seamline.evaluate.evaluate import evaluate_predictions
 from seamline.evaluate.evaluations import Contender, DataReference, record_evaluation
 from seamline.evaluate.spec import EvaluationSpec
 from seamline.project.plan import apply_project
-from seamline.promote.environments import live_release
 from seamline.promote.approvals import approve
+from seamline.promote.environments import live_release
 from seamline.promote.promotion import find_promotion
-from seamline.promote.requests import request_promotion
 from seamline.promote.release import find_release
+from seamline.promote.requests import request_promotion
 from seamline.protocols.application import make_application
 from seamline.register.models.catalogue import ModelVersion, register_model_version
 from seamline.register.models.documents import DatasetVersionRef, Lineage, make_model_document
@@ -78,13 +78,13 @@ automatic = true
 [environments.staging]
 after = "development"
 gates = ["digests", "provenance", "evaluation"]
-approvals = 1
+approvals = { count = 1 }
 soak = "0s"
 
 [environments.production]
 after = "staging"
 gates = ["digests", "provenance", "evaluation", "soak"]
-approvals = 1
+approvals = { count = 1 }
 soak = "24h"
 
 [datasets.flights]

@@ -39,15 +39,13 @@ automatic = true
 [environments.staging]
 after = "development"
 gates = ["digests", "provenance"]
-approvals = 1
-approval_excludes = []
+approvals = { count = 1, not = [] }
 soak = "0s"
 
 [environments.production]
 after = "staging"
 gates = ["digests", "provenance"]
-approvals = 1
-approval_excludes = []
+approvals = { count = 1, not = [] }
 soak = "0s"
 
 [datasets.numbers]

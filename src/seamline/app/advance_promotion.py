@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from seamline.app.gates import GATES, formats
+from seamline.app.gates import gates_of
 from seamline.app.platform import Platform
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import find_environment
 from seamline.promote.gate_results import GateResult, record_gate
-from seamline.promote.policy import FORMATS
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.situation import load_situation
@@ -41,7 +40,7 @@ def on_promotion_moved(platform: Platform, fact: RecordedFact) -> None:
         case PromotionPhase.AWAITING_APPROVAL:
             advance(platform.stores, promotion_id, caused_by=fact.id)
         case PromotionPhase.APPLYING:
-            point_environment(platform.stores, promotion, caused_by=fact.id)
+            point_environment(platform.stores, promotion_id, caused_by=fact.id)
         case _:
             return
 
@@ -49,14 +48,12 @@ def on_promotion_moved(platform: Platform, fact: RecordedFact) -> None:
 def _check(platform: Platform, promotion: Promotion, release: StoredRelease) -> None:
     with platform.stores.db.read() as connection:
         policy = find_environment(connection, promotion.environment).policy
-    needed = (FORMATS,) if formats.is_needed(platform, release) else ()
-    for gate in (*policy.gates, *needed):
+    for name, gate in gates_of(platform, policy, promotion, release).items():
         try:
-            check = formats.check if gate == FORMATS else GATES[gate]
-            result = check(platform, promotion, release)
+            result = gate(platform, promotion, release)
         except SeamlineError as error:
             # A gate that breaks is an error, not a failed check (law 7).
-            result = GateResult(gate, Verdict.ERROR, str(error), {"error": error.message})
+            result = GateResult(name, Verdict.ERROR, str(error), {"error": error.message})
         record_gate(platform.stores, promotion.id, result, by="seamline")
 
 

@@ -8,12 +8,39 @@ from typing import TypeVar
 
 from seamline.data.declaration import DatasetDeclaration, check_units
 from seamline.domain.errors import not_found
-from seamline.domain.states import Role
+from seamline.domain.states import Fidelity, Role
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
 from seamline.serve.input_rules import ServingPolicy
 
 Declared = TypeVar("Declared")
+
+
+@dataclass(frozen=True)
+class ApprovalDeclaration:
+    """How many people have to say yes, who can, and who cannot, because of what they did."""
+
+    count: int = 1
+    roles: tuple[Role, ...] = (Role.APPROVER, Role.ADMIN)
+    not_: tuple[Party, ...] = tuple(Party)
+
+
+@dataclass(frozen=True)
+class BreakGlassDeclaration:
+    """Who can promote in an emergency, past all but what concerns the bytes."""
+
+    roles: tuple[Role, ...] = (Role.ADMIN,)
+    longest: str = "4h"
+
+
+@dataclass(frozen=True)
+class ExternalGateDeclaration:
+    """Asked by HTTP: a POST of JSON, answered by JSON with `verdict` and `sentence`."""
+
+    url: str
+    #: Name of a secret of the environment, whose key `signing` the question is signed with.
+    secret: str | None = None
+    timeout: str = "10s"
 
 
 @dataclass(frozen=True)
@@ -25,11 +52,19 @@ class EnvironmentDeclaration:
     name: str
     after: str | None = None
     gates: tuple[str, ...] = ()
-    approvals: int = 0
-    approver_roles: tuple[Role, ...] = (Role.APPROVER, Role.ADMIN)
-    approval_excludes: tuple[Party, ...] = tuple(Party)
+    #: Without it nobody has to approve.
+    approvals: ApprovalDeclaration | None = None
     soak: str = "0s"
     automatic: bool = False
+    #: Runs of the release's pipelines that have to succeed in `after` (gate `successes`), and how
+    #: near to production they have to be.
+    min_successes: int = 1
+    fidelity: Fidelity | None = None
+    #: When promotions may be applied: "mon-thu 08:00-16:00 Europe/Paris".
+    windows: tuple[str, ...] = ()
+    #: Name → a gate that somebody else decides.
+    external: Mapping[str, ExternalGateDeclaration] = field(default_factory=dict)
+    break_glass: BreakGlassDeclaration = field(default_factory=BreakGlassDeclaration)
     #: Formats of models that run code when they are loaded, and that may come in all the same.
     formats: tuple[ModelFormat, ...] = ()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.domain.digests import short
-from seamline.domain.facts import ApprovalGiven, EnvironmentChanged
+from seamline.domain.promote_facts import ApprovalGiven, EnvironmentChanged
 from seamline.evaluate.evaluations import list_evaluations
 from seamline.promote.release import find_release
 from seamline.register.models.catalogue import ModelVersion, find_model_version

@@ -6,6 +6,7 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import Conflict, Refused, Unavailable
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import TRAINING, list_environments
+from seamline.promote.holds import standing_holds
 from seamline.promote.promotion import list_promotions
 from seamline.promote.requests import request_promotion
 from seamline.store.facts import RecordedFact
@@ -27,11 +28,12 @@ def _request(platform: Platform, release: str, after: str, fact: RecordedFact) -
             for one in list_environments(connection)
             if one.policy.automatic and one.policy.after == after and one.release != release
         ]
+        held = {hold.environment for hold in standing_holds(connection)}
         asked = {(one.release, one.environment) for one in list_promotions(connection)}
     busy: Conflict | None = None
     for environment in wanting:
-        if (release, environment) in asked:
-            continue
+        if (release, environment) in asked or environment in held:
+            continue  # under a hold nothing comes in by itself
         try:
             request_promotion(platform.stores, release, environment, by=fact.by, caused_by=fact.id)
         except Refused:

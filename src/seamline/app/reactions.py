@@ -21,6 +21,15 @@ from seamline.app.retrain_once import on_release_live as promote_retrained
 from seamline.app.retrain_once import on_run_ended as continue_retraining
 from seamline.domain import facts
 from seamline.domain.fact import Fact
+from seamline.domain.promote_facts import (
+    ApprovalGiven,
+    EmergencyRequested,
+    EnvironmentChanged,
+    PromotionMoved,
+    PromotionRequested,
+    ReleaseCreated,
+    RollbackRequested,
+)
 from seamline.store.facts import RecordedFact
 
 
@@ -42,13 +51,15 @@ REACTIONS = (
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
     Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),
     Reaction(facts.PipelinePublished, on_pipeline_published, "its images are looked up"),
-    Reaction(facts.ReleaseCreated, on_release_created, "promotion to automatic environments"),
-    Reaction(facts.PromotionRequested, on_promotion_moved, "its gates are checked"),
-    Reaction(facts.PromotionMoved, on_promotion_moved, "it takes the step that is decided"),
-    Reaction(facts.PromotionMoved, on_release_live, "promotion to automatic environments"),
-    Reaction(facts.PromotionMoved, promote_retrained, "a retrained release asks to go on"),
-    Reaction(facts.ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
-    Reaction(facts.EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
+    Reaction(ReleaseCreated, on_release_created, "promotion to automatic environments"),
+    Reaction(PromotionRequested, on_promotion_moved, "its gates are checked"),
+    Reaction(RollbackRequested, on_promotion_moved, "its bytes are checked"),
+    Reaction(EmergencyRequested, on_promotion_moved, "its bytes are checked"),
+    Reaction(PromotionMoved, on_promotion_moved, "it takes the step that is decided"),
+    Reaction(PromotionMoved, on_release_live, "promotion to automatic environments"),
+    Reaction(PromotionMoved, promote_retrained, "a retrained release asks to go on"),
+    Reaction(ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
+    Reaction(EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
     Reaction(facts.AlarmRaised, on_alarm, "triggers decide whether to retrain"),
     Reaction(facts.ContractBroken, on_contract_broken, "triggers decide whether to retrain"),
     Reaction(facts.RetrainingRequested, start_retraining, "the training pipeline is run"),

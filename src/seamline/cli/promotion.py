@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from seamline.cli.command import Client, command, record, table
+from seamline.cli.promotion_plan import plan_text
 from seamline.domain.errors import Refused
 
 SETTLED = {
@@ -23,13 +24,21 @@ SETTLED = {
 @command()
 @click.argument("release")
 @click.option("--to", "environment", required=True)
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would happen; ask for nothing.")
+@click.option("--emergency", is_flag=True, help="Under glass that you have broken.")
 @click.option("--wait/--no-wait", default=True, show_default=True)
-def promote(client: Client, release: str, environment: str, wait: bool) -> tuple[Any, str]:
+def promote(
+    client: Client, release: str, environment: str, plan_only: bool, emergency: bool, wait: bool
+) -> tuple[Any, str]:
     """Ask for RELEASE (alias or digest) to become live in an environment."""
-    found = client.post("/promotions", {"release": release, "environment": environment})
+    body = {"release": release, "environment": environment, "emergency": emergency}
+    if plan_only:
+        planned = client.post("/promotions/plan", body)
+        return planned, plan_text(planned)
+    found = client.post("/promotions", body)
     if wait:
-        found = _settle(client, found["id"])
-    return found, _text(found)
+        found = settle(client, found["id"])
+    return found, promotion_text(found)
 
 
 @click.group()
@@ -50,7 +59,7 @@ def list_(client: Client) -> tuple[Any, str]:
 def show(client: Client, promotion_id: str) -> tuple[Any, str]:
     """One promotion: gates with evidence, approvals, why not yet."""
     found = client.get(f"/promotions/{promotion_id}")
-    return found, _text(found)
+    return found, promotion_text(found)
 
 
 @command(promotion)
@@ -59,8 +68,8 @@ def show(client: Client, promotion_id: str) -> tuple[Any, str]:
 def approve(client: Client, promotion_id: str, comment: str) -> tuple[Any, str]:
     """Approve, bound to the release, the environment, the policy and the evidence as they are."""
     client.post(f"/promotions/{promotion_id}/approve", {"comment": comment})
-    found = _settle(client, promotion_id)
-    return found, _text(found)
+    found = settle(client, promotion_id)
+    return found, promotion_text(found)
 
 
 @command(promotion)
@@ -69,10 +78,10 @@ def approve(client: Client, promotion_id: str, comment: str) -> tuple[Any, str]:
 def reject(client: Client, promotion_id: str, reason: str) -> tuple[Any, str]:
     """Reject, with a reason."""
     found = client.post(f"/promotions/{promotion_id}/reject", {"reason": reason})
-    return found, _text(found)
+    return found, promotion_text(found)
 
 
-def _settle(client: Client, promotion_id: str) -> Any:
+def settle(client: Client, promotion_id: str) -> Any:
     found = client.get(f"/promotions/{promotion_id}", wait_s=20)
     while found["phase"] not in SETTLED:
         found = client.get(f"/promotions/{promotion_id}", wait_s=20)
@@ -85,9 +94,12 @@ def _settle(client: Client, promotion_id: str) -> Any:
     return found
 
 
-def _text(found: dict[str, Any]) -> str:
-    names = ["id", "release_alias", "release", "environment", "phase", "requested_by", "reason"]
+def promotion_text(found: dict[str, Any]) -> str:
+    names = ["id", "kind", "release_alias", "release", "environment", "phase", "requested_by"]
+    names.append("reason")
     gates = table(found["gates"], ["gate", "verdict", "sentence"], "No gates.")
-    approvals = table(found["approvals"], ["principal", "at", "comment"], "No approvals yet.")
+    approvals = table(
+        found["approvals"], ["principal", "at", "self_approved", "comment"], "No approvals yet."
+    )
     waits = "".join(f"\nwaits for {reason}" for reason in found["why_not_yet"])
     return f"{record(found, names)}{waits}\n\n{gates}\n\n{approvals}"

@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from seamline.cli.command import Client, command, table
+from seamline.cli.promotion_plan import change_text
+from seamline.domain.errors import Refused
 
 
 @click.group()
@@ -43,6 +45,26 @@ def show(client: Client, reference: str) -> tuple[Any, str]:
     """One release (alias or digest): its contents."""
     found = client.get(f"/releases/{reference}")
     return found, _text(found)
+
+
+@command(release)
+@click.argument("before")
+@click.argument("after")
+def diff(client: Client, before: str, after: str) -> tuple[Any, str]:
+    """What two releases do not have in common."""
+    found = client.get(f"/releases/{after}/diff", against=before)
+    return found, "\n".join(map(change_text, found["changes"])) or "the same contents"
+
+
+@command(release)
+@click.argument("reference")
+def verify(client: Client, reference: str) -> tuple[Any, str]:
+    """Hash every byte that it names, and ask for every statement."""
+    found = client.get(f"/releases/{reference}/verify")
+    if not found["verified"]:
+        bad = " ".join(one["sentence"] for one in found["checks"] if one["verdict"] != "pass")
+        raise Refused(f"Release {found['alias']} does not hold: {bad}")
+    return found, table(found["checks"], ["gate", "verdict", "sentence"], "")
 
 
 def _text(found: dict[str, Any]) -> str:

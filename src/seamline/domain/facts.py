@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from seamline.domain import data_facts, trust_facts
+from seamline.domain import data_facts, promote_facts, trust_facts
 from seamline.domain.errors import MachineryError
 from seamline.domain.fact import Fact, FactClass, facts_in
 
@@ -341,89 +341,6 @@ class EvaluationRecorded(Fact):
     against: str | None
 
 
-# promote ----------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class PolicyApplied(Fact):
-    kind: ClassVar[str] = "policy.applied"
-    room: ClassVar[str] = "promote"
-    environment: str
-    digest: str
-    before: str | None
-
-
-@dataclass(frozen=True)
-class ReleaseCreated(Fact):
-    kind: ClassVar[str] = "release.created"
-    room: ClassVar[str] = "promote"
-    release: str
-    alias: str
-
-
-@dataclass(frozen=True)
-class PromotionRequested(Fact):
-    kind: ClassVar[str] = "promotion.requested"
-    room: ClassVar[str] = "promote"
-    promotion_id: str
-    release: str
-    environment: str
-
-
-@dataclass(frozen=True)
-class PromotionMoved(Fact):
-    kind: ClassVar[str] = "promotion.moved"
-    room: ClassVar[str] = "promote"
-    promotion_id: str
-    release: str
-    environment: str
-    before: str
-    after: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class GateDecided(Fact):
-    kind: ClassVar[str] = "gate.decided"
-    room: ClassVar[str] = "promote"
-    promotion_id: str
-    gate: str
-    verdict: str
-    evidence_digest: str
-
-
-@dataclass(frozen=True)
-class ApprovalGiven(Fact):
-    """Binds release, environment, policy and evidence (law 5)."""
-
-    kind: ClassVar[str] = "approval.given"
-    room: ClassVar[str] = "promote"
-    promotion_id: str
-    release: str
-    environment: str
-    policy_digest: str
-    evidence_digest: str
-    comment: str
-
-
-@dataclass(frozen=True)
-class ApprovalDismissed(Fact):
-    kind: ClassVar[str] = "approval.dismissed"
-    room: ClassVar[str] = "promote"
-    promotion_id: str
-    approval_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class EnvironmentChanged(Fact):
-    kind: ClassVar[str] = "environment.changed"
-    room: ClassVar[str] = "promote"
-    environment: str
-    #: None: what was there first could not be verified and was taken back.
-    release: str | None
-    before: str | None
-    promotion_id: str
-
-
 # serve ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class SnapshotWritten(Fact):
@@ -473,7 +390,7 @@ class RetrainingDecided(Fact):
 
 FACT_TYPES: dict[str, type[Fact]] = {
     cls.kind: cls
-    for module in (sys.modules[__name__], data_facts, trust_facts)
+    for module in (sys.modules[__name__], data_facts, promote_facts, trust_facts)
     for cls in facts_in(module)
 }
 
@@ -489,5 +406,6 @@ def fact_from_json(kind: str, body: dict[str, Any]) -> Fact:
     values = {
         field.name: tuple(value) if isinstance(value := body[field.name], list) else value
         for field in dataclasses.fields(cls)
+        if field.name in body or field.default is dataclasses.MISSING
     }
     return cls(**values)

@@ -76,6 +76,17 @@ class PromotionPhase(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+class PromotionKind(StrEnum):
+    """What a release comes into an environment as."""
+
+    #: By all that the environment's policy asks.
+    REGULAR = "regular"
+    #: Back to a release that was live there before: the bytes are checked, nobody is asked.
+    ROLLBACK = "rollback"
+    #: Under broken glass: the bytes are checked, and who, why and until when is on record.
+    EMERGENCY = "emergency"
+
+
 class Verdict(StrEnum):
     PASS = "pass"
     FAIL = "fail"
@@ -143,8 +154,11 @@ _PROMOTION = {
         PromotionPhase.ERRORED,
         PromotionPhase.SUPERSEDED,
     },
+    # Back from APPLYING: the policy, a hold or a window changed before the pointer moved.
     PromotionPhase.APPLYING: {
         PromotionPhase.VERIFYING,
+        PromotionPhase.CHECKING,
+        PromotionPhase.AWAITING_APPROVAL,
         PromotionPhase.FAILED,
         PromotionPhase.ERRORED,
     },

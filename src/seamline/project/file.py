@@ -21,6 +21,7 @@ from seamline.data.declaration import DatasetDeclaration
 from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.measure.checks import parse_check
+from seamline.project.policies import check_environment
 from seamline.project.reader import Source, read_declared
 
 SECTIONS: Mapping[str, type] = {
@@ -91,11 +92,8 @@ def _read_section(cls: type[Any], tables: object, section: str, source: Source) 
 
 def _check_values(declarations: Declarations, source: Source) -> None:
     """What types cannot say: durations, checks and references inside the file."""
-    for name, environment in declarations.environments.items():
-        _pointing(source, f"environments.{name}.soak", parse_duration_s, environment.soak)
-        if environment.approvals < 0:
-            where = f"environments.{name}.approvals"
-            raise source.error(where, f"{where} has to be 0 or more, not {environment.approvals}.")
+    for environment in declarations.environments.values():
+        check_environment(environment, source)
     for name, team in declarations.teams.items():
         if team.slots < 1:
             where = f"teams.{name}.slots"
@@ -105,12 +103,12 @@ def _check_values(declarations: Declarations, source: Source) -> None:
                 "Leave the team out, and it has no limit of its own.",
             )
     for name, trigger in declarations.triggers.items():
-        _pointing(source, f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
+        source.pointing(f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
     for model in declarations.models.values():
         _check_model(model, source)
     for name, monitor in declarations.monitors.items():
         for check in monitor.checks:
-            _pointing(source, f"monitors.{name}.checks", parse_check, check)
+            source.pointing(f"monitors.{name}.checks", parse_check, check)
         if monitor.window not in ("day", "week", "month"):
             where = f"monitors.{name}.window"
             raise source.error(where, f"{where} has to be day, week or month.")
@@ -140,11 +138,4 @@ def _check_model(model: ModelDeclaration, source: Source) -> None:
     if model.evaluation is not None:
         for key in ("checks", "against_incumbent"):
             for check in getattr(model.evaluation, key):
-                _pointing(source, f"{here}.evaluation.{key}", parse_check, check)
-
-
-def _pointing(source: Source, where: str, parse: Any, text: str) -> None:
-    try:
-        parse(text)
-    except InvalidInput as error:
-        raise source.error(where, error.message, error.next_step) from error
+                source.pointing(f"{here}.evaluation.{key}", parse_check, check)

@@ -18,18 +18,13 @@ from seamline.data.contracts.declared import (
     record_contracts,
 )
 from seamline.domain.clock import iso
-from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import Refused
 from seamline.domain.facts import ProjectApplied
 from seamline.project.file import SECTIONS, ProjectFile, read_project_file
+from seamline.project.policies import policies_of
 from seamline.project.references import check_references
 from seamline.promote.environments import apply_policies, list_environments
-from seamline.promote.policy import (
-    DEFAULT_POLICIES,
-    ApprovalRule,
-    EnvironmentPolicy,
-    check_policies,
-)
+from seamline.promote.policy import DEFAULT_POLICIES, EnvironmentPolicy, check_policies
 from seamline.register.owners import publishers_of
 from seamline.store.canonical import digest_of_json
 from seamline.store.schema import CHAIN_HEAD, SETTINGS
@@ -145,21 +140,6 @@ def project_declaring(connection: Connection, name: str) -> str | None:
         if family_of(wanted, models) is not None:
             return project
     return None
-
-
-def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
-    return tuple(
-        EnvironmentPolicy(
-            one.name,
-            one.after,
-            one.gates,
-            ApprovalRule(one.approvals, one.approver_roles, one.approval_excludes),
-            parse_duration_s(one.soak),
-            one.automatic,
-            tuple(form.value for form in one.formats),
-        )
-        for one in declarations.environments.values()
-    )
 
 
 def _plan(connection: Connection, file: ProjectFile, contracts: Sequence[ContractChange]) -> Plan:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -27,6 +27,13 @@ class Source:
         line = self._line_of(where)
         return InvalidInput(f"{self.name}:{line}: {message}", next_step=next_step, line=line)
 
+    def pointing(self, where: str, parse: Callable[[str], object], text: str) -> None:
+        """What `parse` refuses is refused with the line."""
+        try:
+            parse(text)
+        except InvalidInput as error:
+            raise self.error(where, error.message, error.next_step) from error
+
     def _line_of(self, where: str) -> int:
         """The line of the dotted key `where`, or of the nearest table around it."""
         parts = where.split(".")
@@ -39,7 +46,7 @@ class Source:
             name = table if header else f"{table}.{key[1]}".lstrip(".") if key else ""
             if name == where or (header and name.startswith(f"{where}.")):
                 return number
-            if header and ".".join(parts[: len(name.split("."))]) == name:
+            if name and ".".join(parts[: len(name.split("."))]) == name:
                 found = number
         return found
 
@@ -51,19 +58,20 @@ def read_declared(
     if not isinstance(table, dict):
         raise source.error(where, f"{where} has to be a table.")
     hints = typing.get_type_hints(cls)
+    # In Python `not` cannot be a name: `not_` is the key `not`.
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    known = [name for name in fields if name not in given]
+    known = {name.rstrip("_"): name for name in fields if name not in given}
     for key in table:
         if key not in known:
             raise source.error(
                 f"{where}.{key}", f"{where} has no key {key!r}.", nearest(key, known)
             )
     values = dict(given)
-    for name in known:
-        if name in table:
-            values[name] = _convert(hints[name], table[name], f"{where}.{name}", source)
+    for key, name in known.items():
+        if key in table:
+            values[name] = _convert(hints[name], table[key], f"{where}.{key}", source)
         elif _is_required(fields[name]):
-            raise source.error(where, f"{where} lacks the key {name!r}.", f"Add {name} = ….")
+            raise source.error(where, f"{where} lacks the key {key!r}.", f"Add {key} = ….")
     try:
         return cls(**values)
     except InvalidInput as error:

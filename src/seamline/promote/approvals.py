@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from sqlalchemy import Connection, insert, select, update
 
 from seamline.domain.clock import iso, new_id
 from seamline.domain.errors import Conflict, Forbidden, InvalidInput
-from seamline.domain.facts import ApprovalDismissed, ApprovalGiven
+from seamline.domain.promote_facts import ApprovalDismissed, ApprovalGiven
 from seamline.domain.states import PromotionPhase
 from seamline.promote.decide import Approval, why_may_not_approve
 from seamline.promote.environments import find_environment
@@ -44,8 +45,10 @@ def approve(
             promotion.evidence_digest or "",
             comment,
             iso(stores.clock.now()),
+            tuple(party for party in Party if approver.name in parties.get(party, {})),
         )
-        tx.execute(insert(APPROVALS).values(promotion_id=promotion_id, **approval.__dict__))
+        row = {**asdict(approval), "self_approved": " ".join(approval.self_approved)}
+        tx.execute(insert(APPROVALS).values(promotion_id=promotion_id, **row))
         fact = ApprovalGiven(
             promotion_id,
             promotion.release,
@@ -53,6 +56,7 @@ def approve(
             approval.policy_digest,
             approval.evidence_digest,
             comment,
+            tuple(party.value for party in approval.self_approved),
         )
         stores.facts.append(tx, fact, by=approver.name)
     return promotion
@@ -80,7 +84,15 @@ def approvals_of(connection: Connection, promotion_id: str) -> tuple[Approval, .
         .order_by(APPROVALS.c.at)
     )
     return tuple(
-        Approval(row.id, row.principal, row.policy_digest, row.evidence_digest, row.comment, row.at)
+        Approval(
+            row.id,
+            row.principal,
+            row.policy_digest,
+            row.evidence_digest,
+            row.comment,
+            row.at,
+            tuple(Party(party) for party in row.self_approved.split()),
+        )
         for row in rows
     )
 

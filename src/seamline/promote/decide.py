@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from seamline.domain.clock import from_iso
+from seamline.domain.clock import from_iso, iso
 from seamline.domain.durations import say_duration
-from seamline.domain.states import PromotionPhase, Verdict
-from seamline.promote.policy import FORMATS, EnvironmentPolicy, Party
+from seamline.domain.states import PromotionKind, PromotionPhase, Verdict
+from seamline.promote.policy import FORMATS, EnvironmentPolicy, Party, gates_asked
+from seamline.promote.windows import is_open, opens_at
 from seamline.trust.roles import Principal
+
+GLASS_IS_WHOLE = "the glass that it came in under is whole again"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Approval:
     evidence_digest: str
     comment: str
     at: str
+    #: What the approver was to the release, where the policy lets such a person approve.
+    self_approved: tuple[Party, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Situation:
     #: Since when the release is live in `policy.after`; None when it is not.
     upstream_live_since: str | None
     now: datetime
+    kind: PromotionKind = PromotionKind.REGULAR
+    #: In words: why the environment, or this release in it, is held back.
+    held: tuple[str, ...] = ()
+    #: For an emergency: whether the glass that it came in under is broken still.
+    glass_is_broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,16 +71,19 @@ def decide_step(situation: Situation) -> Step:
             return _after_checks(situation)
         case PromotionPhase.AWAITING_APPROVAL:
             return _after_waiting(situation)
+        case PromotionPhase.APPLYING:
+            return _before_applying(situation)
         case _:
             return Step(None)
 
 
 def _after_checks(situation: Situation) -> Step:
     """Failed, errored and inconclusive are three things (law 7); only `pass` opens a gate."""
-    missing = [gate for gate in situation.policy.gates if gate not in situation.gates]
+    asked = gates_asked(situation.policy, situation.kind)
+    missing = [gate for gate in asked if gate not in situation.gates]
     if missing:
         return Step(None, tuple(f"the gate {gate} is still being checked" for gate in missing))
-    bound = [*situation.policy.gates, *([FORMATS] if FORMATS in situation.gates else [])]
+    bound = [*asked, *([FORMATS] if FORMATS in situation.gates else [])]
     decided = {gate: situation.gates[gate] for gate in bound}
     broken = [
         f"{gate}: {text}" for gate, (verdict, text) in decided.items() if verdict is Verdict.ERROR
@@ -84,56 +97,90 @@ def _after_checks(situation: Situation) -> Step:
     ]
     if shut:
         return Step(PromotionPhase.FAILED, tuple(shut))
-    if why_not_yet(situation):
-        return Step(PromotionPhase.AWAITING_APPROVAL, tuple(why_not_yet(situation)))
-    return Step(PromotionPhase.APPLYING)
+    return _or_wait(situation)
+
+
+def _or_wait(situation: Situation) -> Step:
+    if situation.kind is PromotionKind.EMERGENCY and not situation.glass_is_broken:
+        return Step(PromotionPhase.FAILED, (GLASS_IS_WHOLE,))
+    waiting = tuple(why_not_yet(situation))
+    return Step(PromotionPhase.AWAITING_APPROVAL if waiting else PromotionPhase.APPLYING, waiting)
 
 
 def _after_waiting(situation: Situation) -> Step:
-    stale = tuple(
-        approval
-        for approval in situation.approvals
-        if (approval.policy_digest, approval.evidence_digest)
-        != (situation.policy.digest, situation.evidence_digest)
-    )
     if situation.policy_digest != situation.policy.digest:
-        reason = f"the policy of {situation.policy.name} changed since the checks"
-        return Step(PromotionPhase.CHECKING, (reason,), dismiss=situation.approvals)
-    waiting = why_not_yet(situation)
-    if waiting:
-        return Step(None, tuple(waiting), dismiss=stale)
-    return Step(PromotionPhase.APPLYING)
+        return _checked_again(situation)
+    step = _or_wait(situation)
+    if step.phase is PromotionPhase.AWAITING_APPROVAL:
+        stale = tuple(one for one in situation.approvals if not _binds(one, situation))
+        return Step(None, step.reasons, dismiss=stale)
+    return step
+
+
+def _before_applying(situation: Situation) -> Step:
+    """Between the decision and the pointer's move the world may have gone on."""
+    if situation.policy_digest != situation.policy.digest:
+        return _checked_again(situation)
+    step = _or_wait(situation)
+    return step if step.phase is not PromotionPhase.APPLYING else Step(PromotionPhase.VERIFYING)
+
+
+def _checked_again(situation: Situation) -> Step:
+    reason = f"the policy of {situation.policy.name} changed since the checks"
+    return Step(PromotionPhase.CHECKING, (reason,), dismiss=situation.approvals)
+
+
+def _binds(approval: Approval, situation: Situation) -> bool:
+    return (approval.policy_digest, approval.evidence_digest) == (
+        situation.policy.digest,
+        situation.evidence_digest,
+    )
 
 
 def why_not_yet(situation: Situation) -> list[str]:
     """What a promotion whose gates are open still waits for, in words."""
-    policy, reasons = situation.policy, []
+    if situation.kind is not PromotionKind.REGULAR:
+        return []
+    return [
+        *situation.held,
+        *_lacking_approvals(situation),
+        *_soak_left(situation),
+        *_until_a_window(situation.policy, situation.now),
+    ]
+
+
+def _lacking_approvals(situation: Situation) -> list[str]:
+    rule = situation.policy.approvals
     # People, not approvals: two that came at the same moment may be one person's.
-    bound = {
-        approval.principal
-        for approval in situation.approvals
-        if approval.policy_digest == policy.digest
-        and approval.evidence_digest == situation.evidence_digest
-    }
-    lacking = policy.approvals.count - len(bound)
-    if lacking > 0:
-        reasons.append(
-            f"{lacking} more approval{'s' if lacking > 1 else ''} by "
-            f"{' or '.join(policy.approvals.roles)}"
-            + (
-                f", not the {', '.join(policy.approvals.exclude)}"
-                if policy.approvals.exclude
-                else ""
-            )
-        )
+    bound = {one.principal for one in situation.approvals if _binds(one, situation)}
+    lacking = rule.count - len(bound)
+    if lacking <= 0:
+        return []
+    excluded = f", not the {', '.join(rule.exclude)}" if rule.exclude else ""
+    plural = "s" if lacking > 1 else ""
+    return [f"{lacking} more approval{plural} by {' or '.join(rule.roles)}{excluded}"]
+
+
+def _soak_left(situation: Situation) -> list[str]:
+    policy = situation.policy
     left = soak_left_s(policy, situation.upstream_live_since, situation.now)
     if left is None:
-        reasons.append(f"the release is not live in {policy.after}")
-    elif left > 0:
-        reasons.append(
-            f"{say_duration(left)} of {say_duration(policy.soak_s)} soak in {policy.after} are left"
-        )
-    return reasons
+        return [f"the release is not live in {policy.after}"]
+    if left <= 0:
+        return []
+    soak = say_duration(policy.soak_s)
+    return [f"{say_duration(left)} of {soak} soak in {policy.after} are left"]
+
+
+def _until_a_window(policy: EnvironmentPolicy, now: datetime) -> list[str]:
+    windows = policy.open_windows
+    if is_open(windows, now):
+        return []
+    opens = opens_at(windows, now)
+    return [
+        f"the next window opens in {say_duration((opens - now).total_seconds())}, "
+        f"at {iso(opens)} ({'; '.join(policy.windows)})"
+    ]
 
 
 def soak_left_s(policy: EnvironmentPolicy, live_since: str | None, now: datetime) -> float | None:

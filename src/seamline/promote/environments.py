@@ -11,10 +11,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from seamline.domain.digests import short
 from seamline.domain.errors import Refused, not_found
-from seamline.domain.facts import PolicyApplied
+from seamline.domain.promote_facts import PolicyApplied
 from seamline.promote.policy import EnvironmentPolicy, check_policies
 from seamline.promote.release import StoredRelease, find_release, pinned_digests
-from seamline.promote.rows import ENVIRONMENTS
+from seamline.promote.rows import ENVIRONMENTS, POLICIES
 from seamline.store.facts import FactLog
 
 #: The one environment that trains; everywhere else only the current release runs (law 4).
@@ -69,10 +69,27 @@ def apply_policies(
             tx.execute(
                 update(ENVIRONMENTS).where(ENVIRONMENTS.c.name == policy.name).values(**values)
             )
+        record_policy(tx, policy)
         changed.append(policy.name)
         old = known.policy.digest if known else None
         facts.append(tx, PolicyApplied(policy.name, policy.digest, old), by=by)
     return changed
+
+
+def record_policy(tx: Connection, policy: EnvironmentPolicy) -> None:
+    """Kept by its digest: later promotions are told what was looser or stricter then."""
+    known = select(POLICIES.c.digest).where(POLICIES.c.digest == policy.digest)
+    if tx.execute(known).one_or_none() is None:
+        tx.execute(
+            insert(POLICIES).values(digest=policy.digest, document=json.dumps(policy.to_json()))
+        )
+
+
+def find_policy(connection: Connection, digest: str) -> EnvironmentPolicy | None:
+    """As it was; None for one of before policies were kept."""
+    query = select(POLICIES.c.document).where(POLICIES.c.digest == digest)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else EnvironmentPolicy.from_json(json.loads(row.document))
 
 
 def _remove(tx: Connection, environment: Environment) -> None:

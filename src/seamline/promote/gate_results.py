@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from seamline.domain.clock import iso
-from seamline.domain.facts import GateDecided
+from seamline.domain.promote_facts import GateDecided
 from seamline.domain.states import Verdict
 from seamline.promote.rows import GATE_RESULTS
 from seamline.store.canonical import canonical_json, digest_of_json

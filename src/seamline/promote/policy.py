@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.domain.states import Role
+from seamline.domain.states import Fidelity, PromotionKind, Role
+from seamline.promote.windows import Window, parse_window
 from seamline.store.canonical import digest_of_json
 
 
@@ -29,6 +30,26 @@ class ApprovalRule:
 
 
 @dataclass(frozen=True)
+class BreakGlassRule:
+    """Who may bring in a release without gates on quality, approvals, soak or windows, and for how
+    long at most. The bytes are checked all the same."""
+
+    roles: tuple[Role, ...] = (Role.ADMIN,)
+    longest_s: float = 14_400.0
+
+
+@dataclass(frozen=True)
+class ExternalGate:
+    """Somebody else's decision, asked for by HTTP; `secret` (of the environment) signs the
+    question."""
+
+    name: str
+    url: str
+    secret: str | None = None
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
 class EnvironmentPolicy:
     """`after`: the environment where the release must be live, or have been, first."""
 
@@ -42,21 +63,37 @@ class EnvironmentPolicy:
     automatic: bool = False
     #: Formats of models that run code when they are loaded, and may come in all the same.
     formats: tuple[str, ...] = ()
+    #: How many runs of the release's pipelines have to succeed in `after` (gate `successes`).
+    min_successes: int = 1
+    #: Runs that were further from production than this do not count.
+    fidelity: Fidelity | None = None
+    #: When a promotion may be applied, as `parse_window` reads it; at any time without one.
+    windows: tuple[str, ...] = ()
+    external: tuple[ExternalGate, ...] = ()
+    break_glass: BreakGlassRule = field(default_factory=BreakGlassRule)
 
     @property
     def digest(self) -> str:
         return digest_of_json(self.to_json())
 
+    @property
+    def open_windows(self) -> tuple[Window, ...]:
+        return tuple(parse_window(text) for text in self.windows)
+
     def to_json(self) -> dict[str, Any]:
         """Without what is not asked for, so that policies of earlier versions keep their digest."""
         document = asdict(self)
-        if not self.formats:
-            del document["formats"]
+        plain = asdict(EnvironmentPolicy(self.name))
+        for name in _OPTIONAL:
+            if document[name] == plain[name]:
+                del document[name]
         return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> EnvironmentPolicy:
         rule = document["approvals"]
+        glass = document.get("break_glass")
+        fidelity = document.get("fidelity")
         return cls(
             name=document["name"],
             after=document["after"],
@@ -69,12 +106,27 @@ class EnvironmentPolicy:
             soak_s=document["soak_s"],
             automatic=document["automatic"],
             formats=tuple(document.get("formats", ())),
+            min_successes=document.get("min_successes", 1),
+            fidelity=Fidelity(fidelity) if fidelity else None,
+            windows=tuple(document.get("windows", ())),
+            external=tuple(ExternalGate(**one) for one in document.get("external", ())),
+            break_glass=BreakGlassRule(
+                tuple(Role(role) for role in glass["roles"]), glass["longest_s"]
+            )
+            if glass
+            else BreakGlassRule(),
         )
 
 
-GATES = ("digests", "provenance", "evaluation", "successes", "soak")
+_OPTIONAL = ("formats", "min_successes", "fidelity", "windows", "external", "break_glass")
+
+#: Whether the bytes are the ones that were approved, and who made them: asked of every promotion.
+INTEGRITY = ("digests", "provenance")
+GATES = (*INTEGRITY, "evaluation", "successes", "soak")
 #: Decided where a release holds models that run code when loaded, whatever the policy's gates are.
 FORMATS = "formats"
+#: Decided for each regular promotion: which of the policy's rules are looser than they were.
+POLICY = "policy"
 
 _DAY_S = 86_400.0
 
@@ -94,12 +146,32 @@ DEFAULT_POLICIES = (
         ("digests", "provenance", "evaluation", "successes", "soak"),
         ApprovalRule(count=1),
         soak_s=_DAY_S,
+        min_successes=3,
     ),
 )
 
 
-def check_policies(policies: tuple[EnvironmentPolicy, ...]) -> None:
-    """Raises InvalidInput for an unknown gate or `after`, or a cycle of `after`."""
+def gates_asked(policy: EnvironmentPolicy, kind: PromotionKind) -> tuple[str, ...]:
+    """The policy's for a regular promotion; whatever the kind, the bytes are looked at.
+
+    >>> gates_asked(EnvironmentPolicy("qa", gates=("evaluation",)), PromotionKind.ROLLBACK)
+    ('digests', 'provenance')
+    """
+    if kind is not PromotionKind.REGULAR:
+        return INTEGRITY
+    return (*policy.gates, *(external_name(one) for one in policy.external), POLICY)
+
+
+def external_name(gate: ExternalGate) -> str:
+    """
+    >>> external_name(ExternalGate("change-ticket", "https://example.org"))
+    'external:change-ticket'
+    """
+    return f"external:{gate.name}"
+
+
+def check_policies(policies: Sequence[EnvironmentPolicy]) -> None:
+    """Raises InvalidInput for an unknown gate or `after`, a cycle of `after`, or a bad window."""
     known = {policy.name: policy for policy in policies}
     for policy in policies:
         for gate in policy.gates:
@@ -108,6 +180,7 @@ def check_policies(policies: tuple[EnvironmentPolicy, ...]) -> None:
                     f"environments.{policy.name}: there is no gate {gate!r}.",
                     next_step=nearest(gate, GATES),
                 )
+        _ = policy.open_windows
         seen, step = {policy.name}, policy.after
         while step is not None:
             if step not in known:

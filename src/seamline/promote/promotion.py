@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select, update
 
 from seamline.domain.clock import iso
 from seamline.domain.errors import Conflict, not_found
-from seamline.domain.facts import PromotionMoved
-from seamline.domain.states import PromotionPhase, check_transition, is_terminal
+from seamline.domain.promote_facts import PromotionMoved
+from seamline.domain.states import PromotionKind, PromotionPhase, check_transition, is_terminal
 from seamline.promote.rows import PROMOTIONS
 from seamline.store.stores import Stores
 
@@ -29,9 +29,13 @@ class Promotion:
     policy_digest: str | None
     evidence_digest: str | None
     reason: str
+    kind: PromotionKind = PromotionKind.REGULAR
+    glass_id: str | None = None
+    #: Which in the row of those that went live in the environment.
+    live_number: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "phase": self.phase.value}
+        return {**self.__dict__, "phase": self.phase.value, "kind": self.kind.value}
 
 
 def find_promotion(
@@ -69,7 +73,7 @@ def move(
     *,
     by: str,
     caused_by: str | None = None,
-    **values: str | None,
+    **values: str | int | None,
 ) -> None:
     check_transition(promotion.phase, after)
     changed = tx.execute(
@@ -102,4 +106,7 @@ def _promotion(row: Any) -> Promotion:
         row.policy_digest,
         row.evidence_digest,
         row.reason,
+        PromotionKind(row.kind),
+        row.glass_id,
+        row.live_number,
     )

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, insert, select
 from seamline.domain.clock import iso
 from seamline.domain.digests import Digest, check_digest, digest_of, parse_digest, short
 from seamline.domain.errors import Conflict, InvalidInput, not_found
-from seamline.domain.facts import ReleaseCreated
+from seamline.domain.promote_facts import ReleaseCreated
 from seamline.promote.rows import RELEASES
 from seamline.store.canonical import canonical_json
 from seamline.store.stores import Stores

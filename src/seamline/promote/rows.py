@@ -42,7 +42,44 @@ PROMOTIONS = Table(
     Column("policy_digest", String(71)),
     Column("evidence_digest", String(71)),
     Column("reason", Text, nullable=False),
+    Column("kind", String(16), nullable=False, server_default="regular"),
+    # The broken glass that an emergency came in under.
+    Column("glass_id", String(36)),
+    # Which in the row of those that went live in the environment: no clock tells their order.
+    Column("live_number", Integer),
     Index(None, "environment", "phase"),
+)
+
+POLICIES = Table(
+    "policies",
+    METADATA,
+    Column("digest", String(71), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+HOLDS = Table(
+    "holds",
+    METADATA,
+    Column("id", String(36), primary_key=True),
+    Column("environment", String(63), nullable=False, index=True),
+    Column("release", String(71)),
+    Column("reason", Text, nullable=False),
+    Column("set_by", String(120), nullable=False),
+    Column("set_at", String(27), nullable=False),
+    Column("lifted_by", String(120)),
+    Column("lifted_at", String(27)),
+)
+
+GLASS = Table(
+    "broken_glass",
+    METADATA,
+    Column("id", String(36), primary_key=True),
+    Column("environment", String(63), nullable=False, index=True),
+    Column("principal", String(120), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("broken_at", String(27), nullable=False),
+    Column("until", String(27), nullable=False),
+    Column("mended_at", String(27)),
 )
 
 GATE_RESULTS = Table(
@@ -68,4 +105,5 @@ APPROVALS = Table(
     Column("comment", Text, nullable=False),
     Column("at", String(27), nullable=False),
     Column("dismissed_at", String(27)),
+    Column("self_approved", String(60), nullable=False, server_default=""),
 )

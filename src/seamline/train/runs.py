@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,24 @@ def list_runs(
         rows = connection.execute(query).all()
         counts = _count_tasks(connection, [row.id for row in rows])
     return [{**show_run_row(row), "tasks": counts.get(row.id, {})} for row in rows]
+
+
+def runs_of_pipelines(
+    stores: Stores, environment: str, digests: Collection[str], state: RunState
+) -> list[dict[str, Any]]:
+    """Newest first: all runs there, in that state, of pipelines with one of these digests."""
+    query = (
+        select(RUNS)
+        .where(
+            RUNS.c.environment == environment,
+            RUNS.c.state == state,
+            RUNS.c.pipeline_digest.in_(digests),
+            RUNS.c.storage != "deleted",
+        )
+        .order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc())
+    )
+    with stores.db.read() as connection:
+        return [show_run_row(row) for row in connection.execute(query)]
 
 
 def _count_tasks(connection: Connection, run_ids: list[str]) -> dict[str, dict[str, int]]:

@@ -19,6 +19,10 @@ class Verb(StrEnum):
     RELEASE = "release"
     REQUEST_PROMOTION = "request_promotion"
     APPROVE = "approve"
+    #: Back to what was live before; also to set and lift holds.
+    ROLL_BACK = "roll_back"
+    #: Whether it is theirs to break, the environment's policy says.
+    BREAK_GLASS = "break_glass"
     #: In dataops, where things are tried; and in every environment.
     SET_TRAINING_SECRETS = "set_training_secrets"
     SET_SECRETS = "set_secrets"
@@ -34,12 +38,18 @@ _DEVELOPER = {
     Verb.EVALUATE,
     Verb.SET_TRAINING_SECRETS,
 }
-_RELEASER = _DEVELOPER | {Verb.RELEASE, Verb.REQUEST_PROMOTION, Verb.SET_SECRETS}
+_RELEASER = _DEVELOPER | {
+    Verb.RELEASE,
+    Verb.REQUEST_PROMOTION,
+    Verb.ROLL_BACK,
+    Verb.BREAK_GLASS,
+    Verb.SET_SECRETS,
+}
 _ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.VIEWER: frozenset({Verb.READ}),
     Role.DEVELOPER: frozenset(_DEVELOPER),
     Role.RELEASER: frozenset(_RELEASER),
-    Role.APPROVER: frozenset({Verb.READ, Verb.APPROVE}),
+    Role.APPROVER: frozenset({Verb.READ, Verb.APPROVE, Verb.ROLL_BACK, Verb.BREAK_GLASS}),
     Role.ADMIN: frozenset(Verb),
 }
 

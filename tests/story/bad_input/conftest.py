@@ -31,10 +31,10 @@ automatic = true
 [environments.staging]
 after = "development"
 gates = ["digests"]
-approvals = 2
+approvals = { count = 2 }
 [environments.production]
 after = "staging"
-approvals = 1
+approvals = { count = 1 }
 
 [datasets.sales]
 time = "day"

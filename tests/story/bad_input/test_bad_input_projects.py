@@ -25,10 +25,10 @@ FILES = {
     TOP + '[deployments.m]\nmodel = "ice-crem"\n': "4: deployments.m.model: there is no model "
     "'ice-crem'.",
     TOP
-    + "[environments.qa]\napprovals = -3\n": "4: environments.qa.approvals has to be 0 or more, "
-    "not -3.",
-    TOP + '[environments.qa]\napprover_roles = ["boss"]\n': "4: environments.qa.approver_roles: "
-    "'boss' is not known.",
+    + "[environments.qa]\napprovals = { count = -3 }\n": "4: environments.qa.approvals.count has "
+    "to be 1 or more, not -3.",
+    TOP + '[environments.qa]\napprovals = { roles = ["boss"] }\n': "4: "
+    "environments.qa.approvals.roles: 'boss' is not known.",
     TOP + '[environments.qa]\nsoak = "soon"\n': "4: 'soon' is not a duration.",
     TOP + '[datasets."../x"]\ntime = "day"\n': "3: '../x' cannot be a name.",
     TOP + '[monitors.m]\ndeployment = "ice-cream"\nchecks = ["maee < 1"]\n': "5: Check 'maee < 1', "

@@ -125,7 +125,7 @@ def _go_live(stores: Stores, digest: str, environment: str) -> None:
         assert isinstance(stores.clock, ManualClock)
         stores.clock.advance(61)
         promotion = advance(stores, promotion.id)
-    point_environment(stores, promotion, caused_by=None)
+    point_environment(stores, promotion.id)
     finish(stores, promotion.id, PromotionPhase.LIVE, "", caused_by=None)
 
 
@@ -134,7 +134,7 @@ def test_an_automatic_request_waits_until_the_one_before_is_applied(plane: Contr
     _policies(stores, automatic=True)
     first = request_promotion(stores, _release(stores, "r1"), "development", by="ada")
     advance(stores, first.id)
-    point_environment(stores, advance(stores, first.id), caused_by=None)
+    point_environment(stores, advance(stores, first.id).id)
     second = _release(stores, "r2")
     created = _fact(stores, "release.created")
     with pytest.raises(Unavailable, match="never interleave"):

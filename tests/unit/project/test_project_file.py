@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from seamline.app.declarations import ApprovalDeclaration
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import Role
 from seamline.project.file import read_project_file
@@ -21,15 +22,12 @@ def test_the_examples_read(team: str) -> None:
 
 def test_values_are_typed() -> None:
     file = read_project_file(
-        HEAD
-        + '[environments.dataops]\n[environments.production]\nafter = "dataops"\napprovals = 2\n'
-        'approver_roles = ["approver"]\napproval_excludes = ["trainer"]\nsoak = "24h"\n'
+        HEAD + '[environments.dataops]\n[environments.production]\nafter = "dataops"\n'
+        'approvals = { count = 2, roles = ["approver"], not = ["trainer"] }\nsoak = "24h"\n'
         '[datasets.flights]\ndate = ["y", "m", "d"]\n'
     )
     production = file.declarations.environments["production"]
-    assert production.approvals == 2
-    assert production.approver_roles == (Role.APPROVER,)
-    assert production.approval_excludes == (Party.TRAINER,)
+    assert production.approvals == ApprovalDeclaration(2, (Role.APPROVER,), (Party.TRAINER,))
     assert file.declarations.dataset("flights").date == ("y", "m", "d")
 
 
@@ -40,9 +38,17 @@ MODEL = '[models.m]\npipeline = "p"\noutput = "each/train.model"\nsamples = "tra
     ("text", "line", "words"),
     [
         ("[enviroments.a]\n", 3, "Did you mean environments?"),
-        ("[environments.a]\napprovels = 1\n", 4, "Did you mean approvals?"),
-        ('[environments.a]\n\napprovals = "one"\n', 5, "a whole number"),
-        ('[environments.a]\napprover_roles = ["aprover"]\n', 4, "Did you mean approver?"),
+        ("[environments.a]\napprovels = {}\n", 4, "Did you mean approvals?"),
+        ("[environments.a]\n\napprovals = 1\n", 5, "environments.a.approvals has to be a table"),
+        ('[environments.a]\n\napprovals = { count = "one" }\n', 5, "a whole number"),
+        ('[environments.a]\napprovals = { roles = ["aprover"] }\n', 4, "Did you mean approver?"),
+        ('[environments.a]\napprovals = { nott = ["trainer"] }\n', 4, "Did you mean not?"),
+        ('[environments.a]\nwindows = ["mon-fry 08:00-12:00 UTC"]\n', 4, "'fry' is no day"),
+        ('[environments.a]\nwindows = ["mon 08:00-12:00 Europe/Pari"]\n', 4, "Europe/Paris?"),
+        ('[environments.a]\nfidelity = "containr"\n', 4, "Did you mean container?"),
+        ("[environments.a]\nmin_successes = 0\n", 4, "has to be 1 or more, not 0"),
+        ('[environments.a.external.board]\nurl = "board"\n', 4, "has to be an http(s) address"),
+        ('[environments.a.break_glass]\nlongest = "soon"\n', 4, "is not a duration"),
         ('[environments.a]\nsoak = "1 day"\n', 4, "Write a number and s, m, h or d"),
         ("[environments.A_B]\n", 3, "cannot be a name"),
         ('[models.m]\npipeline = "p"\noutput = "train.model"\n', 3, "lacks the key 'samples'"),

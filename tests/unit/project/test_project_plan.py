@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from seamline.domain.errors import InvalidInput, Refused
-from seamline.domain.facts import PolicyApplied, ProjectApplied
+from seamline.domain.facts import ProjectApplied
+from seamline.domain.promote_facts import PolicyApplied
 from seamline.project.plan import apply_project, load_declarations, plan_project
 from seamline.promote.environments import apply_policies, list_environments
 from seamline.promote.policy import DEFAULT_POLICIES
@@ -16,7 +17,7 @@ team = "platform"
 [environments.dataops]
 [environments.production]
 after = "dataops"
-approvals = 1
+approvals = { count = 1 }
 """
 SHOP = """
 project = "shop"
@@ -102,7 +103,7 @@ def test_a_bad_file_changes_nothing(stores: Stores) -> None:
 
 
 def test_a_plan_refuses_what_apply_would(stores: Stores) -> None:
-    mistyped = PLATFORM.replace("approvals = 1", 'gates = ["digest"]')
+    mistyped = PLATFORM.replace("approvals = { count = 1 }", 'gates = ["digest"]')
     for attempt in (plan_project, lambda *given: apply_project(*given, by="ada")):
         with pytest.raises(InvalidInput, match="no gate 'digest'"):
             attempt(stores, mistyped, "seamline.toml")

@@ -34,7 +34,7 @@ def _situation(phase: PromotionPhase = PromotionPhase.AWAITING_APPROVAL) -> Situ
     return Situation(
         phase=phase,
         policy=POLICY,
-        gates={"digests": (Verdict.PASS, ""), "evaluation": (Verdict.PASS, "")},
+        gates=dict.fromkeys(("digests", "evaluation", "policy"), (Verdict.PASS, "")),
         policy_digest=POLICY.digest,
         evidence_digest="e1",
         approvals=(_approval(),),
@@ -56,8 +56,9 @@ def test_all_open_means_applying() -> None:
     ],
 )
 def test_only_pass_opens_a_gate(verdict: Verdict, phase: PromotionPhase) -> None:
-    gates = {"digests": (Verdict.PASS, ""), "evaluation": (verdict, "auc 0.51 < 0.60")}
-    step = decide_step(replace(_situation(PromotionPhase.CHECKING), gates=gates))
+    situation = _situation(PromotionPhase.CHECKING)
+    gates = {**situation.gates, "evaluation": (verdict, "auc 0.51 < 0.60")}
+    step = decide_step(replace(situation, gates=gates))
     assert step.phase is phase
     assert "auc 0.51" in step.reasons[0]
 

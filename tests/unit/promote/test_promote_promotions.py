@@ -15,7 +15,12 @@ from seamline.promote.environments import (
     live_release,
 )
 from seamline.promote.gate_results import GateResult, record_gate
-from seamline.promote.policy import DEFAULT_POLICIES, EnvironmentPolicy, check_policies
+from seamline.promote.policy import (
+    DEFAULT_POLICIES,
+    EnvironmentPolicy,
+    check_policies,
+    gates_asked,
+)
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion
@@ -39,8 +44,9 @@ def release(stores: Stores) -> str:
 
 def _pass_gates(stores: Stores, promotion_id: str) -> None:
     with stores.db.read() as connection:
-        environment = find_promotion(connection, promotion_id).environment
-        gates = find_environment(connection, environment).policy.gates
+        promotion = find_promotion(connection, promotion_id)
+        policy = find_environment(connection, promotion.environment).policy
+        gates = gates_asked(policy, promotion.kind)
     for gate in gates:
         record_gate(stores, promotion_id, GateResult(gate, Verdict.PASS, "", {}), by="seamline")
 
@@ -58,7 +64,7 @@ def _go_live(stores: Stores, environment: str) -> None:
     if promotion.phase is PromotionPhase.AWAITING_APPROVAL:
         approve(stores, promotion.id, BEA, {})
         promotion = advance(stores, promotion.id)
-    point_environment(stores, promotion, caused_by=None)
+    point_environment(stores, promotion.id)
     finish(stores, promotion.id, PromotionPhase.LIVE, "", caused_by=None)
 
 
@@ -157,7 +163,7 @@ def test_a_release_that_has_been_live_can_still_go_on(stores: Stores, release: s
         request_promotion(stores, "r2", "staging", by="ada")
     advance(stores, newer.id)
     _pass_gates(stores, newer.id)
-    point_environment(stores, advance(stores, newer.id), caused_by=None)
+    point_environment(stores, advance(stores, newer.id).id)
     finish(stores, newer.id, PromotionPhase.LIVE, "", caused_by=None)
     assert request_promotion(stores, "r1", "staging", by="ada").phase is PromotionPhase.REQUESTED
 
@@ -176,7 +182,7 @@ def _verifying(stores: Stores, environment: str, reference: str = "r1") -> Promo
     advance(stores, promotion.id)
     _pass_gates(stores, promotion.id)
     promotion = advance(stores, promotion.id)
-    point_environment(stores, promotion, caused_by=None)
+    point_environment(stores, promotion.id)
     return promotion
 
 

@@ -4,13 +4,8 @@ import threading
 
 from sqlalchemy import update
 
-from seamline.domain.facts import (
-    FACT_TYPES,
-    ReleaseCreated,
-    RunStarted,
-    TaskEnded,
-    fact_from_json,
-)
+from seamline.domain.facts import FACT_TYPES, RunStarted, TaskEnded, fact_from_json
+from seamline.domain.promote_facts import ReleaseCreated
 from seamline.store.facts import read_facts, verify_chain
 from seamline.store.schema import CHAIN_HEAD, FACTS
 from seamline.store.stores import Stores

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from seamline.domain.clock import ManualClock
-from seamline.domain.facts import PolicyApplied, ReleaseCreated
+from seamline.domain.promote_facts import PolicyApplied, ReleaseCreated
 from seamline.store.outbox import (
     LEASE_S,
     claim_next,

@@ -1,31 +1,50 @@
-"""Gate: a pipeline of the release has run through in the environment before the target."""
+"""Gate: pipelines of the release have run through in the environment before the target, as often
+and as near to production as the policy asks."""
 
 from __future__ import annotations
 
 from seamline.app.platform import Platform
-from seamline.domain.states import RunState, Verdict
+from seamline.domain.states import Fidelity, RunState, Verdict, weaker
 from seamline.promote.environments import find_environment
 from seamline.promote.gate_results import GateResult
+from seamline.promote.policy import EnvironmentPolicy
 from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
-from seamline.train.runs import list_runs
+from seamline.train.runs import runs_of_pipelines
+
+_NAMED = 20
 
 
 def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> GateResult:
     with platform.stores.db.read() as connection:
-        upstream = find_environment(connection, promotion.environment).policy.after or ""
+        policy = find_environment(connection, promotion.environment).policy
+    upstream = policy.after or ""
     ours = {pin.digest for pin in release.release.pipelines}
-    done = [
-        run["id"]
-        for run in list_runs(platform.stores, environment=upstream)
-        if run["pipeline_digest"] in ours and run["state"] == RunState.SUCCEEDED
-    ]
-    evidence = {"environment": upstream, "runs": done[:20], "count": len(done)}
-    if done:
-        sentence = f"{len(done)} run(s) of the release's pipelines succeeded in {upstream}"
-        return GateResult("successes", Verdict.PASS, sentence, evidence)
-    sentence = (
-        f"no pipeline of the release has succeeded in {upstream} yet: "
-        f"seamline run submit NAME@TAG -e {upstream}"
+    done = runs_of_pipelines(platform.stores, upstream, ours, RunState.SUCCEEDED)
+    near = [run["id"] for run in done if is_near_enough(policy, Fidelity(run["fidelity"]))]
+    evidence = {
+        "environment": upstream,
+        "runs": near[:_NAMED],
+        "count": len(near),
+        "min_successes": policy.min_successes,
+        "fidelity": policy.fidelity,
+        "further_from_production": len(done) - len(near),
+    }
+    return GateResult("successes", *_verdict(policy, upstream, len(near), len(done)), evidence)
+
+
+def is_near_enough(policy: EnvironmentPolicy, fidelity: Fidelity) -> bool:
+    return policy.fidelity is None or weaker(fidelity, policy.fidelity) is policy.fidelity
+
+
+def _verdict(policy: EnvironmentPolicy, upstream: str, near: int, done: int) -> tuple[Verdict, str]:
+    wanted = policy.min_successes
+    times = f"{near} of {wanted} run{'s' if wanted > 1 else ''}"
+    if near >= wanted:
+        return Verdict.PASS, f"{times} of the release's pipelines succeeded in {upstream}"
+    far = f" ({done - near} more, not as {policy.fidelity} or nearer)" if done > near else ""
+    return (
+        Verdict.INCONCLUSIVE,
+        f"{times} of the release's pipelines succeeded in {upstream}{far}: "
+        f"seamline run submit NAME@TAG -e {upstream}",
     )
-    return GateResult("successes", Verdict.INCONCLUSIVE, sentence, evidence)

@@ -10,17 +10,20 @@ from pydantic import BaseModel
 from seamline.app.board import show_board, show_promotion
 from seamline.app.make_release import make_release
 from seamline.app.parties import parties_of
+from seamline.app.plan_promotion import plan_promotion
+from seamline.app.show_release import compare_releases, verify_release
 from seamline.domain.states import PromotionPhase, is_terminal
 from seamline.promote.approvals import approve, reject
 from seamline.promote.promotion import find_promotion, list_promotions
 from seamline.promote.release import find_release, list_releases
-from seamline.promote.requests import request_promotion
+from seamline.promote.requests import request_emergency, request_promotion, request_rollback
 from seamline.protocols.native.access import (
     Approver,
     PlatformOf,
     Reader,
     Releaser,
     Requester,
+    RollingBack,
     await_state,
 )
 
@@ -41,6 +44,15 @@ class NewRelease(BaseModel):
 class NewPromotion(BaseModel):
     release: str
     environment: str
+    #: Under glass that the caller has broken.
+    emergency: bool = False
+
+
+class NewRollback(BaseModel):
+    environment: str
+    reason: str
+    #: The release to go back to; without it the one that was live before.
+    to: str | None = None
 
 
 class Opinion(BaseModel):
@@ -71,9 +83,31 @@ def release(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]
         return find_release(connection, reference).to_json()
 
 
+@ROUTER.get("/releases/{reference}/diff")
+def diff(platform: PlatformOf, who: Reader, reference: str, against: str) -> dict[str, Any]:
+    return compare_releases(platform, against, reference)
+
+
+@ROUTER.get("/releases/{reference}/verify")
+def verify(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
+    return verify_release(platform, reference)
+
+
 @ROUTER.post("/promotions")
 def request_(platform: PlatformOf, who: Requester, body: NewPromotion) -> dict[str, Any]:
-    made = request_promotion(platform.stores, body.release, body.environment, by=who.name)
+    ask = request_emergency if body.emergency else request_promotion
+    made = ask(platform.stores, body.release, body.environment, by=who.name)
+    return show_promotion(platform, made.id)
+
+
+@ROUTER.post("/promotions/plan")
+def plan(platform: PlatformOf, who: Reader, body: NewPromotion) -> dict[str, Any]:
+    return plan_promotion(platform, body.release, body.environment, by=who.name)
+
+
+@ROUTER.post("/rollbacks")
+def roll_back(platform: PlatformOf, who: RollingBack, body: NewRollback) -> dict[str, Any]:
+    made = request_rollback(platform.stores, body.environment, body.reason, by=who.name, to=body.to)
     return show_promotion(platform, made.id)
 
 
