@@ -34,9 +34,11 @@ def has_been_live(connection: Connection, release: StoredRelease, environment: s
 def find_previous(connection: Connection, environment: Environment) -> StoredRelease:
     """The release that was live before the one that is, and was not rolled back itself; Refused
     where there is none."""
+    seen = {environment.release}
     for one in were_live(connection, environment.name):
-        if one.phase is PromotionPhase.SUPERSEDED and one.release != environment.release:
+        if one.release not in seen and one.phase is PromotionPhase.SUPERSEDED:
             return find_release(connection, one.release)
+        seen.add(one.release)
     raise Refused(
         f"No other release was live in {environment.name} before: there is none to go back to."
     )

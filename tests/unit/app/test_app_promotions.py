@@ -15,7 +15,7 @@ from seamline.domain.states import PromotionPhase, Role, Verdict
 from seamline.promote.approvals import approve
 from seamline.promote.environments import apply_policies, find_environment
 from seamline.promote.gate_results import GateResult, record_gate
-from seamline.promote.policy import DEFAULT_POLICIES
+from seamline.promote.policy import DEFAULT_POLICIES, POLICY
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion
@@ -42,6 +42,13 @@ def _policies(stores: Stores, **development: object) -> None:
 def _release(stores: Stores, alias: str, **pins: tuple[Pin, ...]) -> str:
     pins = pins or {"pipelines": (Pin(alias, "1.0.0", "sha256:" + "b2" * 32),)}
     return record_release(stores, Release(**pins), alias, by="ada").digest
+
+
+def _checked(stores: Stores, promotion: Promotion) -> Promotion:
+    """Through its gates: only what is asked of every promotion is."""
+    advance(stores, promotion.id)
+    record_gate(stores, promotion.id, GateResult(POLICY, Verdict.PASS, "", {}), by="seamline")
+    return advance(stores, promotion.id)
 
 
 def _fact(stores: Stores, kind: str) -> RecordedFact:
@@ -102,11 +109,9 @@ def test_an_altered_release_holds_up_no_other(plane: ControlPlane) -> None:
         waiting.append((digest, environment))
     altered, sound = waiting[0], waiting[1]
     asked = request_promotion(stores, sound[0], sound[1], by="ada")
-    advance(stores, asked.id)
-    advance(stores, asked.id)
+    _checked(stores, asked)
     other = request_promotion(stores, altered[0], altered[1], by="ada")
-    advance(stores, other.id)
-    advance(stores, other.id)
+    _checked(stores, other)
     approve(stores, asked.id, BEA, {})
     with stores.db.transaction() as tx:
         where = RELEASES.c.digest == altered[0]
@@ -118,8 +123,7 @@ def test_an_altered_release_holds_up_no_other(plane: ControlPlane) -> None:
 
 def _go_live(stores: Stores, digest: str, environment: str) -> None:
     promotion = request_promotion(stores, digest, environment, by="ada")
-    advance(stores, promotion.id)
-    promotion = advance(stores, promotion.id)
+    promotion = _checked(stores, promotion)
     if promotion.phase is PromotionPhase.AWAITING_APPROVAL:
         approve(stores, promotion.id, BEA, {})
         assert isinstance(stores.clock, ManualClock)
@@ -133,8 +137,7 @@ def test_an_automatic_request_waits_until_the_one_before_is_applied(plane: Contr
     stores = plane.platform.stores
     _policies(stores, automatic=True)
     first = request_promotion(stores, _release(stores, "r1"), "development", by="ada")
-    advance(stores, first.id)
-    point_environment(stores, advance(stores, first.id).id)
+    point_environment(stores, _checked(stores, first).id)
     second = _release(stores, "r2")
     created = _fact(stores, "release.created")
     with pytest.raises(Unavailable, match="never interleave"):
