@@ -1,29 +1,23 @@
-"""The fact log: append, read, and verify the hash chain of governance facts.
-
-hash(n) = sha256 of the canonical JSON of {id, kind, at, by, caused_by, body, previous: hash(n-1)};
-hash(0) is the digest of no bytes. The chain proves order and integrity of what it holds, and
-nothing about a tail that was cut off: heads have to be anchored outside for that.
-"""
+"""The fact log: append, read, and verify the hash chain of governance facts (`store/chain.py`)."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from seamline.domain.clock import Clock, iso, new_id
-from seamline.domain.digests import digest_of
 from seamline.domain.fact import Fact, FactClass
 from seamline.domain.facts import FACT_TYPES
 from seamline.store.bulk import insert_rows
-from seamline.store.canonical import canonical_json, digest_of_json
+from seamline.store.canonical import canonical_json
+from seamline.store.chain import GENESIS, ChainReport, Link, fits, link_hash
 from seamline.store.schema import CHAIN_HEAD, FACTS, OUTBOX
-
-GENESIS = str(digest_of(b""))
 
 
 @dataclass(frozen=True)
@@ -43,15 +37,6 @@ class RecordedFact:
         return {**self.__dict__}
 
 
-@dataclass(frozen=True)
-class ChainReport:
-    """`broken` names the first fact that does not fit, or is None when all hold."""
-
-    checked: int
-    head: str
-    broken: str | None
-
-
 class FactLog:
     """Appends facts inside the caller's transaction; kinds in `reacting` also enter the outbox."""
 
@@ -62,11 +47,10 @@ class FactLog:
     def append(self, tx: Connection, fact: Fact, *, by: str, caused_by: str | None = None) -> str:
         """The new fact's id."""
         row, body = self._row(fact, by, caused_by)
+        text = canonical_json(body).decode()
         if fact.fact_class is FactClass.GOVERNANCE:
-            row |= _chain(tx, row, body)
-        result = tx.execute(
-            insert(FACTS).values(subject=fact.subject, body=canonical_json(body).decode(), **row)
-        )
+            row |= _chain(tx, row, text)
+        result = tx.execute(insert(FACTS).values(subject=fact.subject, body=text, **row))
         if fact.kind in self._reacting:
             seq = result.inserted_primary_key[0] if result.inserted_primary_key else 0
             tx.execute(
@@ -104,17 +88,12 @@ class FactLog:
         return row, json.loads(json.dumps(fact.to_json()))
 
 
-def _chain(tx: Connection, row: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+def _chain(tx: Connection, row: dict[str, Any], body: str) -> dict[str, Any]:
     head = tx.execute(select(CHAIN_HEAD.c.chain_seq, CHAIN_HEAD.c.hash).with_for_update()).one()
     chain_seq, previous = head.chain_seq, head.hash
-    link = _link_hash(row, body, previous)
+    link = link_hash(row["id"], row["kind"], row["at"], row["by"], row["caused_by"], body, previous)
     tx.execute(update(CHAIN_HEAD).values(chain_seq=chain_seq + 1, hash=link))
     return {"chain_seq": chain_seq + 1, "previous_hash": previous, "hash": link}
-
-
-def _link_hash(row: dict[str, Any], body: dict[str, Any], previous: str) -> str:
-    named = {key: row[key] for key in ("id", "kind", "at", "by", "caused_by")}
-    return digest_of_json({**named, "body": body, "previous": previous})
 
 
 def read_facts(
@@ -145,36 +124,45 @@ def read_facts(
 
 def verify_chain(connection: Connection) -> ChainReport:
     """Recompute every link, in order; the first that does not fit is named."""
-    previous, expected_seq = GENESIS, 0
-    for row in _chained_rows(connection):
-        expected_seq += 1
-        fits = (
-            row["chain_seq"] == expected_seq
-            and row["previous_hash"] == previous
-            and row["hash"] == _link_hash(row, json.loads(row["body"]), previous)
-            and _is_filed_rightly(row)
-        )
-        if not fits:
-            return ChainReport(expected_seq - 1, previous, row["id"])
-        previous = row["hash"]
+    previous, checked = GENESIS, 0
+    with closing(_chained_rows(connection)) as rows:
+        for link, subject in rows:
+            if not (fits(link, checked + 1, previous) and _is_filed_rightly(link, subject)):
+                return ChainReport(checked, previous, link.id)
+            previous, checked = link.hash, checked + 1
     head = connection.execute(select(CHAIN_HEAD.c.hash, CHAIN_HEAD.c.chain_seq)).one()
-    if (head.hash, head.chain_seq) != (previous, expected_seq):
-        return ChainReport(expected_seq, previous, f"chain head {head.chain_seq}")
-    return ChainReport(expected_seq, previous, None)
+    if (head.hash, head.chain_seq) != (previous, checked):
+        return ChainReport(checked, previous, f"chain head {head.chain_seq}")
+    return ChainReport(checked, previous, None)
 
 
-def _is_filed_rightly(row: Any) -> bool:
+def read_links(connection: Connection, *, until: int) -> Iterator[Link]:
+    """The chain up to that number, for whoever verifies it elsewhere."""
+    with closing(_chained_rows(connection)) as rows:
+        for link, _ in rows:
+            if link.chain_seq > until:
+                return
+            yield link
+
+
+def _is_filed_rightly(link: Link, subject: str) -> bool:
     """The subject is a copy, outside the hash, and what people look facts up by."""
-    cls = FACT_TYPES.get(row["kind"])
+    cls = FACT_TYPES.get(link.kind)
     if cls is None:
         return True  # a newer version's fact: its hash still says that it is whole
     first = dataclasses.fields(cls)[0].name
-    return str(json.loads(row["body"]).get(first)) == str(row["subject"])
+    return str(json.loads(link.body).get(first)) == subject
 
 
-def _chained_rows(connection: Connection) -> Iterator[Any]:
-    query = select(FACTS).where(FACTS.c.chain_seq.is_not(None)).order_by(FACTS.c.chain_seq)
-    yield from connection.execute(query).mappings()
+def _chained_rows(connection: Connection) -> Generator[tuple[Link, str], None, None]:
+    """In order, each with the subject that it is filed under."""
+    names = ("previous_hash" if name == "previous" else name for name in Link._fields)
+    columns = [FACTS.c[name] for name in names]
+    query = select(*columns, FACTS.c.subject).where(FACTS.c.chain_seq.is_not(None))
+    in_order = query.order_by(FACTS.c.chain_seq).execution_options(yield_per=1000)
+    with connection.execute(in_order) as rows:
+        for row in rows:
+            yield Link._make(row[:-1]), row[-1]
 
 
 def _recorded(row: Any) -> RecordedFact:

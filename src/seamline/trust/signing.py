@@ -97,6 +97,11 @@ def record_statement(
     _record(stores, tx, kind, subjects, envelope, key.public)
 
 
+def sign_payload(stores: Stores, tx: Connection, payload_type: str, payload: bytes) -> bytes:
+    """An envelope by the current key, which no list of statements holds: heads of the ledger."""
+    return sign_envelope(payload_type, payload, _key_to_sign_with(stores, tx))
+
+
 def find_statements(connection: Connection, digest: str) -> list[Statement]:
     """All that is stated of these bytes, oldest first."""
     return _stated(connection, [digest])

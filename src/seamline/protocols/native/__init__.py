@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from seamline.protocols.native import (
+    audit,
     data,
     dataset_contracts,
     dataset_rows,
@@ -30,6 +31,7 @@ from seamline.protocols.native import (
 def make_router() -> APIRouter:
     router = APIRouter()
     for module in (
+        audit,
         projects,
         data,
         dataset_contracts,

@@ -7,8 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from seamline.protocols.native.access import Admin, Limit, PlatformOf, Reader
-from seamline.store.facts import read_facts, verify_chain
+from seamline.protocols.native.access import Admin, PlatformOf, Reader
 from seamline.trust.principals import add_principal, list_principals, parse_role
 from seamline.trust.tokens import issue_token, revoke_tokens
 
@@ -56,19 +55,3 @@ def revoke(platform: PlatformOf, who: Admin, name: str) -> dict[str, Any]:
     with stores.db.transaction() as tx:
         count = revoke_tokens(tx, stores.facts, stores.clock, name, by=who.name)
     return {"name": name, "revoked": count}
-
-
-@ROUTER.get("/facts")
-def facts(
-    platform: PlatformOf, who: Reader, subject: str | None = None, limit: Limit = 50
-) -> list[dict[str, Any]]:
-    with platform.stores.db.read() as connection:
-        found = read_facts(connection, subject=subject, limit=limit, newest_first=True)
-    return [one.to_json() for one in found]
-
-
-@ROUTER.get("/audit/verify")
-def verify(platform: PlatformOf, who: Reader) -> dict[str, Any]:
-    with platform.stores.db.read() as connection:
-        report = verify_chain(connection)
-    return {"checked": report.checked, "head": report.head, "broken": report.broken}

@@ -1,0 +1,173 @@
+"""The ledger outside of its workspace: signed heads (anchors), exports, and their verification.
+
+An export is JSON lines: a header with the key history and the signed head, then every governance
+fact in order. It is verified without the workspace that it came from. An anchor is a signed head
+that was put somewhere else earlier (a file, a git tag): it tells a tail that was cut off, or a
+ledger that was written anew by somebody who holds the key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from seamline.domain.errors import InvalidInput, SeamlineError
+from seamline.store.canonical import canonical_json
+from seamline.store.chain import GENESIS, Link, fits
+from seamline.trust.key_history import KeyHistory, check_pin, read_history
+from seamline.trust.keys import PublicKey
+from seamline.trust.statements import open_envelope
+
+HEAD_TYPE = "application/vnd.seamline.audit-head+json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class AuditHead:
+    """How far the chain went, and its last hash."""
+
+    chain_seq: int
+    hash: str
+    at: str
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """`problems` is empty where all holds; the first one is the earliest in the chain."""
+
+    facts: int
+    head: str
+    exported_at: str
+    anchors: int
+    problems: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def head_payload(head: AuditHead) -> bytes:
+    return canonical_json({"schema": SCHEMA, **asdict(head)})
+
+
+def open_head(envelope: bytes, trusted: Sequence[PublicKey]) -> AuditHead:
+    """Refused unless one of these keys signed it."""
+    document = json.loads(open_envelope(envelope, HEAD_TYPE, trusted))
+    if document.get("schema") != SCHEMA:
+        raise InvalidInput(f"The head has schema {document.get('schema')}, wanted {SCHEMA}.")
+    return AuditHead(int(document["chain_seq"]), str(document["hash"]), str(document["at"]))
+
+
+def write_export(head: bytes, keys: Sequence[bytes], links: Iterable[Link]) -> Iterator[bytes]:
+    """`head`: the signed envelope; `keys`: the history's envelopes."""
+    header = {
+        "kind": "seamline-audit",
+        "schema": SCHEMA,
+        "head": head.decode(),
+        "keys": [key.decode() for key in keys],
+    }
+    yield canonical_json(header) + b"\n"
+    for link in links:
+        said = {name: value for name, value in link._asdict().items() if name != "body"}
+        yield f'{{"body":{link.body},{json.dumps(said)[1:]}\n'.encode()
+
+
+def verify_export(
+    lines: Iterable[bytes], pin: str | None = None, anchors: Sequence[bytes] = ()
+) -> AuditReport:
+    """`pin`: id or public key of one of the workspace's keys, known from elsewhere; without it the
+    signatures say that the file is one piece, not whose. InvalidInput where it is no export;
+    Refused where its keys are not the pinned workspace's."""
+    rest = iter(lines)
+    header = _header(next(rest, b""))
+    history = read_history([str(key).encode() for key in header["keys"]])
+    if pin is not None:
+        check_pin(history, pin)
+    head = open_head(str(header["head"]).encode(), [history.current.public])
+    wanted, problems = _anchors(anchors, history)
+    chain = _Chain()
+    for line in rest:
+        broken = chain.take(line)
+        if broken is not None:
+            problems.insert(0, broken)
+            break
+    else:
+        problems += chain.compare(head, f"signed when it was exported, at {head.at},")
+    for anchor in wanted:
+        problems += chain.compare(anchor, f"anchored at {anchor.at}")
+    return AuditReport(chain.checked, chain.head, head.at, len(wanted), tuple(problems))
+
+
+class _Chain:
+    """What was verified so far: each hash by its number."""
+
+    def __init__(self) -> None:
+        self._hashes = [GENESIS]
+
+    @property
+    def checked(self) -> int:
+        return len(self._hashes) - 1
+
+    @property
+    def head(self) -> str:
+        return self._hashes[-1]
+
+    def take(self, line: bytes) -> str | None:
+        """What is wrong with the next line; None where it follows."""
+        number = self.checked + 1
+        try:
+            document = json.loads(line)
+            body = document.pop("body")
+            link = Link(body=_plain(body), **document)
+            if not fits(link, number, self.head):  # numbers have a form of their own in RFC 8785
+                link = link._replace(body=canonical_json(body).decode())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"Line {number + 1} is no fact ({error!r})."
+        if not fits(link, number, self.head):
+            return (
+                f"The chain breaks at fact {number}: {link.id} ({link.kind} by {link.by} at "
+                f"{link.at}) is not what was recorded, or facts before it are missing."
+            )
+        self._hashes.append(link.hash)
+        return None
+
+    def compare(self, head: AuditHead, which: str) -> list[str]:
+        if head.chain_seq > self.checked:
+            missing = head.chain_seq - self.checked
+            return [
+                f"The chain ends at fact {self.checked}; the head {which} is number "
+                f"{head.chain_seq}: {missing} facts at the end are missing or broken."
+            ]
+        if self._hashes[head.chain_seq] != head.hash:
+            return [
+                f"Fact {head.chain_seq} is not the one of the head {which}: the ledger was written "
+                "anew."
+            ]
+        return []
+
+
+def _header(line: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(line)
+        if (header["kind"], header["schema"]) == ("seamline-audit", SCHEMA):
+            return {"head": header["head"], "keys": list(header["keys"])}
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InvalidInput(
+        "This is no export of a ledger.", next_step="Make one: seamline audit export FILE."
+    )
+
+
+def _anchors(envelopes: Sequence[bytes], history: KeyHistory) -> tuple[list[AuditHead], list[str]]:
+    heads, problems = [], []
+    for envelope in envelopes:
+        try:
+            heads.append(open_head(envelope, history.keys))
+        except SeamlineError as error:
+            problems.append(f"An anchor is not this workspace's: {error.message}")
+    return sorted(heads, key=lambda head: head.chain_seq), problems
+
+
+def _plain(body: Any) -> str:
+    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
