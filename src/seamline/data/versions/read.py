@@ -53,7 +53,9 @@ def read_frames(
     since: date | None = None,
     until: date | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The same rows, a file at a time."""
+    """The same rows, a file at a time. A version whose rows were removed is not read, even where
+    another that is kept has the same files: what was said to be gone would come and go with it."""
+    check_kept(stores, version)
     wanted = wanted_columns(version, columns)
     stored = [name for name, _ in version.schema if name in wanted]
     for file in version_files(stores, version):

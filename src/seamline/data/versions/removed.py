@@ -30,9 +30,11 @@ def find_removal(connection: Connection, version: DatasetVersion) -> Removal | N
     return None if row is None else Removal(**row)
 
 
-def removed_numbers(connection: Connection, dataset: str) -> set[int]:
-    query = select(DATASET_REMOVALS.c.version).where(DATASET_REMOVALS.c.dataset == dataset)
-    return set(connection.execute(query).scalars())
+def removed_versions(connection: Connection, dataset: str) -> dict[int, str]:
+    """Their numbers, and why each was removed."""
+    table = DATASET_REMOVALS
+    query = select(table.c.version, table.c.reason).where(table.c.dataset == dataset)
+    return {row.version: row.reason for row in connection.execute(query)}
 
 
 def record_removals(
