@@ -220,7 +220,7 @@ def commit_table(stores: Stores, intent: Intent) -> None:
         DAY,
         token=intent.token,
         at_ms=int(from_iso(version.at).timestamp() * 1000),
-        replace=intent.is_rewrite or version.mode == Mode.REPLACE,
+        replace=intent.is_rewrite or version.mode is Mode.REPLACE,
     )
 
 
@@ -311,7 +311,7 @@ def next_version(
         run_id=origin.run_id,
         committed_by=origin.by,
         at=iso(stores.clock.now()),
-        mode=str(origin.declaration.mode),
+        mode=origin.declaration.mode,
         watermark=origin.watermark,
         contract_digest=keep_contract(stores, origin.contract),
         breaches=origin.breaches,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -55,8 +56,22 @@ from seamline.store.canonical import digest_of_json
 from seamline.store.full_disk import explaining_a_full_disk
 from seamline.store.stores import Stores
 
-#: Told the name of each stage, how many rows it has done, and of how many (None: not known).
-Progress = Callable[[str, int, int | None], None]
+
+class Stage(StrEnum):
+    """What is done with a delivery, in this order; bytes are fetched, all else counts rows."""
+
+    FETCHING = "fetching"
+    READING = "reading"
+    #: A first delivery makes the contract.
+    CHECKING = "checking"
+    WRITING = "writing"
+    #: The older rows, in wider types.
+    REWRITING = "rewriting"
+    COMMITTING = "committing"
+
+
+#: Told of each stage how much of it is done, and of how much (None: not known).
+Progress = Callable[[Stage, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ def ingest(
     tell = progress or _tell_nobody
     bringer = Bringer(by, run_id, caused_by)
     with _writing(stores, declaration.name) as (folder, finished):
-        tell("reading", 0, None)
+        tell(Stage.READING, 0, None)
         delivery = open_file(path, folder, name=source)
         now = stores.clock.now()
         return _take(_Job(stores, declaration, delivery, bringer, folder, tell, now, finished))
@@ -131,7 +146,7 @@ def take_in(
         return _take(_Job(stores, declaration, delivery, bringer, folder, tell, now, finished))
 
 
-def _tell_nobody(stage: str, done: int, total: int | None) -> None:
+def _tell_nobody(stage: Stage, done: int, total: int | None) -> None:
     return
 
 
@@ -176,7 +191,7 @@ def _take(job: _Job) -> IngestResult:
                 raise _empty(job.delivery)
             return IngestResult(newest, is_new=False)
     breaches = made.breaches + _check_whole(job, made, newest)
-    job.tell("committing", made.rows, made.rows)
+    job.tell(Stage.COMMITTING, made.rows, made.rows)
     origin = Origin(
         declaration=declaration,
         contract=made.contract,
@@ -249,7 +264,7 @@ def _first(job: _Job, declared: Contract | None) -> _Made | None:
     look = FirstLook(job.declaration, parse=job.delivery.is_text)
     for frame in job.delivery.batches():
         look.add(frame)
-        job.tell("checking", look.rows, job.delivery.rows)
+        job.tell(Stage.CHECKING, look.rows, job.delivery.rows)
     if not look.rows:
         return None
     contract = declared or with_policy(look.contract(), job.declaration)
@@ -327,7 +342,7 @@ def _checked(
         typed = checker.check(frame)
         if typed is not None:
             yield typed
-        job.tell("writing", checker.rows, rows)
+        job.tell(Stage.WRITING, checker.rows, rows)
     found = checker.violations(batches, table)
     is_all_aside = checker.rows and not checker.kept and not checker.widened
     if any(one.does is Policy.REFUSE for one in found) or is_all_aside:
@@ -372,7 +387,7 @@ def _rewritten(
         return None
     if not is_wider(made.schema, newest):
         return None
-    job.tell("rewriting", 0, newest.rows)
+    job.tell(Stage.REWRITING, 0, newest.rows)
     name = new_id(job.stores.clock)
     return tuple(rewrite_files(job.stores, newest, made.schema, job.folder, name))
 

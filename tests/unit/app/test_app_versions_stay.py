@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 from seamline.app.collect_garbage import (
+    GarbageKind,
     GarbageOrder,
     GarbagePlan,
     Item,
@@ -35,7 +36,7 @@ from seamline.app.collect_garbage import (
 from seamline.data.declaration import DatasetDeclaration, Mode
 from seamline.data.diff.findings import Change
 from seamline.data.diff.stored import compare_stored
-from seamline.data.ingest import IngestResult, ingest
+from seamline.data.ingest import IngestResult, Stage, ingest
 from seamline.data.materialize import materialize
 from seamline.data.splits.definition import SplitBy, SplitsDeclaration
 from seamline.data.splits.read import Split, find_split, read_split_frames
@@ -58,7 +59,7 @@ from seamline.project.plan import apply_project
 from seamline.server import ControlPlane
 from seamline.store.facts import verify_chain
 
-KEPT_VERSIONS = 2
+KEPT_VERSIONS = 1
 PROJECT = """
 project = "calls"
 team = "ada"
@@ -66,7 +67,7 @@ team = "ada"
 [datasets.{name}]
 time = "at"
 keys = ["id"]
-retention = {{ keep_versions = 2 }}
+retention = {{ keep_versions = 1 }}
 """
 TAGS = ("golden", "audited")
 SPLITS = ("train", "test")
@@ -142,10 +143,14 @@ class Dataset(RuleBasedStateMachine):
             mode,
         )
 
-    @rule(rows=ROWS, mode=MODES, stage=st.sampled_from(["reading", "writing", "committing"]))
-    def deliver_and_die(self, rows: list[tuple[int, str]], mode: Mode, stage: str) -> None:
-        def tell(reached: str, done: int, total: int | None) -> None:
-            if reached == stage:
+    @rule(
+        rows=ROWS,
+        mode=MODES,
+        stage=st.sampled_from([Stage.READING, Stage.WRITING, Stage.COMMITTING]),
+    )
+    def deliver_and_die(self, rows: list[tuple[int, str]], mode: Mode, stage: Stage) -> None:
+        def tell(reached: Stage, done: int, total: int | None) -> None:
+            if reached is stage:
                 raise Dies
 
         path, _ = self.write(rows)
@@ -310,7 +315,7 @@ class Dataset(RuleBasedStateMachine):
 
 def lasting(plan: GarbagePlan) -> set[Item]:
     """But for what is made anew: a folder of links that goes leaves files that nobody links to."""
-    return {item for item in plan.removable if item.kind != "cache"}
+    return {item for item in plan.removable if item.kind is not GarbageKind.CACHE}
 
 
 def split_ids(machine: Dataset, split: Split) -> list[int]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import msgspec
 
-from seamline.data.declaration import DAY
+from seamline.data.declaration import DAY, Mode
 from seamline.data.diff.findings import Commit
 from seamline.data.versions import (
     DatasetVersion,
@@ -126,7 +126,7 @@ def _sum(parts: list[Profile], basis: Basis) -> Profile:
 
 def _files_before(stores: Stores, version: DatasetVersion) -> set[str]:
     """What was in the table before its delivery."""
-    if version.mode == "replace" or version.version == 1:
+    if version.mode is Mode.REPLACE or version.version == 1:
         return set()
     previous = list_versions(stores, version.dataset)[version.version - 2]
     return {file.relative for file in version_files(stores, previous)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from seamline.data.declaration import DatasetDeclaration, check_dataset_name
+from seamline.data.declaration import DatasetDeclaration, Mode, check_dataset_name
 from seamline.data.rows import DATASET_TAGS, DATASET_VERSIONS, DATASETS
 from seamline.data.versions.version import Dataset, DatasetVersion, Reference, parse_reference
 from seamline.domain.errors import InvalidInput, NotFound, not_found
@@ -124,7 +124,7 @@ def versions_up_to(stores: Stores, dataset: str, last: int | None) -> list[Datas
 def versions_of_rows(stores: Stores, version: DatasetVersion) -> list[DatasetVersion]:
     """The versions whose deliveries make up its rows: from the last that replaced the table on."""
     found = versions_up_to(stores, version.dataset, version.version)
-    anew = [place for place, one in enumerate(found) if one.mode == "replace"]
+    anew = [place for place, one in enumerate(found) if one.mode is Mode.REPLACE]
     return found[anew[-1] :] if anew else found
 
 
