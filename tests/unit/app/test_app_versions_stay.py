@@ -339,6 +339,7 @@ def clock() -> ManualClock:
     return ManualClock(datetime.now(UTC) + timedelta(days=2))
 
 
+@pytest.mark.hypothesis  # `make soak` asks for these
 def test_versions_stay_what_they_were(plane: ControlPlane, soak: bool) -> None:
     numbers = iter(range(1_000_000))
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
