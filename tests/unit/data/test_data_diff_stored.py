@@ -127,6 +127,17 @@ def test_rows_by_key(stores: Stores, replaced: tuple[DatasetVersion, DatasetVers
     assert (by_buckets.added, by_buckets.removed, by_buckets.changed) == (2, 3, 9)
 
 
+def test_keys_in_wider_types_are_the_same_keys(stores: Stores, take: Take) -> None:
+    """Whole numbers that became fractions, whatever bucket they are in."""
+    first = take(lines(range(60), lambda i: i), ANEW)
+    halves = "\n0.5 2013-01-01T12:00:00Z 1"
+    second = take(lines(range(1, 60), lambda i: i) + halves, ANEW)
+    assert (dict(first.schema)["id"], dict(second.schema)["id"]) == ("int", "float")
+    for bucket_rows in (7, 500):
+        found = compare_rows(stores, first, second, bucket_rows=bucket_rows)
+        assert (found.added, found.removed, found.changed) == (1, 1, 0)
+
+
 def test_masked_columns_are_compared_and_not_shown(stores: Stores, take: Take) -> None:
     mirror = MirrorDeclaration(mask={"minutes": Mask.DROP})
     first = take(lines(range(9), lambda i: i / 4), replace(ANEW, mirror=mirror))
