@@ -81,9 +81,23 @@ def _stratified(frame: pl.DataFrame, keys: pl.Series, definition: SplitsDeclarat
 
 
 def key_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Each row's values as one text."""
-    parts = [pl.col(name).cast(pl.String).fill_null(_MISSING) for name in columns]
-    return frame.select(pl.concat_str(parts, separator=_BETWEEN).alias(_KEY)).to_series()
+    """Each row's values as one text.
+
+    >>> key_texts(pl.DataFrame({"id": [7.0, 0.5, None]}), ["id"]).to_list()
+    ['7', '0.5', '\\x00']
+    """
+    parts = [_texts(frame[name]).fill_null(_MISSING) for name in columns]
+    return pl.select(pl.concat_str(parts, separator=_BETWEEN).alias(_KEY)).to_series()
+
+
+def _texts(values: pl.Series) -> pl.Series:
+    """Whole numbers alike in both types: a table that became wider keeps its keys."""
+    texts = values.cast(pl.String)
+    if not values.dtype.is_float():
+        return texts
+    whole = values.cast(pl.Int64, strict=False)
+    is_whole = (whole.cast(pl.Float64) == values).fill_null(False)
+    return texts.zip_with(~is_whole, whole.cast(pl.String))
 
 
 def key_fractions(texts: pl.Series, salt: str) -> Fractions:
