@@ -9,7 +9,14 @@ import polars as pl
 
 from seamline.data.declaration import DAY, DatasetDeclaration, Partition
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.measure.casting import UTC_TIME, DType, by_distinct, cast_series, null_missing
+from seamline.measure.casting import (
+    UTC_TIME,
+    DType,
+    by_distinct,
+    cast_series,
+    null_missing,
+    within_calendar,
+)
 
 _OFFSET = r"\d[T ]\d.*([zZ]|[+-]\d{2}:?\d{2})$"
 
@@ -40,6 +47,11 @@ def with_day(
     days = times = None
     if declaration.time is not None:
         times = read_times(frame[declaration.time], declaration, time_dtype)
+        if times.name == DAY and times.dtype != pl.Date:
+            raise InvalidInput(
+                f"Dataset {declaration.name}: its column {DAY!r} holds times, and no days.",
+                next_step=f"Rename it: {DAY!r} is the partition column of every dataset, a day.",
+            )
         days = _local_days(times, declaration.zone)
     elif declaration.date:
         days = days_of_triple(frame, declaration)
@@ -57,10 +69,17 @@ def with_day(
             f"told by {told}.",
             next_step=f"Rename or drop {DAY!r}: it is the partition column of every dataset.",
         )
-    return frame.with_columns([days] if times is None else [times, days])
+    return frame.with_columns([days] if times is None or times.name == DAY else [times, days])
 
 
 def check_declared_columns(schema: pl.Schema, declaration: DatasetDeclaration) -> None:
+    for column in schema:
+        if column.lower() == DAY != column:
+            raise InvalidInput(
+                f"Dataset {declaration.name}: the delivery's column {column!r} is called like "
+                f"{DAY!r}, but for upper and lower case.",
+                next_step=f"Rename it: {DAY!r} is the partition column of every dataset.",
+            )
     for column in declaration.named_columns:
         if column not in schema:
             raise InvalidInput(
@@ -81,15 +100,17 @@ def read_times(
     [22]
     """
     kind = series.dtype
-    if kind == pl.Date:
-        return series
-    if isinstance(kind, pl.Datetime):
+    if kind == pl.String:
+        text = null_missing(series, declaration.null_values)
+        times = by_distinct(text, lambda distinct: _read_text(distinct, declaration, dtype))
+    elif isinstance(kind, pl.Datetime):
         naive = kind.time_zone is None
-        return _from_local(series, declaration.zone) if naive else _to_utc(series)
-    if kind != pl.String:
+        times = _from_local(series, declaration.zone) if naive else _to_utc(series)
+    elif kind == pl.Date:
+        times = series
+    else:
         return pl.Series(series.name, [None], dtype=UTC_TIME).new_from_index(0, len(series))
-    text = null_missing(series, declaration.null_values)
-    return by_distinct(text, lambda distinct: _read_text(distinct, declaration, dtype))
+    return within_calendar(times)
 
 
 def kinds_of_times(
@@ -164,7 +185,7 @@ def _from_local(naive: pl.Series, zone: str) -> pl.Series:
 
 def _local_days(times: pl.Series, zone: str) -> pl.Series:
     days = times if times.dtype == pl.Date else times.dt.convert_time_zone(zone).dt.date()
-    return days.alias(DAY)
+    return within_calendar(days).alias(DAY)
 
 
 def days_of_triple(frame: pl.DataFrame, declaration: DatasetDeclaration) -> pl.Series:
