@@ -187,7 +187,7 @@ def say_number(value: float) -> str:
     """
     is_long = abs(value) >= _MOST_DIGITS
     if isinstance(value, float) and (is_long or not value.is_integer()):
-        return f"{value:,.0f}" if 1_000 <= abs(value) and not is_long else f"{value:,.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1_000 and not is_long else f"{value:,.4g}"
     return str(value) if isinstance(value, bool) else f"{value:,.0f}"
 
 
