@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date
+from functools import partial
 
 import polars as pl
 
@@ -105,7 +107,7 @@ def read_times(
         times = by_distinct(text, lambda distinct: _read_text(distinct, declaration, dtype))
     elif isinstance(kind, pl.Datetime):
         naive = kind.time_zone is None
-        times = _from_local(series, declaration.zone) if naive else _to_utc(series)
+        times = from_local(series, declaration.zone) if naive else _to_utc(series)
     elif kind == pl.Date:
         times = series
     else:
@@ -146,7 +148,7 @@ def _read_text(text: pl.Series, declaration: DatasetDeclaration, dtype: DType | 
     if moved.all():
         return instants
     return instants.zip_with(
-        moved, _from_local(instants.dt.replace_time_zone(None), declaration.zone)
+        moved, from_local(instants.dt.replace_time_zone(None), declaration.zone)
     )
 
 
@@ -165,7 +167,7 @@ def _read_format(text: pl.Series, pattern: str, declaration: DatasetDeclaration)
     return (
         times.dt.replace_time_zone("UTC")
         if "%s" in pattern
-        else _from_local(times, declaration.zone)
+        else from_local(times, declaration.zone)
     )
 
 
@@ -173,7 +175,7 @@ def _to_utc(times: pl.Series) -> pl.Series:
     return times.dt.convert_time_zone("UTC").cast(UTC_TIME)
 
 
-def _from_local(naive: pl.Series, zone: str) -> pl.Series:
+def from_local(naive: pl.Series, zone: str) -> pl.Series:
     """Of an hour that comes twice, the first; one that never was is taken an hour later."""
     naive = naive.cast(pl.Datetime("us"))
     times = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
@@ -181,6 +183,37 @@ def _from_local(naive: pl.Series, zone: str) -> pl.Series:
         zone, ambiguous="earliest", non_existent="null"
     )
     return _to_utc(times.zip_with(times.is_not_null(), later))
+
+
+def with_local_times(
+    frame: pl.DataFrame, declaration: DatasetDeclaration, columns: Iterable[str]
+) -> pl.DataFrame:
+    """The frame with what these columns say without an offset moved to UTC; what is no time stays
+    as it is.
+
+    >>> calls = DatasetDeclaration("calls", time="at", zone="America/New_York")
+    >>> frame = pl.DataFrame({"ended": ["2026-03-01T20:00:00", "2026-03-01T20:00:00Z", "soon"]})
+    >>> with_local_times(frame, calls, ["ended"])["ended"].to_list()
+    ['2026-03-02T01:00:00.000000Z', '2026-03-01T20:00:00Z', 'soon']
+    """
+    if declaration.zone == "UTC":
+        return frame
+    moved = []
+    for series in (frame[name] for name in columns if name in frame.columns):
+        if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is None:
+            moved.append(from_local(series, declaration.zone))
+        elif series.dtype == pl.String:
+            moved.append(by_distinct(series, partial(_moved, zone=declaration.zone)))
+    return frame.with_columns(moved) if moved else frame
+
+
+def _moved(text: pl.Series, zone: str) -> pl.Series:
+    times = cast_series(text, DType.DATETIME)
+    is_local = times.is_not_null() & ~text.str.contains(_OFFSET)
+    if not is_local.any():
+        return text
+    instants = from_local(times.dt.replace_time_zone(None), zone)
+    return instants.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").zip_with(is_local, text)
 
 
 def _local_days(times: pl.Series, zone: str) -> pl.Series:

@@ -182,3 +182,25 @@ def test_names_are_only_names(desk: Desk) -> None:
     header = ["a b", "ü", "😀", "select", ";drop table x--", 'q"q', "a/b", "__index", "day"]
     frame = pl.DataFrame({name: [at] for at, name in enumerate(header)})
     assert desk.rows(desk.take("a.csv", frame.write_csv())) == frame.to_dicts()
+
+
+NOON = datetime(2025, 3, 1, 17, tzinfo=UTC)  # in New York
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        ["2025-03-01T12:00:00", "2025-03-01T17:00:00Z", "2025-03-01 18:00:00+01:00", None],
+        [datetime(2025, 3, 1, 12), None],
+        [datetime(2025, 3, 1, 17, tzinfo=UTC), None],
+    ],
+)
+def test_a_time_without_an_offset_is_of_the_zone_in_every_column(
+    desk: Desk, ended: list[Any]
+) -> None:
+    table = pa.table({"at": [date(2025, 3, 1)] * len(ended), "ended": ended})
+    declared = {"time": "at", "zone": "America/New_York"}
+    text = isinstance(ended[0], str)
+    content = pl.DataFrame(table).write_csv() if text else table
+    taken = desk.take("a.csv" if text else "a.parquet", content, **declared)
+    assert [row["ended"] for row in desk.rows(taken)] == [NOON] * (len(ended) - 1) + [None]
