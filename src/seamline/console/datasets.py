@@ -92,6 +92,7 @@ def read_dataset(platform: Platform, name: str, version: str | None) -> dict[str
             for one in reversed(versions[-SHOWN_VERSIONS:])
         ],
         "n_versions": len(versions),
+        "numbers": [one.version for one in reversed(versions)],
         "now": iso(stores.clock.now()),
     }
 

@@ -22,7 +22,7 @@ from seamline.data.retention import RetentionDeclaration, decide_kept
 from seamline.data.rows import DATASETS
 from seamline.data.versions.find import versions_up_to
 from seamline.data.versions.read import version_files
-from seamline.data.versions.removed import record_removals, removed_numbers
+from seamline.data.versions.removed import record_removals, removal_reasons, removed_numbers
 from seamline.data.versions.tags import tags_by_version
 from seamline.data.versions.version import DatasetVersion, table_folder
 from seamline.store.schema import CHAIN_HEAD
@@ -134,7 +134,7 @@ def _judge(
     if not versions:
         return {}, {}
     dataset = versions[0].dataset
-    gone = removed_numbers(connection, dataset)
+    gone = removal_reasons(connection, dataset)
     by_others = {
         int(reference.partition("@")[2]): why
         for reference, why in needed(connection).items()
@@ -147,7 +147,7 @@ def _judge(
     kept = {one.number: one.reason for one in judged if not one.is_removable}
     why = "" if rule is None else f"retention of {dataset}: {_said(rule)}"
     removable = {one.number: why for one in judged if one.is_removable}
-    return kept, {**removable, **dict.fromkeys(gone, "removed before")}
+    return kept, {**removable, **gone}
 
 
 def _said(rule: RetentionDeclaration) -> str:
