@@ -108,7 +108,7 @@ def _declaration(
             next_step=f'Write keys = ["COLUMN"] in [datasets.{after.dataset}].',
         )
     for version in (before, after):
-        known = dict(version.schema)
+        known = {**dict(version.schema), DAY: DType.DATE}  # the day may be a key
         for key in dataset.declaration.keys:
             if key not in known:
                 raise not_found(f"column of {version.reference}", key, known)
@@ -134,11 +134,13 @@ def _bucket(
     buckets: int,
 ) -> pl.DataFrame:
     """The rows of one bucket, with the number of each among those with its key."""
-    columns = [name for name, _ in version.schema]
     types = {name: POLARS_TYPES[DType(dtype)] for name, dtype in version.schema}
+    if DAY in keys:
+        types[DAY] = POLARS_TYPES[DType.DATE]
+    columns = list(types)
     parts = [pl.DataFrame(schema=types)]
     for file in files:
-        frame = read_file(stores, version, file, columns).drop(DAY)
+        frame = read_file(stores, version, file, [name for name, _ in version.schema])
         if buckets > 1:
             # By their text, so that keys of another type fall into the same bucket.
             texts = pl.concat_str([pl.col(key).cast(pl.String) for key in keys], separator="\0")
