@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seamline.data.declaration import DatasetDeclaration, Mode
 from seamline.data.diff.rows import compare_rows
-from seamline.data.ingest import ingest
-from seamline.data.splits.assign import assign_splits
+from seamline.data.ingest import Bringer, ingest, take_in
+from seamline.data.mirror.mirrored import mirror_delivery
+from seamline.data.mirror.recipe import MirrorDeclaration
 from seamline.data.splits.definition import SplitBy, SplitsDeclaration
+from seamline.data.splits.read import definition_for, propose_splits
 from seamline.data.versions import DatasetVersion, read_version
 from seamline.store.stores import Stores
+
+DECLARED = DatasetDeclaration("sales", time="ds", keys=("shop", "ds"), mode=Mode.REPLACE)
 
 
 @pytest.fixture
 def versions(stores: Stores, tmp_path: Path) -> list[DatasetVersion]:
-    declared = DatasetDeclaration("sales", time="ds", keys=("shop", "ds"), mode=Mode.REPLACE)
     made = []
     for number, last in enumerate(("7", "8"), 1):
         path = tmp_path / f"{number}.csv"
         path.write_text(f"ds,shop,sold\n2025-03-01,1,5\n2025-03-02,1,6\n2025-03-02,2,{last}\n")
-        made.append(ingest(stores, declared, path, source=path.name, by="ada").version)
+        made.append(ingest(stores, DECLARED, path, source=path.name, by="ada").version)
     return made
 
 
@@ -33,5 +37,16 @@ def test_rows_are_compared_by_it(stores: Stores, versions: list[DatasetVersion])
 
 
 def test_rows_are_split_by_it(stores: Stores, versions: list[DatasetVersion]) -> None:
-    halves = SplitsDeclaration(SplitBy.KEY, {"a": 0.5, "b": 0.5}, keys=("shop", "ds"))
-    assert len(assign_splits(read_version(stores, versions[0]), halves)) == 3
+    halves = SplitsDeclaration(SplitBy.KEY, {"a": 0.5, "b": 0.5})
+    definition = definition_for(versions[0], DECLARED, halves)
+    assert definition.keys == ("shop", "ds")
+    found = propose_splits(stores, versions[0], definition)
+    assert sum(one.rows for one in found.values()) == 3
+
+
+def test_it_goes_with_a_mirror(stores: Stores, versions: list[DatasetVersion]) -> None:
+    recipe = MirrorDeclaration()
+    delivery = mirror_delivery(stores, versions[0], DECLARED, recipe, "dataops")
+    staging = replace(DECLARED, name="sales-staging")
+    made = take_in(stores, staging, delivery, Bringer("ada")).version
+    assert read_version(stores, made).equals(read_version(stores, versions[0]))
