@@ -244,7 +244,10 @@ def _check_days(frame: pl.DataFrame, days: pl.Series, declaration: DatasetDeclar
     raise InvalidInput(
         f"Dataset {declaration.name}: the day of {unknown.sum():,} of {frame.height:,} rows cannot "
         f"be told from {', '.join(columns)}, e.g. {', '.join(map(repr, shown))}.",
-        next_step="Correct these rows, or declare time_format.",
+        next_step="Correct these rows"
+        + (
+            ", or declare time_format." if declaration.time and not declaration.time_format else "."
+        ),
     )
 
 
