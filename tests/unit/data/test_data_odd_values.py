@@ -70,6 +70,13 @@ def test_whole_numbers_that_a_float_holds_may_be_of_fractions(desk: Desk) -> Non
     assert desk.rows(taken) == [{"n": 1e20}, {"n": 2.0**60}, {"n": 1.5}]
 
 
+def test_nor_do_they_lose_digits_when_the_table_becomes_wider(desk: Desk) -> None:
+    desk.take("a.csv", f"id,n\n{2**53 + 1},1\n", on_breach=Policy.WARN)
+    taken = desk.take("b.csv", "id,n\n1.5,1.5\n", on_breach=Policy.WARN)
+    assert dict(taken.version.schema) == {"id": "string", "n": "float"}
+    assert [row["id"] for row in desk.rows(taken)] == [str(2**53 + 1), "1.5"]
+
+
 def test_days_of_the_year_1_are_days(desk: Desk) -> None:
     taken = desk.take("a.csv", "id,until\n1,0001-01-01\n2,9999-12-31\n")
     assert [row["until"] for row in desk.rows(taken)] == [date(1, 1, 1), date(9999, 12, 31)]
