@@ -116,7 +116,7 @@ def _with_labels(
             next_step=f"Name a version of {definition.dataset}.",
         )
     labels = read_version(platform.stores, labelled, definition.columns)
-    known = known_labels(labels, definition, as_of)
+    known = known_labels(labels, definition, as_of, zone=_declaration(platform, labelled).zone)
     time = time_column(declared.time)
     # What they are joined by is read, too, whether it is shown or not.
     shown = wanted_columns(version, order.columns or None)
@@ -124,7 +124,7 @@ def _with_labels(
     wanted_columns(version, needed)
 
     def join(frame: pl.DataFrame) -> pl.DataFrame:
-        joined = join_labels(frame, known, definition, as_of, time)
+        joined = join_labels(frame, known, definition, as_of, time, zone=declared.zone)
         return joined.drop(name for name in needed if name not in shown)
 
     def frames() -> Iterator[pl.DataFrame]:

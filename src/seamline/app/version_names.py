@@ -8,7 +8,7 @@ from typing import Any
 from seamline.app.platform import Platform
 from seamline.data.splits.read import definition_for, list_splits, propose_splits
 from seamline.data.versions.find import find_version, list_versions
-from seamline.data.versions.removed import removed_versions
+from seamline.data.versions.removed import removed_numbers
 from seamline.data.versions.tags import delete_tag, list_tags, tag_version, tags_by_version
 
 
@@ -17,7 +17,7 @@ def list_dataset_versions(platform: Platform, dataset: str) -> list[dict[str, An
     stores = platform.stores
     versions = list_versions(stores, dataset)
     with stores.db.read() as connection:
-        tags, gone = tags_by_version(connection, dataset), removed_versions(connection, dataset)
+        tags, gone = tags_by_version(connection, dataset), removed_numbers(connection, dataset)
     shown = ("version", "rows", "rows_added", "digest", "source", "run_id", "committed_by", "at")
     return [
         {name: getattr(one, name) for name in shown}

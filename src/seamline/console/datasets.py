@@ -19,7 +19,7 @@ from seamline.data.versions import (
     show_version,
     version_profile,
 )
-from seamline.data.versions.removed import removed_versions
+from seamline.data.versions.removed import removed_numbers
 from seamline.data.versions.tags import tags_by_version
 from seamline.domain.clock import iso
 from seamline.domain.errors import InvalidInput
@@ -79,7 +79,7 @@ def read_dataset(platform: Platform, name: str, version: str | None) -> dict[str
     versions = list_versions(stores, shown.dataset)
     with stores.db.read() as connection:
         tags = tags_by_version(connection, shown.dataset)
-        removed = removed_versions(connection, shown.dataset)
+        removed = removed_numbers(connection, shown.dataset)
     return {
         "version": {**found, "columns": columns},
         "said_breaches": [one.sentence() for one in shown.breaches],
@@ -93,6 +93,7 @@ def read_dataset(platform: Platform, name: str, version: str | None) -> dict[str
             for one in reversed(versions[-SHOWN_VERSIONS:])
         ],
         "n_versions": len(versions),
+        "numbers": [one.version for one in reversed(versions)],
         "now": iso(stores.clock.now()),
     }
 

@@ -28,7 +28,7 @@ from seamline.data.commit import (
 )
 from seamline.data.contracts.declared import standing_contract, with_policy
 from seamline.data.contracts.quarantine import Quarantine
-from seamline.data.contracts.widening import is_wider, rewrite_files, stored_schema
+from seamline.data.contracts.widening import is_wider, lossless, rewrite_files, stored_schema
 from seamline.data.declaration import DAY, DatasetDeclaration, Mode, Partition
 from seamline.data.recovery import finish_pending
 from seamline.data.sources.batches import Delivery
@@ -315,7 +315,8 @@ def _make(
     try:
         made = make(checker)
     except _TooNarrow as narrow:
-        terms = replace(terms, stored={**terms.schema, **narrow.columns})
+        wider = lossless(job.stores, job.declaration.name, narrow.columns)
+        terms = replace(terms, stored={**terms.schema, **wider})
         checker = Checker(terms, job.folder / "wider")
         (job.folder / "wider").mkdir()
         made = make(checker)

@@ -22,7 +22,7 @@ from seamline.data.retention import RetentionDeclaration, decide_kept
 from seamline.data.rows import DATASETS
 from seamline.data.versions.find import versions_up_to
 from seamline.data.versions.read import version_files
-from seamline.data.versions.removed import record_removals, removed_versions
+from seamline.data.versions.removed import record_removals, removal_reasons, removed_numbers
 from seamline.data.versions.tags import tags_by_version
 from seamline.data.versions.version import DatasetVersion, table_folder
 from seamline.store.schema import CHAIN_HEAD
@@ -108,7 +108,7 @@ def vacuum_table(
         with stores.db.transaction() as tx:
             # Tags are given under the same lock: a version is either tagged or removed.
             tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update())
-            gone = removed_versions(tx, dataset)
+            gone = removed_numbers(tx, dataset)
             _, removable = _judge(stores, tx, versions, rule, needed)
             new = [
                 (one, removable[one.version])
@@ -134,7 +134,7 @@ def _judge(
     if not versions:
         return {}, {}
     dataset = versions[0].dataset
-    gone = removed_versions(connection, dataset)
+    gone = removal_reasons(connection, dataset)
     by_others = {
         int(reference.partition("@")[2]): why
         for reference, why in needed(connection).items()

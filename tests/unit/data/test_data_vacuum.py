@@ -76,6 +76,8 @@ def test_only_the_rows_that_nothing_needs_go(old: Stores, tmp_path: Path) -> Non
     assert ids(old, made[0]) == list(range(9))  # a plan changes nothing
 
     assert vacuum(old, v3="release v1") == [1]
+    gone = plan_table(old, "calls", ONE, lambda tx: {}, old.clock.now()).removable
+    assert gone[1] == "retention of calls: keep_versions 1"
     with pytest.raises(Refused, match=r"The rows of calls@1 were removed .* by ada"):
         read_version(old, made[0])
     with pytest.raises(Refused, match="calls@1 were removed"):

@@ -109,7 +109,7 @@ def _declaration(
             next_step=f'Write keys = ["COLUMN"] in [datasets.{after.dataset}].',
         )
     for version in (before, after):
-        known = dict(version.schema)
+        known = {**dict(version.schema), DAY: DType.DATE}  # the day may be a key
         for key in dataset.declaration.keys:
             if key not in known:
                 raise not_found(f"column of {version.reference}", key, known)
@@ -120,7 +120,7 @@ def _key_types(
     keys: Sequence[str], before: DatasetVersion, after: DatasetVersion
 ) -> dict[str, pl.DataType]:
     """What the keys of both sides are compared as: 7 and 7.0 are the same key."""
-    sides = dict(before.schema), dict(after.schema)
+    sides = [{**dict(one.schema), DAY: DType.DATE} for one in (before, after)]
     pairs = {key: [DType(side[key]) for side in sides] for key in keys}
     return {key: POLARS_TYPES[wider(was, now)] for key, (was, now) in pairs.items()}
 
@@ -144,11 +144,11 @@ def _bucket(
     buckets: int,
 ) -> pl.DataFrame:
     """The rows of one bucket, with the number of each among those with its key."""
-    columns = [name for name, _ in version.schema]
     types = {name: POLARS_TYPES[DType(dtype)] for name, dtype in version.schema}
+    columns = list({**types, **keys})  # the day may be a key
     parts = [pl.DataFrame(schema={**types, **keys})]
     for file in files:
-        frame = read_file(stores, version, file, columns).drop(DAY)
+        frame = read_file(stores, version, file, list(types))
         frame = frame.with_columns(pl.col(key).cast(dtype) for key, dtype in keys.items())
         if buckets > 1:
             texts = pl.concat_str([pl.col(key).cast(pl.String) for key in keys], separator="\0")

@@ -83,21 +83,23 @@ def _stratified(frame: pl.DataFrame, keys: pl.Series, definition: SplitsDeclarat
 def key_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     """Each row's values as one text.
 
-    >>> key_texts(pl.DataFrame({"id": [7.0, 0.5, None]}), ["id"]).to_list()
-    ['7', '0.5', '\\x00']
+    Whole numbers are the same text whether their column may hold fractions or not: a key stays in
+    its split when the table has become wider.
+
+    >>> key_texts(pl.DataFrame({"id": [1.0, 1.5, None]}), ["id"]).to_list()
+    ['1', '1.5', '\\x00']
     """
-    parts = [_texts(frame[name]).fill_null(_MISSING) for name in columns]
-    return pl.select(pl.concat_str(parts, separator=_BETWEEN).alias(_KEY)).to_series()
+    parts = [_text_of(frame.schema[name], name).fill_null(_MISSING) for name in columns]
+    return frame.select(pl.concat_str(parts, separator=_BETWEEN).alias(_KEY)).to_series()
 
 
-def _texts(values: pl.Series) -> pl.Series:
-    """Whole numbers alike in both types: a table that became wider keeps its keys."""
-    texts = values.cast(pl.String)
-    if not values.dtype.is_float():
-        return texts
-    whole = values.cast(pl.Int64, strict=False)
-    is_whole = (whole.cast(pl.Float64) == values).fill_null(False)
-    return texts.zip_with(~is_whole, whole.cast(pl.String))
+def _text_of(kind: pl.DataType, name: str) -> pl.Expr:
+    value = pl.col(name)
+    if not kind.is_float():
+        return value.cast(pl.String)
+    whole = value.cast(pl.Int64, strict=False)
+    is_whole = whole.cast(kind) == value
+    return pl.when(is_whole).then(whole.cast(pl.String)).otherwise(value.cast(pl.String))
 
 
 def key_fractions(texts: pl.Series, salt: str) -> Fractions:

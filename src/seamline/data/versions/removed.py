@@ -30,8 +30,12 @@ def find_removal(connection: Connection, version: DatasetVersion) -> Removal | N
     return None if row is None else Removal(**row)
 
 
-def removed_versions(connection: Connection, dataset: str) -> dict[int, str]:
-    """Their numbers, and why each was removed."""
+def removed_numbers(connection: Connection, dataset: str) -> set[int]:
+    return set(removal_reasons(connection, dataset))
+
+
+def removal_reasons(connection: Connection, dataset: str) -> dict[int, str]:
+    """Version → why its rows are gone."""
     table = DATASET_REMOVALS
     query = select(table.c.version, table.c.reason).where(table.c.dataset == dataset)
     return {row.version: row.reason for row in connection.execute(query)}
