@@ -189,8 +189,8 @@ def _told(
 
 
 def _table_items(table: TablePlan) -> Iterator[Item]:
-    for file in table.files:
-        name = f"{table.dataset}/{file.path.parent.name}/{file.path.name}"
+    for file in (*table.files, *table.asides):
+        name = "/".join(file.path.parts[-3:])
         reasons = {table.removable[number] for number in file.versions if number in table.removable}
         told = ", ".join(f"@{number}" for number in file.versions)
         reason = f"only {told} had it: {'; '.join(sorted(reasons))}" if told else "left over"

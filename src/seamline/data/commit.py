@@ -316,6 +316,7 @@ def next_version(
         contract_digest=keep_contract(stores, origin.contract),
         breaches=origin.breaches,
         rows_quarantined=0 if origin.aside is None else origin.aside.rows,
+        quarantine_digest=None if origin.aside is None else origin.aside.digest,
     )
 
 

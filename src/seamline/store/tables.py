@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -119,6 +119,30 @@ def commit_files(
     )
     table.update_incremental()
     return table.version()
+
+
+def drop_files(root: Path, relatives: Collection[str], partition: str, *, at_ms: int) -> None:
+    """Take these out of the table's newest state, in one commit; the files stay where they lie.
+    Those that it has no more, or never had, are passed over."""
+    table = _open(root)
+    if table is None:
+        return
+    held = pl.DataFrame(table.get_add_actions(flatten=True))
+    found = held.filter(pl.col("path").is_in(list(relatives)))
+    actions = [
+        RemoveAction(
+            row["path"],
+            True,
+            at_ms,
+            row["size_bytes"],
+            {partition: str(row[f"partition.{partition}"])},
+        )
+        for row in found.iter_rows(named=True)
+    ]
+    if actions:
+        table.create_write_transaction(
+            cast(list[AddAction | RemoveAction], actions), "append", table.schema(), [partition]
+        )
 
 
 def is_committed(root: Path, token: tuple[str, int]) -> bool:
