@@ -21,6 +21,7 @@ from seamline.data.commit import (
     undo_intent,
     writing,
 )
+from seamline.data.contracts.quarantine import quarantine_folder
 from seamline.data.declaration import DAY, DatasetDeclaration
 from seamline.data.rows import DATASET_INTENTS
 from seamline.data.versions import (
@@ -36,7 +37,7 @@ from seamline.measure.contracts import Contract
 from seamline.measure.profiles import profile_frame, sum_profiles
 from seamline.store.blobs import digest_of_file
 from seamline.store.stores import Stores
-from seamline.store.tables import is_committed, list_files, table_version
+from seamline.store.tables import drop_torn_commit, is_committed, list_files, table_version
 
 
 def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
@@ -50,7 +51,10 @@ def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
     finished = None
     if document is not None:
         found = json.loads(document)
-        if is_committed(table_folder(stores, dataset), token_of(found["delivery_digest"])):
+        folder, token = table_folder(stores, dataset), token_of(found["delivery_digest"])
+        for table in (folder, quarantine_folder(stores, dataset)):
+            drop_torn_commit(table, token)
+        if is_committed(folder, token):
             intent = Intent.from_json(found) if "version" in found else _earlier(stores, found)
             record_version(stores, intent)
             finished = intent.version

@@ -50,7 +50,7 @@ class Blobs:
 
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
-        if not self._touch(digest):
+        if not self._touch(digest, len(data)):
             obstore.put(self._store, _key(digest), data)
         return digest
 
@@ -58,7 +58,7 @@ class Blobs:
         """Streams: memory stays bounded whatever the size."""
         digest = digest_of_file(path)
         target = self.path_of(digest)
-        if not self._touch(digest):
+        if not self._touch(digest, path.stat().st_size):
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{new_id(self._clock)}.partial")
             shutil.copyfile(path, partial)
@@ -140,13 +140,15 @@ class Blobs:
         aside.unlink(missing_ok=True)
         return True
 
-    def _touch(self, digest: str) -> bool:
-        """Whether it is there; then it is in use from now on (see `remove_unused`)."""
+    def _touch(self, digest: str, size_bytes: int) -> bool:
+        """Whether it is there; then it is in use from now on (see `remove_unused`). One that is too
+        short, as a power cut leaves them, is not: it is written anew."""
+        path = self.path_of(digest)
         try:
-            os.utime(self.path_of(digest))
+            os.utime(path)
+            return path.stat().st_size == size_bytes
         except FileNotFoundError:
             return False
-        return True
 
     def _restore(self) -> None:
         if not self._aside.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from deltalake import (
 )
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+_LOG = "_delta_log"
+_LAST_CHECKPOINT = "_last_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,36 @@ def drop_files(root: Path, relatives: Collection[str], partition: str, *, at_ms:
         table.create_write_transaction(
             cast(list[AddAction | RemoveAction], actions), "append", table.schema(), [partition]
         )
+
+
+def log_files(root: Path, version: int) -> list[Path]:
+    """What a commit has written besides the table's own files."""
+    log = root / _LOG
+    last = log / _LAST_CHECKPOINT
+    return [*sorted(log.glob(f"{version:020}.*")), *([last] if last.is_file() else [])]
+
+
+def drop_torn_commit(root: Path, token: tuple[str, int]) -> None:
+    """Take the newest commit away if it is torn; for whom alone may write, and was about to make
+    the commit with this token.
+
+    Of a file that was not flushed a power cut may leave the name alone, and readers take a commit
+    without bytes for one of nothing. Checkpoints only save readers time: one that was made beside
+    this commit, and may be torn, goes, too.
+    """
+    commits = sorted((root / _LOG).glob(f"{'[0-9]' * 20}.json"))
+    if not commits:
+        return
+    newest = commits[-1]
+    beside = [path for path in log_files(root, int(newest.stem)) if path != newest]
+    lines = newest.read_bytes().splitlines()
+    try:
+        last = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        last = None
+    is_ours = last is not None and last.get("txn", {}).get("appId") == token[0]
+    for path in [*beside, newest] if last is None else beside if is_ours else []:
+        path.unlink()
 
 
 def is_committed(root: Path, token: tuple[str, int]) -> bool:
