@@ -226,7 +226,10 @@ def keep_through_power_cuts(stores: Stores, intent: Intent) -> None:
         *(version.files_digest, version.profile_digest, version.days_digest),
         *(version.basis_digest, version.contract_digest),
     )
-    files += [stores.blobs.path_of(digest) for digest in named if digest is not None]
+    # The intent names them by now: whoever looks for what is not needed has seen that, or finds
+    # them touched.
+    what = f"a part of {version.reference}"
+    files += [stores.blobs.hold(digest, what) for digest in named if digest is not None]
     make_durable(files, stores.root)
 
 

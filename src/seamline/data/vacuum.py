@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from seamline.data.commit import writing
 from seamline.data.contracts.quarantine import aside_files, aside_name, drop_asides
 from seamline.data.declaration import DAY
-from seamline.data.materialize import remove_materialized
+from seamline.data.materialize import remove_unused
 from seamline.data.recovery import finish_pending
 from seamline.data.retention import RetentionDeclaration, decide_kept
 from seamline.data.rows import DATASETS
@@ -134,7 +134,10 @@ def vacuum_table(
             paths = [file.path for file in plan.asides]
             drop_asides(stores, dataset, paths, at=stores.clock.now())
         for number in plan.removable:
-            remove_materialized(stores.root / "cache" / "datasets" / f"{dataset}@{number}")
+            folder = stores.root / "cache" / "datasets" / f"{dataset}@{number}"
+            # A task that began to read it just now is in no table yet; nobody begins any more.
+            if folder.is_dir() and not _looked_at(folder, before)[1]:
+                remove_unused(folder, before)
         return plan
 
 

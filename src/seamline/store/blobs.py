@@ -20,7 +20,7 @@ from obstore.store import LocalStore
 
 from seamline.domain.clock import Clock, new_id
 from seamline.domain.digests import Digest, check_digest, digest_of, parse_digest
-from seamline.domain.errors import DigestMismatch, not_found
+from seamline.domain.errors import DigestMismatch, Unavailable, not_found
 from seamline.store.received import ReceivedFile
 from seamline.store.verified import VerifiedFile, VerifiedFiles
 
@@ -117,6 +117,19 @@ class Blobs:
                 continue
             if len(digits) == _DIGITS:
                 yield StoredBlob(Digest(f"sha256:{digits}"), stat.st_size, stat.st_mtime)
+
+    def hold(self, digest: str, what: str = "blob") -> Path:
+        """Where a blob lies that was put a while ago and is about to be referred to. From now on
+        `remove_unused` leaves it; Unavailable where retention was faster."""
+        path = self.path_of(digest)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            raise Unavailable(
+                f"{what} ({digest}) was removed by retention before anything referred to it.",
+                next_step="Do it again; and let retention keep what is young (--grace).",
+            ) from None
+        return path
 
     def remove_unused(self, digest: str, since: float) -> bool:
         """Whether it is gone: a blob that was put again after `since` (Unix time) stays.
