@@ -186,7 +186,8 @@ def check_table(stores: Stores, dataset: str, previous: DatasetVersion | None) -
         raise Conflict(
             f"The table of dataset {dataset} is at Delta version {found}; "
             f"{recorded} was the last one written by Seamline.",
-            next_step="Somebody else wrote to it: restore the table from a backup.",
+            next_step="Somebody else wrote to it, or it and the database are of different backups: "
+            "restore both, of one moment.",
         )
 
 

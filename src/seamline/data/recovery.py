@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -39,6 +40,8 @@ from seamline.store.blobs import digest_of_file
 from seamline.store.stores import Stores
 from seamline.store.tables import drop_torn_commit, is_committed, list_files, table_version
 
+_LOG = logging.getLogger("seamline.recovery")
+
 
 def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
     """Finish, or undo, what a killed writer left; the version that came of it, if any.
@@ -67,7 +70,8 @@ def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
 
 
 def finish_all_pending(stores: Stores) -> list[DatasetVersion]:
-    """What a restarted workspace does first: finish every ingest that was cut off."""
+    """What a restarted workspace does first: finish every ingest that was cut off. One that cannot
+    be finished holds up its own dataset alone, whose next writer is told why."""
     with stores.db.read() as connection:
         names = set(connection.execute(select(DATASET_INTENTS.c.dataset)).scalars())
     staged = stores.root / "tables" / ".staging"
@@ -75,8 +79,11 @@ def finish_all_pending(stores: Stores) -> list[DatasetVersion]:
         names |= {folder.name for folder in staged.iterdir()}
     finished = []
     for name in sorted(names):
-        with writing(stores, name):
-            finished.append(finish_pending(stores, name))
+        try:
+            with writing(stores, name):
+                finished.append(finish_pending(stores, name))
+        except Exception:
+            _LOG.exception("what was cut off in dataset %s cannot be finished", name)
     return [version for version in finished if version is not None]
 
 

@@ -18,8 +18,10 @@ from deltalake import (
     Transaction,
     write_deltalake,
 )
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from seamline.domain.errors import MachineryError
 
 _LOG = "_delta_log"
 _LAST_CHECKPOINT = "_last_checkpoint"
@@ -194,6 +196,11 @@ def _open(root: Path) -> DeltaTable | None:
         return DeltaTable(str(root))
     except TableNotFoundError:
         return None
+    except DeltaError as error:
+        raise MachineryError(
+            f"The table {root.name} cannot be read: {str(error).partition(chr(10))[0]}",
+            next_step=f"Restore {root} from a backup, with the database of the same moment.",
+        ) from error
 
 
 def list_files(root: Path, version: int, partition: str) -> list[TableFile]:
