@@ -15,6 +15,7 @@ from seamline.data.versions.find import (
     list_versions,
     version_row,
     versions_of_rows,
+    versions_of_run,
 )
 from seamline.data.versions.read import read_file, read_frames, read_version, version_files
 from seamline.data.versions.show import (
@@ -54,4 +55,5 @@ __all__ = [
     "version_profiles_by_day",
     "version_row",
     "versions_of_rows",
+    "versions_of_run",
 ]
