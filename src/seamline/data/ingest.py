@@ -172,7 +172,7 @@ def _take(job: _Job) -> IngestResult:
     with stores.db.read() as connection:
         newest = version_row(connection, declaration.name)
         dataset = find_dataset(connection, declaration.name)
-        key = delivery_key(declaration, job.delivery.digest, newest)
+        key = delivery_key(connection, declaration, job.delivery.digest, newest)
         before = version_of_delivery(
             connection, declaration.name, key, job.delivery.digest, job.bringer.run_id
         )

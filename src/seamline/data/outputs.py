@@ -10,23 +10,38 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from seamline.data.declaration import DatasetDeclaration, Mode
-from seamline.data.versions import DatasetVersion, version_row, versions_of_run
+from seamline.data.versions import DatasetVersion, last_replacing, version_row, versions_of_run
 from seamline.domain.clock import from_iso, id_time, iso
 from seamline.store.canonical import digest_of_json
 
 
 def delivery_key(
-    declaration: DatasetDeclaration, digest: str, newest: DatasetVersion | None
+    connection: Connection,
+    declaration: DatasetDeclaration,
+    digest: str,
+    newest: DatasetVersion | None,
 ) -> str:
-    """What a delivery is known by. One that replaces the table also by the version that it makes:
-    a table may become again what it was, and that is a version of its own."""
-    if declaration.mode is Mode.APPEND:
+    """What a delivery is known by: the same twice is one version, as long as its rows are there.
+
+    One that replaces the table is known by the version that it makes, too: a table may become again
+    what it was, and that is a version of its own. One that is added is known by its digest; where
+    the table was replaced since it came, it is another delivery, and the table itself is one.
+    """
+    if declaration.mode is Mode.REPLACE:
+        number = 0 if newest is None else newest.version
+        again = _key_of_table(digest, number)
+        if newest is not None and newest.delivery_digest == again:
+            return again
+        return _key_of_table(digest, number + 1)
+    table = last_replacing(connection, declaration.name)
+    if table is None:
         return digest
-    number = 0 if newest is None else newest.version
-    again = _key_of_table(digest, number)
-    if newest is not None and newest.delivery_digest == again:
-        return again
-    return _key_of_table(digest, number + 1)
+    if table.delivery_digest == _key_of_table(digest, table.version):
+        return table.delivery_digest
+    known = version_row(connection, declaration.name, delivery=digest)
+    if known is None or known.version > table.version:
+        return digest
+    return _key_of_rows(digest, table.version)
 
 
 def version_of_delivery(
@@ -38,7 +53,8 @@ def version_of_delivery(
     if found is not None or run_id is None:
         return found
     for version in versions_of_run(connection, dataset, run_id):
-        if version.delivery_digest in (digest, _key_of_table(digest, version.version)):
+        rows = (_key_of_rows(digest, number) for number in range(1, version.version))
+        if version.delivery_digest in (digest, _key_of_table(digest, version.version), *rows):
             return version
     return None
 
@@ -71,3 +87,7 @@ def _as_new_as(version: DatasetVersion) -> datetime:
 
 def _key_of_table(digest: str, number: int) -> str:
     return digest_of_json({"delivery": digest, "version": number})
+
+
+def _key_of_rows(digest: str, number: int) -> str:
+    return digest_of_json({"delivery": digest, "added_to": number})
