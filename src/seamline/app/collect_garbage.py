@@ -40,6 +40,8 @@ from seamline.train.runs import list_runs
 
 #: What came within this time may be on its way to the row that will name it.
 GRACE = "24h"
+#: Files bear the kernel's time, which is a few milliseconds behind the clock's.
+_TICK = timedelta(seconds=0.1)
 _GOING = (RunState.PENDING, RunState.RUNNING)
 #: Of several who need a blob, who is told.
 _ORDER = ("releases", "environments", "model_versions", "package_files", "pipeline_versions")
@@ -210,8 +212,8 @@ def _kept(
 
 
 def _table_items(table: TablePlan) -> Iterator[Item]:
-    for file in table.files:
-        name = f"{table.dataset}/{file.path.parent.name}/{file.path.name}"
+    for file in (*table.files, *table.asides):
+        name = "/".join(file.path.parts[-3:])
         reasons = {table.removable[number] for number in file.versions if number in table.removable}
         told = ", ".join(f"@{number}" for number in file.versions)
         reason = f"only {told} had it: {'; '.join(sorted(reasons))}" if told else "left over"
@@ -247,7 +249,7 @@ def _size_of(path: Path) -> int:
 
 
 def _before(stores: Stores, order: GarbageOrder) -> datetime:
-    return stores.clock.now() - timedelta(seconds=parse_duration_s(order.grace))
+    return stores.clock.now() - timedelta(seconds=parse_duration_s(order.grace)) - _TICK
 
 
 def _rule(platform: Platform, dataset: str) -> RetentionDeclaration | None:

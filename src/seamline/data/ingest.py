@@ -30,7 +30,9 @@ from seamline.data.contracts.declared import standing_contract, with_policy
 from seamline.data.contracts.quarantine import Quarantine
 from seamline.data.contracts.widening import is_wider, lossless, rewrite_files, stored_schema
 from seamline.data.declaration import DAY, DatasetDeclaration, Mode, Partition
+from seamline.data.outputs import delivery_key, is_overtaken, version_of_delivery
 from seamline.data.recovery import finish_pending
+from seamline.data.refusals import record_refusal
 from seamline.data.sources.batches import Delivery
 from seamline.data.sources.files import open_file
 from seamline.data.versions import (
@@ -46,13 +48,11 @@ from seamline.data.writing.days import DayFiles
 from seamline.data.writing.parquet import WrittenFile
 from seamline.domain.clock import iso, new_id
 from seamline.domain.errors import Conflict, InvalidInput, Refused
-from seamline.domain.facts import DeliveryRefused
 from seamline.measure.basis import Basis, make_basis
 from seamline.measure.casting import DType
 from seamline.measure.contracts import Contract, Policy, Violation
 from seamline.measure.contracts.deliveries import check_drift, check_freshness, check_row_count
 from seamline.measure.profiles import Profile, sum_profiles
-from seamline.store.canonical import digest_of_json
 from seamline.store.full_disk import explaining_a_full_disk
 from seamline.store.stores import Stores
 
@@ -172,12 +172,17 @@ def _take(job: _Job) -> IngestResult:
     with stores.db.read() as connection:
         newest = version_row(connection, declaration.name)
         dataset = find_dataset(connection, declaration.name)
-        key = delivery_key(declaration, job.delivery.digest, newest)
-        before = version_row(connection, declaration.name, delivery=key)
+        key = delivery_key(connection, declaration, job.delivery.digest, newest)
+        before = version_of_delivery(
+            connection, declaration.name, key, job.delivery.digest, job.bringer.run_id
+        )
         inferred = None if dataset is None else dataset.contract
         contract = standing_contract(connection, declaration, inferred)
     if before is not None:
         return IngestResult(before, is_new=before == job.finished)
+    overtaken = is_overtaken(declaration, job.bringer.run_id, newest)
+    if overtaken is not None:
+        raise _overtaken(job, overtaken)
     _check_follows(job.delivery, newest)
     if dataset is None or newest is None or contract is None:
         made = _first(job, contract)
@@ -211,20 +216,6 @@ def _take(job: _Job) -> IngestResult:
     )
     version = commit_version(stores, origin, job.folder, made.files, made.profiles)
     return IngestResult(version, is_new=True)
-
-
-def delivery_key(
-    declaration: DatasetDeclaration, digest: str, newest: DatasetVersion | None
-) -> str:
-    """What a delivery is known by. One that replaces the table also by the version that it makes:
-    a table may become again what it was, and that is a version of its own."""
-    if declaration.mode is Mode.APPEND:
-        return digest
-    number = 0 if newest is None else newest.version
-    again = digest_of_json({"delivery": digest, "version": number})
-    if newest is not None and newest.delivery_digest == again:
-        return again
-    return digest_of_json({"delivery": digest, "version": number + 1})
 
 
 @dataclass(frozen=True)
@@ -434,15 +425,21 @@ def _empty(delivery: Delivery) -> InvalidInput:
     return InvalidInput(f"{delivery.name} holds no rows.", next_step="Deliver at least one row.")
 
 
+def _overtaken(job: _Job, why: str) -> Refused:
+    name, source = job.declaration.name, job.delivery.name
+    return Refused(
+        f"{source} would replace the table of dataset {name} by an older one: refused. {why}",
+        next_step="Run the pipeline again: a run that is requested now is newer.",
+        dataset=name,
+        source=source,
+        fact_id=_say_refused(job, (why,)),
+    )
+
+
 def _refuse(job: _Job, violations: Sequence[Violation]) -> Refused:
     """The refusal, recorded as a fact."""
     sentences = tuple(violation.sentence() for violation in violations)
     name, source = job.declaration.name, job.delivery.name
-    with job.stores.db.transaction() as tx:
-        fact = DeliveryRefused(name, source, sentences)
-        fact_id = job.stores.facts.append(
-            tx, fact, by=job.bringer.by, caused_by=job.bringer.caused_by
-        )
     told = "\n".join(sentences)
     return Refused(
         f"{source} breaks the contract of dataset {name} and was refused:\n{told}",
@@ -450,5 +447,17 @@ def _refuse(job: _Job, violations: Sequence[Violation]) -> Refused:
         dataset=name,
         source=source,
         violations=[violation.to_json() for violation in violations],
-        fact_id=fact_id,
+        fact_id=_say_refused(job, sentences),
+    )
+
+
+def _say_refused(job: _Job, sentences: tuple[str, ...]) -> str:
+    name, bringer = job.declaration.name, job.bringer
+    return record_refusal(
+        job.stores,
+        name,
+        job.delivery.name,
+        sentences,
+        by=bringer.by,
+        caused_by=bringer.caused_by,
     )

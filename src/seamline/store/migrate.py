@@ -12,7 +12,7 @@ from seamline.store.database import Database
 #: The newest revision that this version knows, and all before it.
 REVISIONS = (
     *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"),
-    *("0009", "0010", "0011", "0012", "0013", "0014", "0015"),
+    *("0009", "0010", "0011", "0012", "0013", "0014", "0015", "0016"),
 )
 
 

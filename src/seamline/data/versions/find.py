@@ -121,6 +121,23 @@ def versions_up_to(stores: Stores, dataset: str, last: int | None) -> list[Datas
         return [_version(row) for row in rows]
 
 
+def versions_of_run(connection: Connection, dataset: str, run_id: str) -> list[DatasetVersion]:
+    """The versions that outputs of the run have become, oldest first."""
+    table = DATASET_VERSIONS
+    query = select(table).where((table.c.dataset == dataset) & (table.c.run_id == run_id))
+    rows = connection.execute(query.order_by(table.c.version)).mappings()
+    return [_version(row) for row in rows]
+
+
+def last_replacing(connection: Connection, dataset: str) -> DatasetVersion | None:
+    """The newest version that was the whole table anew: the rows of the newest begin with its."""
+    table = DATASET_VERSIONS
+    query = select(table).where((table.c.dataset == dataset) & (table.c.mode == Mode.REPLACE.value))
+    query = query.order_by(table.c.version.desc()).limit(1)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
 def versions_of_rows(stores: Stores, version: DatasetVersion) -> list[DatasetVersion]:
     """The versions whose deliveries make up its rows: from the last that replaced the table on."""
     found = versions_up_to(stores, version.dataset, version.version)

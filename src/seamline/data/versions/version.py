@@ -50,6 +50,8 @@ class DatasetVersion:
     #: What the delivery broke, and was taken in all the same; and how many rows were set aside.
     breaches: tuple[Violation, ...] = ()
     rows_quarantined: int = 0
+    #: Of the file in which these rows are.
+    quarantine_digest: str | None = None
 
     @property
     def reference(self) -> str:
