@@ -8,7 +8,7 @@ as after any VACUUM.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,6 +128,9 @@ def vacuum_table(
             ]
             record_removals(stores, tx, new, by=by)
         plan = plan_table(stores, dataset, rule, needed, before)
+        # That they are gone is true since a moment: what is told is why.
+        why = {**plan.removable, **{one.version: reason for one, reason in new}}
+        plan = replace(plan, removable=why)
         for file in plan.files:
             file.path.unlink(missing_ok=True)
         if plan.asides:

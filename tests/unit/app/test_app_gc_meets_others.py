@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seamline.app.collect_garbage import GarbageOrder, apply_garbage
+from seamline.app.collect_garbage import GarbageOrder, apply_garbage, plan_garbage
 from seamline.app.platform import Platform
 from seamline.data import commit
 from seamline.data.declaration import DatasetDeclaration, Mode
@@ -28,9 +28,21 @@ from seamline.data.versions import (
 from seamline.domain.clock import SystemClock
 from seamline.domain.errors import Refused, Unavailable
 from seamline.domain.settings import Settings
+from seamline.project.plan import apply_project
 from seamline.server import build_control_plane
 from seamline.store.stores import Stores
 
+PROJECT = """
+project = "shop"
+team = "shop"
+
+[datasets.calls]
+keys = ["id"]
+on_breach = "quarantine"
+
+[datasets.calls.retention]
+keep_versions = 1
+"""
 AN_HOUR = GarbageOrder(grace="1h")
 Deliver = Callable[[str], DatasetVersion]
 
@@ -114,6 +126,24 @@ def test_what_was_looked_at_before_it_was_named_is_not_removed_after(
         version = deliver("1")
     assert version.profile_digest in listed
     check_whole(stores, version)
+
+
+def test_rows_in_quarantine_are_counted_and_go(platform: Platform, tmp_path: Path) -> None:
+    stores = platform.stores
+    apply_project(stores, PROJECT, "seamline.toml", by="ada")
+    for number, minutes in enumerate(("1.5", "n/a", "12_50")):
+        path = tmp_path / f"{number}.csv"
+        path.write_text(f"id,minutes\n{number},{minutes}\n{number}0,1.5\n")
+        declared = platform.declarations().dataset("calls")
+        ingest(stores, declared, path, source=path.name, by="ada")
+    planned = plan_garbage(platform, GarbageOrder())
+    (aside,) = [item for item in planned.removable if item.name.startswith("calls--quarantine/")]
+    lying = stores.root / "tables" / aside.name
+    assert (aside.kind, aside.size_bytes) == ("rows", lying.stat().st_size)
+    assert "only @2 had it" in aside.reason
+    done = apply_garbage(platform, GarbageOrder(), by="ada")
+    assert aside in done.removable and not lying.exists()
+    assert len(list(lying.parent.glob("*.parquet"))) == 1  # the newest version's
 
 
 def test_a_folder_that_a_task_has_just_been_given_stays(
