@@ -1,0 +1,165 @@
+"""One column's values as its contract has them: typed, with the rows whose value is not known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+#: As a delivery's times are read: seconds and offset may be left out, a bare day is midnight.
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[zZ]|[+-]\d\d:?\d\d)?)?", re.ASCII
+)
+_INT_RANGE = range(-(2**63), 2**63)
+
+
+class CellKind(StrEnum):
+    """Named as the types of a contract are."""
+
+    INT = "int"
+    FLOAT = "float"
+    STRING = "string"
+    BOOL = "bool"
+    DATE = "date"
+    DATETIME = "datetime"
+
+    @property
+    def is_number(self) -> bool:
+        return self in (CellKind.INT, CellKind.FLOAT)
+
+    @property
+    def is_time(self) -> bool:
+        return self in (CellKind.DATE, CellKind.DATETIME)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """`values` holds something of its kind in every row; `unknown` says where that means nothing.
+
+    Both may be of one row that stands for all.
+    """
+
+    values: Array
+    unknown: Mask
+
+
+@dataclass(frozen=True)
+class ReadCells:
+    """`missing`: no value was sent; `mistyped`: one that does not read as the kind."""
+
+    cells: Cells
+    missing: Mask
+    mistyped: Mask
+
+
+_EMPTY: dict[CellKind, tuple[Any, str]] = {
+    CellKind.INT: (0, "i8"),
+    CellKind.FLOAT: (0.0, "f8"),
+    CellKind.STRING: ("", "O"),
+    CellKind.BOOL: (False, "?"),
+    CellKind.DATE: (np.datetime64(0, "D"), "M8[D]"),
+    CellKind.DATETIME: (np.datetime64(0, "us"), "M8[us]"),
+}
+
+
+def can_read(kind: CellKind, datatype: str) -> bool:
+    """Whether an input of this Open Inference Protocol datatype can hold such values.
+
+    >>> can_read(CellKind.INT, "FP64"), can_read(CellKind.DATE, "BYTES"), can_read("bool", "INT8")
+    (True, True, False)
+    """
+    if datatype == "BYTES":
+        return kind is CellKind.STRING or CellKind(kind).is_time
+    return kind == CellKind.BOOL if datatype == "BOOL" else CellKind(kind).is_number
+
+
+def read_cells(
+    values: Array | Sequence[Any], kind: CellKind, null_values: Collection[str] = ()
+) -> ReadCells:
+    """`values` as a request's column: an array, or a list with None where one is null.
+
+    Texts among `null_values` and NaN are missing, as in a delivery.
+
+    >>> read = read_cells(["2013-07-09", "soon", None, "NA"], CellKind.DATE, ["NA"])
+    >>> read.mistyped.tolist(), read.missing.tolist()
+    ([False, True, False, False], [False, False, True, True])
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
+        return _read_numbers(values, kind)
+    return _read_list(list(values), kind, frozenset(null_values))
+
+
+def _read_numbers(values: Array, kind: CellKind) -> ReadCells:
+    none = np.zeros(len(values), np.bool_)
+    is_float = values.dtype.kind == "f"
+    missing = np.isnan(values) if is_float else none
+    if kind is CellKind.INT and is_float:
+        whole = ~missing & (np.trunc(values) == values) & (np.abs(values) < 2.0**63)
+        mistyped = ~missing & ~whole
+        return _made(np.where(whole, values, 0).astype(np.int64), missing, mistyped)
+    if kind is CellKind.INT and values.dtype == np.uint64:
+        mistyped = values > np.uint64(_INT_RANGE[-1])
+        return _made(np.where(mistyped, 0, values).astype(np.int64), missing, mistyped)
+    wanted = {CellKind.INT: "i", CellKind.FLOAT: "f", CellKind.BOOL: "b"}.get(kind)
+    if wanted is None or (wanted == "b") != (values.dtype.kind == "b"):
+        return _made(np.full(len(values), *_EMPTY[kind]), missing, ~missing)
+    typed = values.astype(_EMPTY[kind][1], copy=False)
+    return _made(np.where(missing, 0.0, typed) if missing.any() else typed, missing, none)
+
+
+def _read_list(values: list[Any], kind: CellKind, null_values: frozenset[str]) -> ReadCells:
+    missing = np.array(
+        [one is None or (isinstance(one, str) and one in null_values) for one in values], np.bool_
+    )
+    read = [
+        None if gone else _read_one(one, kind) for one, gone in zip(values, missing, strict=True)
+    ]
+    mistyped = np.array([one is None for one in read], np.bool_) & ~missing
+    empty, dtype = _EMPTY[kind]
+    typed = np.empty(len(values), dtype)
+    typed[:] = [empty if one is None else one for one in read]
+    return _made(typed, missing, mistyped)
+
+
+def _made(values: Array, missing: Mask, mistyped: Mask) -> ReadCells:
+    return ReadCells(Cells(values, missing | mistyped), missing, mistyped)
+
+
+def _read_one(value: Any, kind: CellKind) -> Any:
+    """None where it does not read."""
+    is_text, is_bool = isinstance(value, str), isinstance(value, bool)
+    if kind is CellKind.STRING:
+        return value if is_text else None
+    if kind is CellKind.BOOL:
+        return value if is_bool else None
+    if kind.is_number:
+        is_number = isinstance(value, int | float) and not is_bool
+        if kind is CellKind.FLOAT:
+            return float(value) if is_number else None
+        return int(value) if is_number and value == value // 1 and value in _INT_RANGE else None
+    return _read_day_or_time(value, kind) if is_text else None
+
+
+def _read_day_or_time(text: str, kind: CellKind) -> np.datetime64 | None:
+    pattern = _DAY if kind is CellKind.DATE else _TIME
+    if not pattern.fullmatch(text):
+        return None
+    try:
+        if kind is CellKind.DATE:
+            return np.datetime64(date.fromisoformat(text), "D")
+        # Python reads six digits of a second.
+        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.replace("z", "Z")))
+    except ValueError:
+        return None
+    if found.tzinfo is not None:
+        found = found.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(found, "us")
