@@ -11,7 +11,7 @@ import pytest
 
 from seamline.app.resolve_uri import resolve_uri
 from seamline.app.retrain_on_data import on_contract_broken
-from seamline.app.serving_rules import input_rules
+from seamline.app.serving_rules import ServingRules, input_rules
 from seamline.data.contracts.reading import read_contract
 from seamline.domain.errors import Refused
 from seamline.domain.facts import ContractBroken, ContractChanged
@@ -220,9 +220,12 @@ def test_an_endpoint_is_held_to_the_contract_of_its_training_data(
         registered_at="2026-01-01T00:00:00.000000Z",
     )
     stores = plane.platform.stores
-    assert input_rules(stores, model, ServingPolicy.WARN) == (
-        InputRule("minutes", high=60.0),
-        InputRule("shop", values=("a", "b")),
+    found = input_rules(stores, model, ServingPolicy.WARN)
+    assert found == ServingRules(
+        (
+            InputRule("minutes", high=60.0, dtype="float"),
+            InputRule("shop", values=("a", "b"), dtype="string", missing=("", "NA", "NaN")),
+        )
     )
-    assert all(rule.refuse for rule in input_rules(stores, model, ServingPolicy.REFUSE))
-    assert input_rules(stores, model, ServingPolicy.IGNORE) == ()
+    assert all(rule.refuse for rule in input_rules(stores, model, ServingPolicy.REFUSE).rules)
+    assert input_rules(stores, model, ServingPolicy.IGNORE) == ServingRules()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[zZ]|[+-]\d\d:?\d\d)?)?", re.ASCII
 )
-_INT_RANGE = range(-(2**63), 2**63)
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class CellKind(StrEnum):
@@ -98,6 +99,35 @@ def read_cells(
     return _read_list(list(values), kind, frozenset(null_values))
 
 
+def allowed_cells(texts: Sequence[str], kind: CellKind) -> Array:
+    """The values of a closed set, as `Cells` of the kind hold them; what does not read is left out.
+
+    >>> allowed_cells(["1", "2.0", "x"], CellKind.INT).tolist()
+    [1, 2]
+    """
+    read: list[Any]
+    if kind is CellKind.BOOL:
+        read = [text.lower() == "true" for text in texts if text.lower() in ("true", "false")]
+    elif kind.is_number:
+        numbers = map(_number, texts)
+        read = [_read_one(one, kind) for one in numbers if one is not None]
+    else:
+        read = [_read_one(text, kind) for text in texts]
+    found = [one for one in read if one is not None]
+    allowed = np.empty(len(found), _EMPTY[kind][1])
+    allowed[:] = found
+    return allowed
+
+
+def _number(text: str) -> int | float | None:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return None
+
+
 def _read_numbers(values: Array, kind: CellKind) -> ReadCells:
     none = np.zeros(len(values), np.bool_)
     is_float = values.dtype.kind == "f"
@@ -107,7 +137,7 @@ def _read_numbers(values: Array, kind: CellKind) -> ReadCells:
         mistyped = ~missing & ~whole
         return _made(np.where(whole, values, 0).astype(np.int64), missing, mistyped)
     if kind is CellKind.INT and values.dtype == np.uint64:
-        mistyped = values > np.uint64(_INT_RANGE[-1])
+        mistyped = values > np.uint64(_MOST)
         return _made(np.where(mistyped, 0, values).astype(np.int64), missing, mistyped)
     wanted = {CellKind.INT: "i", CellKind.FLOAT: "f", CellKind.BOOL: "b"}.get(kind)
     if wanted is None or (wanted == "b") != (values.dtype.kind == "b"):
@@ -143,9 +173,10 @@ def _read_one(value: Any, kind: CellKind) -> Any:
         return value if is_bool else None
     if kind.is_number:
         is_number = isinstance(value, int | float) and not is_bool
-        if kind is CellKind.FLOAT:
+        if kind is CellKind.FLOAT or not is_number:
             return float(value) if is_number else None
-        return int(value) if is_number and value == value // 1 and value in _INT_RANGE else None
+        is_whole = math.isfinite(value) and value == int(value)
+        return int(value) if is_whole and _LEAST <= value <= _MOST else None
     return _read_day_or_time(value, kind) if is_text else None
 
 
