@@ -245,7 +245,7 @@ def _rules_of(
     if column.values is not None:
         allowed = ", ".join(repr(value) for value in column.values[:_SHOWN_VALUES])
         more = ", …" if len(column.values) > _SHOWN_VALUES else ""
-        odd = ~values.is_in(allowed_values(column)).fill_null(True)
+        odd = ~values.is_in(allowed_values(column).implode()).fill_null(True)
         yield ViolationKind.NOT_ALLOWED, allowed + more, odd
     if column.pattern is not None:
         odd = ~values.str.contains(_whole_pattern(column.pattern)).fill_null(True)
