@@ -147,16 +147,16 @@ def _read_numbers(values: Array, kind: CellKind) -> ReadCells:
 
 
 def _read_list(values: list[Any], kind: CellKind, null_values: frozenset[str]) -> ReadCells:
-    missing = np.array(
-        [one is None or (isinstance(one, str) and one in null_values) for one in values], np.bool_
-    )
-    read = [
-        None if gone else _read_one(one, kind) for one, gone in zip(values, missing, strict=True)
-    ]
-    mistyped = np.array([one is None for one in read], np.bool_) & ~missing
     empty, dtype = _EMPTY[kind]
+    missing = np.array([one is None or one in null_values for one in values], np.bool_)
+    if kind is CellKind.STRING and set(map(type, values)) <= {str, type(None)}:
+        read, mistyped = values, np.zeros(len(values), np.bool_)
+    else:
+        pairs = zip(values, missing.tolist(), strict=True)
+        read = [None if gone else _read_one(one, kind) for one, gone in pairs]
+        mistyped = np.array([one is None for one in read], np.bool_) & ~missing
     typed = np.empty(len(values), dtype)
-    typed[:] = [empty if one is None else one for one in read]
+    typed[:] = [empty if one is None else one for one in read] if None in read else read
     return _made(typed, missing, mistyped)
 
 
