@@ -246,6 +246,18 @@ def test_a_file_is_checked_without_a_workspace(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_tells_values_that_come_twice(tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("id,code\n1,a\n1.0,\n2,\n")
+    text = "columns:\n  id: {type: int, unique: true, on_breach: warn}\n"
+    text += "  code: {type: string, unique: true}\n  gone: {type: int, unique: true}\n"
+    bad = check_file(text.replace("int, unique", "float, unique"), "c.yaml", data, tmp_path)
+    assert [(one.kind, one.column, one.count, one.policy) for one in bad.violations] == [
+        (ViolationKind.MISSING_COLUMN, "gone", 0, Policy.REFUSE),
+        (ViolationKind.DUPLICATE_KEYS, "id", 2, Policy.WARN),
+    ]
+
+
 def test_json_schema_says_what_a_row_is_and_what_it_cannot_say() -> None:
     found = json_schema(read_contract(WHOLE), "calls")
     assert found["required"] == ["id", "at", "hour", "country"]
