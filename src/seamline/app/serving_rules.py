@@ -87,7 +87,9 @@ def _column_rule(
         missing=contract.null_values if is_text else (),
     )
     says = (rule.low, rule.high, rule.values, rule.pattern) != (None, None, None, None)
-    can_be_mistyped = kind.is_time or (kind is CellKind.INT and sent.datatype.startswith("FP"))
+    can_be_mistyped = (is_text and kind is not CellKind.STRING) or (
+        kind is CellKind.INT and sent.datatype.startswith("FP")
+    )
     return rule if says or can_be_mistyped or not rule.nullable else None
 
 

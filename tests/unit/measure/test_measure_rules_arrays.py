@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamline.domain.errors import InvalidInput
-from seamline.measure.casting import POLARS_TYPES, DType
+from seamline.measure.casting import POLARS_TYPES, DType, cast_series, null_missing
 from seamline.measure.contracts.expressions import broken_by, read_rule
 from seamline.measure.rules.arrays import compile_rule
 from seamline.measure.rules.cells import CellKind, read_cells
@@ -103,3 +103,47 @@ def test_an_endpoint_decides_as_a_commit_does(rule: str, rows: list[dict[str, ob
     given_cells = {name: read_cells(sent(rows, name), kind).cells for name, kind in KINDS.items()}
     found = compile_rule(rule, KINDS).broken(given_cells, len(rows))
     assert found.tolist() == broken_by(expression, frame).to_list()
+
+
+NUMBERS = [
+    "7",
+    "-7",
+    "+7",
+    "007",
+    " 7",
+    "7 ",
+    "1_000",
+    "7.0",
+    "7.5",
+    ".5",
+    "5.",
+    "1e3",
+    "1e400",
+    "٣",
+]
+WORDS = ["x", "true", "False", "TRUE", "yes", "inf", "", "NA", "9" * 20, "9" * 400]
+DATES = ["2025-03-01", "2025-3-1", "2025-02-30", "20250301"]
+TIMES = [
+    *("2025-03-01 08:00", "2025-03-01T08:00:00Z", "2025-03-01T08:00:00+02:00", "08:00"),
+    *(
+        "2025-03-01T08:00:00.1234567Z",
+        "2025-03-01T08:00+0200",
+        "2025-03-01T25:00",
+        "2025-03-01 8:00",
+    ),
+]
+written = st.sampled_from([*NUMBERS, *WORDS, *DATES, *TIMES])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sampled_from(CellKind), st.lists(st.none() | written, min_size=1, max_size=6))
+def test_texts_are_read_as_those_of_a_delivery(kind: CellKind, texts: list[str | None]) -> None:
+    """But that an endpoint takes no infinity."""
+    sent = [one for one in texts if one != "inf"] or [None]
+    read = read_cells(sent, kind, ["", "NA"])
+    raw = null_missing(pl.Series(sent, dtype=pl.String), ["", "NA"])
+    values = cast_series(raw, DType(kind))
+    assert read.missing.tolist() == raw.is_null().to_list()
+    assert read.mistyped.tolist() == (values.is_null() & raw.is_not_null()).to_list()
+    found = pl.Series(read.cells.values.tolist(), dtype=POLARS_TYPES[DType(kind)], strict=False)
+    assert found.set(pl.Series(read.cells.unknown), None).equals(values)

@@ -153,7 +153,7 @@ def _duplicates(stores: Stores, version: DatasetVersion, contract: Contract) -> 
     def batches() -> Iterator[pl.DataFrame]:
         return (read_file(stores, version, file, keys) for file in version_files(stores, version))
 
-    with tempfile.TemporaryDirectory(dir=stores.root) as folder:
+    with tempfile.TemporaryDirectory(prefix="seamline-keys-") as folder:
         check = KeyCheck(keys, Path(folder) / "keys")
         for frame in batches():
             check.add(frame)

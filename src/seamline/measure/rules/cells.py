@@ -15,11 +15,14 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DAY = re.compile(r"(\d{4})-(\d\d?)-(\d\d?)", re.ASCII)
 #: As a delivery's times are read: seconds and offset may be left out, a bare day is midnight.
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[zZ]|[+-]\d\d:?\d\d)?)?", re.ASCII
 )
+_INT = re.compile(r"[+-]?\d+", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_MOST_DIGITS = 100
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
@@ -75,12 +78,16 @@ _EMPTY: dict[CellKind, tuple[Any, str]] = {
 def can_read(kind: CellKind, datatype: str) -> bool:
     """Whether an input of this Open Inference Protocol datatype can hold such values.
 
-    >>> can_read(CellKind.INT, "FP64"), can_read(CellKind.DATE, "BYTES"), can_read("bool", "INT8")
-    (True, True, False)
+    Texts are read as those of a delivery are.
+
+    >>> can_read(CellKind.INT, "FP64"), can_read(CellKind.DATE, "BYTES")
+    (True, True)
+    >>> can_read(CellKind.STRING, "INT64"), can_read(CellKind.BOOL, "INT8")
+    (False, False)
     """
     if datatype == "BYTES":
-        return kind is CellKind.STRING or CellKind(kind).is_time
-    return kind == CellKind.BOOL if datatype == "BOOL" else CellKind(kind).is_number
+        return True
+    return kind is CellKind.BOOL if datatype == "BOOL" else kind.is_number
 
 
 def read_cells(
@@ -102,30 +109,13 @@ def read_cells(
 def allowed_cells(texts: Sequence[str], kind: CellKind) -> Array:
     """The values of a closed set, as `Cells` of the kind hold them; what does not read is left out.
 
-    >>> allowed_cells(["1", "2.0", "x"], CellKind.INT).tolist()
+    >>> allowed_cells(["1", "02", "x"], CellKind.INT).tolist()
     [1, 2]
     """
-    read: list[Any]
-    if kind is CellKind.BOOL:
-        read = [text.lower() == "true" for text in texts if text.lower() in ("true", "false")]
-    elif kind.is_number:
-        numbers = map(_number, texts)
-        read = [_read_one(one, kind) for one in numbers if one is not None]
-    else:
-        read = [_read_one(text, kind) for text in texts]
-    found = [one for one in read if one is not None]
+    found = [one for text in texts if (one := _read_text(text, kind)) is not None]
     allowed = np.empty(len(found), _EMPTY[kind][1])
     allowed[:] = found
     return allowed
-
-
-def _number(text: str) -> int | float | None:
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return None
 
 
 def _read_numbers(values: Array, kind: CellKind) -> ReadCells:
@@ -166,29 +156,40 @@ def _made(values: Array, missing: Mask, mistyped: Mask) -> ReadCells:
 
 def _read_one(value: Any, kind: CellKind) -> Any:
     """None where it does not read."""
-    is_text, is_bool = isinstance(value, str), isinstance(value, bool)
+    if isinstance(value, str):
+        return _read_text(value, kind)
+    if isinstance(value, bool):
+        return value if kind is CellKind.BOOL else None
+    if not kind.is_number or not isinstance(value, int | float):
+        return None
+    if kind is CellKind.FLOAT:
+        return float(value)
+    is_whole = math.isfinite(value) and value == int(value)
+    return int(value) if is_whole and _LEAST <= value <= _MOST else None
+
+
+def _read_text(text: str, kind: CellKind) -> Any:
     if kind is CellKind.STRING:
-        return value if is_text else None
+        return text
     if kind is CellKind.BOOL:
-        return value if is_bool else None
-    if kind.is_number:
-        is_number = isinstance(value, int | float) and not is_bool
-        if kind is CellKind.FLOAT or not is_number:
-            return float(value) if is_number else None
-        is_whole = math.isfinite(value) and value == int(value)
-        return int(value) if is_whole and _LEAST <= value <= _MOST else None
-    return _read_day_or_time(value, kind) if is_text else None
+        return {"true": True, "false": False}.get(text.lower())
+    if kind is CellKind.INT:
+        is_int = _INT.fullmatch(text) and len(text) < _MOST_DIGITS
+        return _read_one(int(text), kind) if is_int else None
+    if kind is CellKind.FLOAT:
+        found = float(text) if _FLOAT.fullmatch(text) else math.inf
+        return found if math.isfinite(found) else None
+    return _read_day_or_time(text, kind)
 
 
 def _read_day_or_time(text: str, kind: CellKind) -> np.datetime64 | None:
-    pattern = _DAY if kind is CellKind.DATE else _TIME
-    if not pattern.fullmatch(text):
-        return None
+    day, time = _DAY.fullmatch(text), _TIME.fullmatch(text)
     try:
         if kind is CellKind.DATE:
-            return np.datetime64(date.fromisoformat(text), "D")
+            return np.datetime64(date(*map(int, day.groups())), "D") if day else None
         # Python reads six digits of a second.
-        found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.replace("z", "Z")))
+        sent = re.sub(r"(\.\d{6})\d+", r"\1", text.replace("z", "Z")) if time else ""
+        found = datetime.fromisoformat(sent)
     except ValueError:
         return None
     if found.tzinfo is not None:
