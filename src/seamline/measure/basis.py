@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,6 +81,20 @@ class Basis:
     def from_json(cls, data: Mapping[str, Any]) -> Basis:
         columns = data["columns"]
         return cls({name: ColumnBasis.from_json(columns[name]) for name in columns})
+
+    @classmethod
+    def from_canonical(cls, data: bytes) -> Basis:
+        """From its canonical JSON. That has the digest already: to make it anew from a thousand
+        edges takes as long as comparing two profiles.
+
+        >>> basis = make_basis(pl.DataFrame({"hour": [5, 6], "carrier": ["UA", "DL"]}))
+        >>> again = Basis.from_canonical(rfc8785.dumps(basis.to_json()))
+        >>> again == basis, again.digest == basis.digest
+        (True, True)
+        """
+        basis = cls.from_json(json.loads(data))
+        vars(basis)["digest"] = digest_of(data)  # where the cached property looks first
+        return basis
 
 
 def kind_of(dtype: pl.DataType) -> Kind:
