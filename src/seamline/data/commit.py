@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, delete, insert, update
 
 from seamline.data.contracts.kept import keep_contract
@@ -337,7 +338,8 @@ def put_basis(stores: Stores, basis: Basis) -> str:
 
 
 def _put_json(stores: Stores, value: Any) -> str:
-    return stores.blobs.put(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+    """A year of days has megabytes of profiles: `json.dumps` takes six times as long."""
+    return stores.blobs.put(msgspec.json.encode(value, order="sorted"))
 
 
 def _write_rows(tx: Connection, intent: Intent) -> None:

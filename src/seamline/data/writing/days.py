@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from seamline.data.declaration import DAY
-from seamline.data.writing.parquet import WrittenFile, write_file
+from seamline.data.writing.parquet import Part, WrittenFile, write_files
 from seamline.data.writing.spill import Spill
 from seamline.measure.basis import Basis
 from seamline.measure.profiles import Profile, add_profiles, profile_partitions
@@ -141,13 +141,13 @@ class DayFiles:
             self.profiles[day] = profile if before is None else add_profiles(before, profile)
 
     def _encode(self, frame: pl.DataFrame, days: list[tuple[str, int]]) -> list[WrittenFile]:
-        written, at = [], 0
-        for day, rows in days:
-            name = f"{self._name}-{self._named:05}.parquet"
-            self._named += 1
-            written.append(write_file(frame.slice(at, rows), self._folder, day, name))
-            at += rows
-        return written
+        named = range(self._named, self._named + len(days))
+        self._named = named.stop
+        parts = [
+            Part(day, f"{self._name}-{number:05}.parquet", rows)
+            for number, (day, rows) in zip(named, days, strict=True)
+        ]
+        return write_files(frame, parts, self._folder)
 
     def _settle(self) -> None:
         if self._pending is not None:

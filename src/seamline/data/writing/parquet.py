@@ -1,15 +1,17 @@
-"""One Parquet file: written, hashed as it was written, and described for the table's log."""
+"""Parquet files: written, hashed as they were written, and described for the table's log."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from seamline.data.declaration import DAY
@@ -17,6 +19,8 @@ from seamline.data.versions import VersionFile
 
 #: Readers of a table skip files by these; more columns would make its log large.
 _MOST_DESCRIBED = 32
+#: Columns of ours among the delivery's: which part a row is of, and what is told of it.
+_PART, _LOW, _HIGH, _MISSING = "\0part", "\0low ", "\0high ", "\0missing "
 
 
 @dataclass(frozen=True)
@@ -37,41 +41,86 @@ class WrittenFile:
         return cls(VersionFile(**data["file"]), data["stats"])
 
 
+@dataclass(frozen=True)
+class Part:
+    """So many rows of one day; in the table its file will lie below that."""
+
+    day: str
+    name: str
+    rows: int
+
+
 def write_file(frame: pl.DataFrame, folder: Path, day: str, name: str) -> WrittenFile:
-    """The rows of one day, without `ds`, to `folder/name`; in the table it will lie below its day.
+    """The rows of one day, without `ds`, to `folder/name`.
 
     `frame` is one chunk: the file's bytes then depend on its rows alone.
     """
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", compression_level=1)
-    data = buffer.getbuffer()
-    (folder / name).write_bytes(data)
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    file = VersionFile(f"{DAY}={day}/{name}", day, digest, frame.height, len(data))
-    return WrittenFile(file, describe(frame))
+    return write_files(frame, [Part(day, name, frame.height)], folder)[0]
 
 
-def describe(frame: pl.DataFrame) -> str:
-    """Rows, and of each column the missing ones; the least and the most, where they are exact.
+def write_files(frame: pl.DataFrame, parts: Sequence[Part], folder: Path) -> list[WrittenFile]:
+    """The same for many days, whose rows follow one another in one frame."""
+    written, at = [], 0
+    for part, stats in zip(parts, describe(frame, [part.rows for part in parts]), strict=True):
+        buffer = io.BytesIO()
+        rows = frame.slice(at, part.rows)
+        rows.write_parquet(buffer, compression="zstd", compression_level=1)
+        data = buffer.getbuffer()
+        (folder / part.name).write_bytes(data)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        place = f"{DAY}={part.day}/{part.name}"
+        written.append(
+            WrittenFile(VersionFile(place, part.day, digest, part.rows, len(data)), stats)
+        )
+        at += part.rows
+    return written
 
-    >>> describe(pl.DataFrame({"n": [3, None, 1], "s": ["a", "b", "c"]}))
-    '{"numRecords":3,"minValues":{"n":1},"maxValues":{"n":3},"nullCount":{"n":1,"s":0}}'
+
+def describe(frame: pl.DataFrame, heights: Sequence[int]) -> list[str]:
+    """Of each part of the frame, so many rows one after another: how many there are, and of each
+    column the missing ones; the least and the most, where they are exact.
+
+    >>> frame = pl.DataFrame({"n": [3, None, 1, 7], "s": ["a", "b", "c", None]})
+    >>> for stats in describe(frame, [3, 1]):
+    ...     print(stats)
+    {"numRecords":3,"minValues":{"n":1},"maxValues":{"n":3},"nullCount":{"n":1,"s":0}}
+    {"numRecords":1,"minValues":{"n":7},"maxValues":{"n":7},"nullCount":{"n":0,"s":1}}
     """
     columns = frame.columns[:_MOST_DESCRIBED]
-    ordered = [
-        name for name in columns if frame.schema[name] in (pl.Int64, pl.Date) and frame.height
-    ]
-    lows, highs = (
-        frame.select(getattr(pl.col(ordered), which)()).row(0, named=True) if ordered else {}
-        for which in ("min", "max")
+    ordered = [name for name in columns if frame.schema[name] in (pl.Int64, pl.Date)]
+    part = pl.Series(_PART, np.repeat(np.arange(len(heights)), heights))
+    # All parts in one query: a few for each of a year's days take longer than writing the files.
+    told = (
+        frame.lazy()
+        .with_columns(part)
+        .group_by(_PART)
+        .agg(
+            pl.col(ordered).min().name.prefix(_LOW),
+            pl.col(ordered).max().name.prefix(_HIGH),
+            pl.col(columns).null_count().name.prefix(_MISSING),
+        )
+        .collect()
     )
+    found = {row[_PART]: row for row in told.iter_rows(named=True)}
+    nothing = {f"{_MISSING}{name}": 0 for name in columns}  # of a part without rows
+    return [_stats(rows, found.get(place, nothing)) for place, rows in enumerate(heights)]
+
+
+def _stats(rows: int, told: Mapping[str, Any]) -> str:
+    """`told`: of each column, by its name behind what is told."""
     stats = {
-        "numRecords": frame.height,
-        "minValues": _shown(lows),
-        "maxValues": _shown(highs),
-        "nullCount": {name: frame[name].null_count() for name in columns},
+        "numRecords": rows,
+        "minValues": _shown(_behind(_LOW, told)),
+        "maxValues": _shown(_behind(_HIGH, told)),
+        "nullCount": _behind(_MISSING, told),
     }
     return json.dumps(stats, separators=(",", ":"))
+
+
+def _behind(prefix: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): value for name, value in told.items() if name.startswith(prefix)
+    }
 
 
 def _shown(values: dict[str, Any]) -> dict[str, Any]:
