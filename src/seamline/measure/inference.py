@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
+
 import polars as pl
 
 from seamline.measure.casting import DType, cast_series
@@ -75,4 +78,14 @@ def _reads(present: pl.Series, dtype: DType) -> bool:
     for values in (present.head(_HEAD), present):
         if cast_series(values, dtype).null_count():
             return False
-    return not bool(present.str.contains(r"^[+-]?0\d").any())
+    return not _has_leading_zeros(present)
+
+
+def _has_leading_zeros(present: pl.Series) -> bool:
+    """A pattern costs as much as reading all of the numbers does, so few are held against it.
+
+    >>> [_has_leading_zeros(pl.Series([text])) for text in ("007", "-01", "0", "0.5", "10")]
+    [True, True, False, False, False]
+    """
+    starts = reduce(operator.or_, (present.str.starts_with(zero) for zero in ("0", "+0", "-0")))
+    return bool(starts.any() and present.filter(starts).str.contains(r"^[+-]?0\d").any())

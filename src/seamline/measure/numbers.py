@@ -134,8 +134,8 @@ def _count_many(
     """As `_count_one` for each; `values` are used up."""
     for start, end in pairwise(bounds.tolist()):
         values[start:end].sort()
-    parts = _Parts(values, bounds)
-    read = parts.where(~np.isnan(values)).weighed()
+    parts = _Parts(values, bounds).weighed()
+    read = parts.where(~np.isnan(parts.values))
     finite = read.where(np.isfinite(read.values))
     width, n = basis.n_cells, len(bounds) - 1
     cells = read.codes * width + edges.searchsorted(read.values, "right")

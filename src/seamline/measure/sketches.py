@@ -191,12 +191,12 @@ def sketch_number_parts(values: Floats, bounds: Counts) -> list[Sketch]:
     for start, end in pairwise(bounds.tolist()):
         hashes[start:end].sort()
     firsts = np.flatnonzero(find_firsts(hashes, bounds))
-    ends = firsts.searchsorted(bounds)
-    packed = _pack(hashes[firsts])
-    return [
-        Sketch(packed[start * _BYTES : min(end, start + K_HASHES) * _BYTES])
-        for start, end in pairwise(ends.tolist())
-    ]
+    starts = firsts.searchsorted(bounds)
+    n_kept = np.minimum(np.diff(starts), K_HASHES)
+    ends = np.append(0, np.cumsum(n_kept))
+    kept = np.arange(ends[-1]) + np.repeat(starts[:-1] - ends[:-1], n_kept)
+    packed = _pack(hashes[firsts[kept]])
+    return [Sketch(packed[start:end]) for start, end in pairwise((ends * _BYTES).tolist())]
 
 
 def find_firsts(ordered: Floats | Hashes, bounds: Counts) -> npt.NDArray[np.bool_]:
