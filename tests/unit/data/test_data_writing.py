@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seamline.data.checking.sample import Sample
 from seamline.data.writing.days import DayFiles, Limits
 from seamline.data.writing.parquet import describe
+from seamline.data.writing.spill import Spill
 from seamline.measure.basis import make_basis
 from seamline.measure.profiles import profile_frame, profile_partitions, sum_profiles
 
@@ -119,3 +120,16 @@ def test_files_are_described_one_by_one_or_many_at_once() -> None:
         alone = [describe(some.slice(at, 2), [2])[0] for at in (0, 2)]
         assert describe(some, [2, 2]) == alone
     assert describe(frame.head(0), [0]) == describe(frame, [2, 0, 2])[1:2]
+
+
+def test_what_waits_on_disk_comes_back_plain_or_compressed(tmp_path: Path) -> None:
+    """Compressed from the first `put` on that finds too much there."""
+    spill = Spill(tmp_path, plain_bytes=1)
+    rows = pl.DataFrame({"n": [7] * 10_000, "s": ["seven"] * 10_000})
+    for _ in range(2):
+        spill.put({"mon": rows, "tue": rows.head(3)})
+    plain, packed = sorted(tmp_path.iterdir())
+    assert packed.stat().st_size < plain.stat().st_size / 3
+    assert pl.concat(spill.take("mon")).equals(pl.concat([rows, rows]))
+    assert pl.concat(spill.take("tue")).equals(pl.concat([rows.head(3), rows.head(3)]))
+    assert list(spill.take("mon")) == []
