@@ -115,9 +115,10 @@ class Sketch:
         return {self.hashes[i * _BYTES : (i + 1) * _BYTES]: p for i, p in enumerate(pairs)}
 
     def to_json(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"hashes": base64.b64encode(self.hashes).decode()}
-        named = {"values": list(self.values), "counts": list(self.counts)}
-        return data | named if self.values else data
+        hashes = base64.b64encode(self.hashes).decode() if self.hashes else ""
+        if not self.values:
+            return {"hashes": hashes}
+        return {"hashes": hashes, "values": list(self.values), "counts": list(self.counts)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Sketch:

@@ -101,29 +101,35 @@ def describe(frame: pl.DataFrame, heights: Sequence[int]) -> list[str]:
         )
         .collect()
     )
-    found = {row[_PART]: row for row in told.iter_rows(named=True)}
-    nothing = {f"{_MISSING}{name}": 0 for name in columns}  # of a part without rows
-    return [_stats(rows, found.get(place, nothing)) for place, rows in enumerate(heights)]
+    nothing = dict.fromkeys(columns, 0)
+    stats = [_stats(rows, {}, {}, nothing) for rows in heights]
+    lows, highs, missing = (
+        told.select(f"{prefix}{name}" for name in names).rows()
+        for prefix, names in ((_LOW, ordered), (_HIGH, ordered), (_MISSING, columns))
+    )
+    for row, place in enumerate(told[_PART].to_list()):
+        stats[place] = _stats(
+            heights[place],
+            dict(zip(ordered, lows[row] if ordered else (), strict=True)),
+            dict(zip(ordered, highs[row] if ordered else (), strict=True)),
+            dict(zip(columns, missing[row], strict=True)),
+        )
+    return stats
 
 
-def _stats(rows: int, told: Mapping[str, Any]) -> str:
-    """`told`: of each column, by its name behind what is told."""
-    stats = {
+def _stats(
+    rows: int, low: Mapping[str, Any], high: Mapping[str, Any], missing: Mapping[str, int]
+) -> str:
+    told = {
         "numRecords": rows,
-        "minValues": _shown(_behind(_LOW, told)),
-        "maxValues": _shown(_behind(_HIGH, told)),
-        "nullCount": _behind(_MISSING, told),
+        "minValues": _shown(low),
+        "maxValues": _shown(high),
+        "nullCount": missing,
     }
-    return json.dumps(stats, separators=(",", ":"))
+    return json.dumps(told, separators=(",", ":"))
 
 
-def _behind(prefix: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name.removeprefix(prefix): value for name, value in told.items() if name.startswith(prefix)
-    }
-
-
-def _shown(values: dict[str, Any]) -> dict[str, Any]:
+def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, date) else value
         for name, value in values.items()
