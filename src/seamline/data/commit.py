@@ -42,7 +42,7 @@ from seamline.measure.basis import Basis
 from seamline.measure.casting import POLARS_TYPES, DType
 from seamline.measure.contracts import Contract, Policy, Violation
 from seamline.measure.profiles import Profile, add_profiles, sum_profiles
-from seamline.store.canonical import canonical_json, digest_of_json
+from seamline.store.canonical import digest_of_json
 from seamline.store.stores import Stores
 from seamline.store.tables import NewFile, commit_files, is_committed, table_version
 
@@ -334,7 +334,7 @@ def digest_of_version(schema: tuple[tuple[str, str], ...], files: list[VersionFi
 
 def put_basis(stores: Stores, basis: Basis) -> str:
     """Its blob has the basis' own digest."""
-    return stores.blobs.put(canonical_json(basis.to_json()))
+    return stores.blobs.put(basis.canonical)
 
 
 def _put_json(stores: Stores, value: Any) -> str:
