@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, delete, insert, update
 
 from seamline.data.contracts.kept import keep_contract
@@ -41,7 +42,7 @@ from seamline.measure.basis import Basis
 from seamline.measure.casting import POLARS_TYPES, DType
 from seamline.measure.contracts import Contract, Policy, Violation
 from seamline.measure.profiles import Profile, add_profiles, sum_profiles
-from seamline.store.canonical import canonical_json, digest_of_json
+from seamline.store.canonical import digest_of_json
 from seamline.store.durable import make_durable
 from seamline.store.stores import Stores
 from seamline.store.tables import (
@@ -366,11 +367,12 @@ def digest_of_version(schema: tuple[tuple[str, str], ...], files: list[VersionFi
 
 def put_basis(stores: Stores, basis: Basis) -> str:
     """Its blob has the basis' own digest."""
-    return stores.blobs.put(canonical_json(basis.to_json()))
+    return stores.blobs.put(basis.canonical)
 
 
 def _put_json(stores: Stores, value: Any) -> str:
-    return stores.blobs.put(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+    """A year of days has megabytes of profiles: `json.dumps` takes six times as long."""
+    return stores.blobs.put(msgspec.json.encode(value, order="sorted"))
 
 
 def _write_rows(tx: Connection, intent: Intent) -> None:

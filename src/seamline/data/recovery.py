@@ -95,7 +95,7 @@ def _earlier(stores: Stores, found: Mapping[str, Any]) -> Intent:
         previous = version_row(connection, declaration.name)
     known = {file.relative for file in version_files(stores, previous)} if previous else set()
     basis_blob = stores.blobs.get(found["basis_digest"], f"the basis of {declaration.name}")
-    basis = Basis.from_json(json.loads(basis_blob))
+    basis = Basis.from_canonical(basis_blob)
     newest = table_version(folder)
     files: list[WrittenFile] = []
     days: dict[str, list[Any]] = {}

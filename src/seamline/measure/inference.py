@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
+
 import polars as pl
 
 from seamline.measure.casting import DType, cast_series
@@ -79,7 +82,7 @@ def _reads(present: pl.Series, dtype: DType) -> bool:
             return False
     if dtype not in (DType.INT, DType.FLOAT):
         return True
-    if bool(present.str.contains(r"^[+-]?0\d").any()):
+    if _has_leading_zeros(present):
         return False
     return dtype is DType.INT or not has_long_wholes(present)
 
@@ -99,3 +102,13 @@ def has_long_wholes(texts: pl.Series) -> bool:
     whole = long.cast(pl.Int128, strict=False)
     again = whole.cast(pl.Float64).cast(pl.Int128, strict=False)
     return not bool((whole == again).fill_null(False).all())
+
+
+def _has_leading_zeros(present: pl.Series) -> bool:
+    """A pattern costs as much as reading all of the numbers does, so few are held against it.
+
+    >>> [_has_leading_zeros(pl.Series([text])) for text in ("007", "-01", "0", "0.5", "10")]
+    [True, True, False, False, False]
+    """
+    starts = reduce(operator.or_, (present.str.starts_with(zero) for zero in ("0", "+0", "-0")))
+    return bool(starts.any() and present.filter(starts).str.contains(r"^[+-]?0\d").any())
