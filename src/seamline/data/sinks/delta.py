@@ -38,7 +38,8 @@ def send_delta(location: Location, credentials: Credentials, export: Export) -> 
         write_deltalake(
             table if table is not None else table_uri(location),
             _reader(export),
-            mode="overwrite",
+            # Where there is none yet, somebody may make one meanwhile: to overwrite would end it.
+            mode="error" if table is None else "overwrite",
             partition_by=[DAY],
             predicate=_predicate(export) if table is not None else None,
             schema_mode=None if _predicate(export) else "overwrite",
