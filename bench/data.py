@@ -16,8 +16,9 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
@@ -96,21 +97,25 @@ def workspace(folder: Path) -> Iterator[Stores]:
         shutil.rmtree(folder)
 
 
-Work: TypeAlias = Callable[[Path], None]
+#: Given a folder, makes what has to be there before, and gives what is to be measured.
+Work: TypeAlias = Callable[[Path], AbstractContextManager[Callable[[], None]]]
 
 
 def in_turns(works: dict[str, Work], folder: Path, times: int) -> dict[str, Times]:
-    """Each in a folder of its own; the first turn warms up and does not count."""
+    """Each in a folder of its own; the first turn warms up and does not count. An empty workspace
+    is there before: it is made once, whatever is delivered."""
     found = {name: Times([], []) for name in works}
     for turn in range(times + 1):
         for name, work in works.items():
             place = folder / f"{turn}-{name.replace(' ', '-')}"
             place.mkdir()
-            began, cpu = time.perf_counter(), cpu_s()
-            work(place)
+            with work(place) as run:
+                began, cpu = time.perf_counter(), cpu_s()
+                run()
+                took = time.perf_counter() - began, cpu_s() - cpu
             if turn:
-                found[name].wall_s.append(time.perf_counter() - began)
-                found[name].cpu_s.append(cpu_s() - cpu)
+                found[name].wall_s.append(took[0])
+                found[name].cpu_s.append(took[1])
             shutil.rmtree(place)
             print(f"  {name}: turn {turn} of {times}", file=sys.stderr)
     return found
@@ -124,20 +129,27 @@ def commits(folder: Path, rows: int, times: int) -> dict[str, Times]:
         digest = digest_of(str(frame.row(0)).encode())
         return Delivery("t", digest, frame.schema, lambda: frame.iter_slices(BATCH_ROWS))
 
-    def raw(place: Path, *, by_day: bool) -> None:
+    def write(place: Path, *, by_day: bool) -> None:
         for frame in (first, then):
             dated = frame.with_columns(ds=pl.col("at").dt.date()) if by_day else frame
             partition = ["ds"] if by_day else None
             write_deltalake(str(place), dated.to_arrow(), mode="append", partition_by=partition)
 
-    def ours(place: Path) -> None:
+    def raw(place: Path, *, by_day: bool) -> AbstractContextManager[Callable[[], None]]:
+        return nullcontext(partial(write, place, by_day=by_day))
+
+    def take(stores: Stores) -> None:
+        for frame in (first, then):
+            take_in(stores, TABLE, delivery(frame), Bringer("bench"))
+
+    @contextmanager
+    def ours(place: Path) -> Iterator[Callable[[], None]]:
         with workspace(place / "w") as stores:
-            for frame in (first, then):
-                take_in(stores, TABLE, delivery(frame), Bringer("bench"))
+            yield partial(take, stores)
 
     works: dict[str, Work] = {
-        "raw by day": lambda place: raw(place, by_day=True),
-        "raw in one": lambda place: raw(place, by_day=False),
+        "raw by day": partial(raw, by_day=True),
+        "raw in one": partial(raw, by_day=False),
         "ours": ours,
     }
     return in_turns(works, folder, times)
@@ -146,14 +158,21 @@ def commits(folder: Path, rows: int, times: int) -> dict[str, Times]:
 def flights(folder: Path, times: int) -> dict[str, Times]:
     path = _flights_csv(folder)
 
-    def raw(place: Path) -> None:
+    def write(place: Path) -> None:
         frame = pl.read_csv(path, null_values=["NA"], infer_schema_length=10_000)
         dated = frame.with_columns(ds=pl.date("year", "month", "day"))
         write_deltalake(str(place), dated.to_arrow(), partition_by=["ds"])
 
-    def ours(place: Path) -> None:
+    def take(stores: Stores) -> None:
+        ingest(stores, FLIGHTS, path, source="flights.csv", by="bench")
+
+    def raw(place: Path) -> AbstractContextManager[Callable[[], None]]:
+        return nullcontext(partial(write, place))
+
+    @contextmanager
+    def ours(place: Path) -> Iterator[Callable[[], None]]:
         with workspace(place / "w") as stores:
-            ingest(stores, FLIGHTS, path, source="flights.csv", by="bench")
+            yield partial(take, stores)
 
     return in_turns({"raw": raw, "ours": ours}, folder, times)
 

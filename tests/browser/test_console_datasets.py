@@ -84,6 +84,25 @@ def test_they_fit_and_need_nothing_from_elsewhere(
     assert said == []
 
 
+@pytest.mark.parametrize("width", [400, 1280])
+def test_names_as_long_as_questions_stay_on_the_page(
+    visit: Visit, town: Any, tmp_path: Path, width: int
+) -> None:
+    name = f"survey-{width}-{'of-many-words-' * 3}end"
+    columns = ["at", *(f"what_do_you_{'really_' * 12}think_of_{n}" for n in range(60))]
+    declared = DatasetDeclaration(name, time="at", mode=Mode.REPLACE)
+    for number in (1, 2):
+        path = tmp_path / f"{number}.csv"
+        row = ",".join(["2026-03-01", *(f"{number}{'0' * n}" for n in range(10))] + ["x"] * 50)
+        path.write_text(f"{','.join(columns)}\n{row}\n")
+        ingest(town.platform.stores, declared, path, source=path.name, by="nora")
+    page = visit("/datasets", viewport={"width": width, "height": 900})
+    for one in (f"/datasets/{name}", f"/datasets/{name}/diff?before=1&after=2"):
+        page.goto(one)
+        assert page.locator("figure").count() == 61
+        assert page.evaluate("document.documentElement.scrollWidth") == width, one
+
+
 def test_what_is_on_them_is_in_their_json(visit: Visit, town: Any, churn: str) -> None:
     for path in ("/datasets", "/datasets/churn?version=1", "/datasets/churn/diff?before=1&after=2"):
         page = visit(path)
@@ -103,6 +122,7 @@ def test_the_file_works_without_a_network(
     path = tmp_path / "diff.html"
     path.write_text(html)
     page = visit("/datasets", color_scheme="dark")
+    page.goto("about:blank")  # whatever that page still fetches is none of the file's
     page.context.set_offline(True)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import urllib.error
 import urllib.request
 from typing import Any
@@ -29,6 +30,7 @@ from seamline.serve.deployments import publish_snapshot
 from seamline.serve.snapshot import Column, EndpointSpec, Signature
 from seamline.store.facts import RecordedFact
 
+_LOG = logging.getLogger("seamline.deployments")
 PLANE_TIMEOUT_S = 60.0
 
 
@@ -95,6 +97,9 @@ def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -
     wheel = platform.stores.blobs.verified_path(pin.digest, what)
     document = found.document
     requirements = RequirementSet.of(document["requirements"])
+    held_to = input_rules(platform.stores, found, deployment.on_breach)
+    for one in held_to.left_out:
+        _LOG.warning("endpoint %s is not held to what its contract says: %s", deployment.name, one)
     return EndpointSpec(
         endpoint=deployment.name,
         model=found.model,
@@ -111,7 +116,8 @@ def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -
         event_time=deployment.event_time,
         context=tuple(Column(name, "BYTES", nullable=True) for name in deployment.context),
         private=deployment.private,
-        rules=input_rules(platform.stores, found, deployment.on_breach),
+        rules=held_to.rules,
+        expressions=held_to.expressions,
     )
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from seamline.train.runs import list_runs
 
 #: What came within this time may be on its way to the row that will name it.
 GRACE = "24h"
+#: Files bear the kernel's time, which is a few milliseconds behind the clock's.
+_TICK = timedelta(seconds=0.1)
 _GOING = (RunState.PENDING, RunState.RUNNING)
 #: Of several who need a blob, who is told.
 _ORDER = ("releases", "environments", "model_versions", "package_files", "pipeline_versions")
@@ -53,11 +56,21 @@ class GarbageOrder:
     grace: str = GRACE
 
 
+class GarbageKind(StrEnum):
+    #: A file of a dataset's table.
+    ROWS = "rows"
+    BLOB = "blob"
+    #: Made anew when it is asked for.
+    CACHE = "cache"
+    #: A folder that a run, or the packaging of its model, worked in.
+    WORKSPACE = "workspace"
+
+
 @dataclass(frozen=True)
 class Item:
-    """`kind`: rows | blob | cache | workspace. `reason` says why it is not needed."""
+    """`reason` says why it is not needed."""
 
-    kind: str
+    kind: GarbageKind
     name: str
     size_bytes: int
     reason: str
@@ -65,7 +78,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Keeping:
-    kind: str
+    kind: GarbageKind
     reason: str
     size_bytes: int
     count: int
@@ -118,7 +131,7 @@ def apply_garbage(platform: Platform, order: GarbageOrder, *, by: str) -> Garbag
         sweep_workspaces(stores)
         for path in _left_by_packaging(stores, before):
             shutil.rmtree(path, ignore_errors=True)
-        counts = dict(Counter(item.kind for item in plan.removable))
+        counts = dict(Counter(str(item.kind) for item in plan.removable))
         if counts:
             digest = digest_of_json(plan.to_json())
             with stores.db.transaction() as tx:
@@ -158,43 +171,53 @@ def _told(
 ) -> GarbagePlan:
     removable = [item for table in tables for item in _table_items(table)]
     removable += [
-        Item("blob", blob.digest, blob.size_bytes, "nothing refers to it") for blob in blobs
+        Item(GarbageKind.BLOB, blob.digest, blob.size_bytes, "nothing refers to it")
+        for blob in blobs
     ]
-    removable += [
-        Item("cache", path.name, _size_of(path), "nobody has used it lately; it is made anew")
-        for path in _unused_cache(stores, before)
-    ]
-    removable += [
-        Item("workspace", path.parent.name, _size_of(path), "its run succeeded or ended long ago")
-        for path in ended_workspaces(stores)
-    ]
-    removable += [
-        Item("workspace", f"{path.parent.name}/{path.name}", _size_of(path), "left by packaging")
-        for path in _left_by_packaging(stores, before)
-    ]
-    kept: Counter[tuple[str, str]] = Counter()
-    sizes: Counter[tuple[str, str]] = Counter()
+    removable += _made_anew(stores, before)
+    gone = {blob.digest for blob in blobs}
+    return GarbagePlan(tuple(removable), tuple(_kept(stores, tables, gone, references)))
+
+
+def _made_anew(stores: Stores, before: datetime) -> Iterator[Item]:
+    """What runs and tasks left to be used again, or left behind."""
+    for path in _unused_cache(stores, before):
+        why = "nobody has used it lately; it is made anew"
+        yield Item(GarbageKind.CACHE, path.name, _size_of(path), why)
+    for path in ended_workspaces(stores):
+        why = "its run succeeded or ended long ago"
+        yield Item(GarbageKind.WORKSPACE, path.parent.name, _size_of(path), why)
+    for path in _left_by_packaging(stores, before):
+        name = f"{path.parent.name}/{path.name}"
+        yield Item(GarbageKind.WORKSPACE, name, _size_of(path), "left by packaging")
+
+
+def _kept(
+    stores: Stores, tables: list[TablePlan], gone: Collection[str], references: Mapping[str, str]
+) -> Iterator[Keeping]:
+    """By kind and reason: how many, and how large together."""
+    counts: Counter[tuple[GarbageKind, str]] = Counter()
+    sizes: Counter[tuple[GarbageKind, str]] = Counter()
     for table in tables:
         for number, reason in table.kept.items():
-            kept["rows", reason] += 1
-            sizes["rows", reason] += table.kept_bytes[number]
-    gone = {blob.digest for blob in blobs}
+            counts[GarbageKind.ROWS, reason] += 1
+            sizes[GarbageKind.ROWS, reason] += table.kept_bytes[number]
     for blob in stores.blobs.stored():
         if blob.digest not in gone:
             reason = references.get(blob.digest, "younger than the time of grace")
-            kept["blob", reason] += 1
-            sizes["blob", reason] += blob.size_bytes
-    keeping = [Keeping(*key, sizes[key], count) for key, count in sorted(kept.items())]
-    return GarbagePlan(tuple(removable), tuple(keeping))
+            counts[GarbageKind.BLOB, reason] += 1
+            sizes[GarbageKind.BLOB, reason] += blob.size_bytes
+    for key, count in sorted(counts.items()):
+        yield Keeping(*key, sizes[key], count)
 
 
 def _table_items(table: TablePlan) -> Iterator[Item]:
-    for file in table.files:
-        name = f"{table.dataset}/{file.path.parent.name}/{file.path.name}"
+    for file in (*table.files, *table.asides):
+        name = "/".join(file.path.parts[-3:])
         reasons = {table.removable[number] for number in file.versions if number in table.removable}
         told = ", ".join(f"@{number}" for number in file.versions)
         reason = f"only {told} had it: {'; '.join(sorted(reasons))}" if told else "left over"
-        yield Item("rows", name, file.size_bytes, reason)
+        yield Item(GarbageKind.ROWS, name, file.size_bytes, reason)
 
 
 def _unused_cache(stores: Stores, before: datetime) -> list[Path]:
@@ -226,7 +249,7 @@ def _size_of(path: Path) -> int:
 
 
 def _before(stores: Stores, order: GarbageOrder) -> datetime:
-    return stores.clock.now() - timedelta(seconds=parse_duration_s(order.grace))
+    return stores.clock.now() - timedelta(seconds=parse_duration_s(order.grace)) - _TICK
 
 
 def _rule(platform: Platform, dataset: str) -> RetentionDeclaration | None:

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from seamline.app.ingest_source import fetching_folder
 from seamline.app.platform import Platform
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import Bringer, ingest, take_in
 from seamline.data.locations import parse_location
+from seamline.data.refusals import record_refusal
 from seamline.data.sources.batches import Delivery
 from seamline.data.sources.folders import read_folder
 from seamline.data.sources.objects import open_objects
@@ -27,30 +29,45 @@ _LOG = logging.getLogger("seamline.outputs")
 
 def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
     """Also of a run that failed in part: what a branch made is there (law 7)."""
-    for declaration in platform.declarations().datasets.values():
-        pipeline, _, output = (declaration.from_output or "").partition(".")
-        if pipeline != fact.body["pipeline"]:
-            continue
-        try:
-            artifact = run_output(platform.stores, fact.body["run_id"], output)
-        except (NotFound, Refused):
-            continue  # this run did not make it
-        if isinstance(artifact, Artifact) and artifact.is_blob:
-            _commit(platform, declaration, artifact, fact)
+    for declared in platform.declarations().datasets.values():
+        pipeline, _, output = (declared.from_output or "").partition(".")
+        if pipeline == fact.body["pipeline"]:
+            _commit(platform, _of_environment(declared, fact.body["environment"]), output, fact)
+
+
+def _of_environment(declared: DatasetDeclaration, environment: str) -> DatasetDeclaration:
+    """Each environment has tables of its own: NAME in dataops, NAME-ENVIRONMENT elsewhere."""
+    if environment == TRAINING:
+        return declared
+    return replace(declared, name=f"{declared.name}-{environment}")
 
 
 def _commit(
-    platform: Platform, declaration: DatasetDeclaration, artifact: Artifact, fact: RecordedFact
+    platform: Platform, declaration: DatasetDeclaration, output: str, fact: RecordedFact
 ) -> None:
-    """Each environment has tables of its own: NAME in dataops, NAME-ENVIRONMENT elsewhere."""
-    environment = fact.body["environment"]
-    name = declaration.name if environment == TRAINING else f"{declaration.name}-{environment}"
+    """What cannot become a version is said as a fact, once: asking again would say the same, and
+    hold up what follows. What passes (a full disk, say) is raised, and tried again."""
+    run_id, name = fact.body["run_id"], declaration.name
     try:
-        _take(platform, replace(declaration, name=name), artifact, fact)
+        try:
+            artifact = run_output(platform.stores, run_id, output)
+        except Refused:
+            return  # the run has not made it, and says so itself
+        _take(platform, declaration, _bytes_of(artifact, output, run_id), fact)
     except (Refused, InvalidInput, NotFound, Conflict, DigestMismatch) as error:
-        # Refused deliveries are facts; asking again would say the same, and hold up what follows.
-        run_id = fact.body["run_id"]
         _LOG.warning("the output of run %s is no version of %s: %s", run_id, name, error)
+        if "fact_id" not in error.details:
+            source, told = f"run {run_id}", (error.message,)
+            record_refusal(platform.stores, name, source, told, by=fact.by, caused_by=fact.id)
+
+
+def _bytes_of(found: Any, output: str, run_id: str) -> Artifact:
+    if isinstance(found, Artifact) and found.is_blob:
+        return found
+    raise InvalidInput(
+        f"Output {output} of run {run_id} is no file or folder that Seamline keeps.",
+        next_step="Declare an output that is one artifact, written at its path.",
+    )
 
 
 def _take(

@@ -141,8 +141,9 @@ class DeploymentDeclaration:
     context: tuple[str, ...] = ()
     #: Columns whose values are hashed in the prediction log.
     private: tuple[str, ...] = ()
-    #: Inputs that break the contract of the training data (missing, out of range, not in the set):
-    #: `warn` counts and answers, `refuse` answers with an error, `ignore` does not look.
+    #: Inputs that break the contract of the training data: `warn` counts and answers, `refuse`
+    #: answers with an error, `contract` refuses what the contract refuses or sets aside and counts
+    #: the rest, `ignore` does not look.
     on_breach: ServingPolicy = ServingPolicy.WARN
 
 

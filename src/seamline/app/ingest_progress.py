@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from seamline.data.ingest import Progress
+from seamline.data.ingest import Progress, Stage
 
 
 @dataclass(frozen=True)
 class IngestStage:
     """`total` is None as long as nobody knows how many rows there are."""
 
-    stage: str
+    stage: Stage
     done: int
     total: int | None
 
@@ -32,13 +32,13 @@ class Ingests:
         """
         >>> ingests = Ingests()
         >>> with ingests.telling("flights") as tell:
-        ...     tell("writing", 100, 336_776)
+        ...     tell(Stage.WRITING, 100, 336_776)
         ...     ingests.show("flights")
         {'stage': 'writing', 'done': 100, 'total': 336776}
         >>> ingests.show("flights")
         """
 
-        def tell(stage: str, done: int, total: int | None) -> None:
+        def tell(stage: Stage, done: int, total: int | None) -> None:
             with self._lock:
                 self._stages[dataset] = IngestStage(stage, done, total)
 
@@ -51,4 +51,4 @@ class Ingests:
     def show(self, dataset: str) -> dict[str, Any] | None:
         with self._lock:
             found = self._stages.get(dataset)
-        return None if found is None else asdict(found)
+        return None if found is None else {**asdict(found), "stage": str(found.stage)}

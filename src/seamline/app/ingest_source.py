@@ -11,7 +11,7 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.data.credentials import load_credentials
-from seamline.data.ingest import Bringer, IngestResult, Progress, take_in
+from seamline.data.ingest import Bringer, IngestResult, Progress, Stage, take_in
 from seamline.data.locations import Location
 from seamline.data.sources.opening import check_local, check_uri, open_source
 from seamline.data.versions import version_row
@@ -70,7 +70,7 @@ def _take(
 
     def tell(done: int, total: int) -> None:
         if progress is not None:
-            progress("fetching", done, total or None)
+            progress(Stage.FETCHING, done, total or None)
 
     with fetching_folder(platform) as folder:
         delivery = open_source(

@@ -11,7 +11,7 @@ from seamline.domain.clock import Clock, iso
 from seamline.evaluate.origins import versions_of_evaluations
 from seamline.promote.release import list_releases
 from seamline.register.models.origins import versions_of_models
-from seamline.train.reads import versions_of_runs
+from seamline.train.reads import versions_of_runs, versions_of_schedules
 
 #: What a run read is kept for so long after its end: it may be retried, and its model packaged.
 AFTER_RUNS = timedelta(days=7)
@@ -29,6 +29,7 @@ def needed_versions(connection: Connection, clock: Clock) -> Mapping[str, str]:
         ("trained", versions_of_models(connection)),
         ("an evaluation of", versions_of_evaluations(connection)),
         ("run", versions_of_runs(connection, since)),
+        ("schedule", versions_of_schedules(connection)),
     )
     for word, references in others:
         for reference, who in references.items():

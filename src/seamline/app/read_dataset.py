@@ -64,7 +64,10 @@ def find_rows(platform: Platform, reference: str, order: ReadOrder) -> FoundRows
     """Raises NotFound or InvalidInput for what is not there; rows are read when they are taken."""
     stores, named = platform.stores, parse_reference(reference)
     if order.limit is not None and order.limit < 0:
-        raise InvalidInput(f"A limit of {order.limit} rows makes no sense.")
+        raise InvalidInput(
+            f"A limit of {order.limit} rows makes no sense.",
+            next_step="Ask for 0 rows or more, or leave the limit out for all of them.",
+        )
     version = find_named(stores, named)
     declared = _declaration(platform, version)
     told: dict[str, Any] = {"reference": version.reference, "digest": version.digest}
@@ -109,10 +112,11 @@ def _with_labels(
     if labelled.dataset != definition.dataset:
         raise InvalidInput(
             f"The labels of {version.dataset} are those of {definition.dataset}, not of "
-            f"{labelled.dataset}."
+            f"{labelled.dataset}.",
+            next_step=f"Name a version of {definition.dataset}.",
         )
     labels = read_version(platform.stores, labelled, definition.columns)
-    known = known_labels(labels, definition, as_of)
+    known = known_labels(labels, definition, as_of, zone=_declaration(platform, labelled).zone)
     time = time_column(declared.time)
     # What they are joined by is read, too, whether it is shown or not.
     shown = wanted_columns(version, order.columns or None)
@@ -120,7 +124,7 @@ def _with_labels(
     wanted_columns(version, needed)
 
     def join(frame: pl.DataFrame) -> pl.DataFrame:
-        joined = join_labels(frame, known, definition, as_of, time)
+        joined = join_labels(frame, known, definition, as_of, time, zone=declared.zone)
         return joined.drop(name for name in needed if name not in shown)
 
     def frames() -> Iterator[pl.DataFrame]:

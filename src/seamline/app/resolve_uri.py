@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from seamline.app.consume_dataset import check_input
 from seamline.app.declarations import Declarations
@@ -60,9 +61,10 @@ def _resolve_dataset(
 ) -> ResolvedArtifact:
     named = parse_dataset_uri(uri)
     version = find_named(stores, named)
-    check_input(stores, version)
+    broken = check_input(stores, version)
     parent = stores.root / "cache" / "datasets"
-    metadata = {"dataset": version.dataset, "version": version.version}
+    metadata: dict[str, Any] = {"dataset": version.dataset, "version": version.version}
+    metadata |= {"contract_breaches": broken} if broken else {}
     if named.split is None:
         return ResolvedArtifact(
             path=materialize(stores, version, parent),

@@ -33,12 +33,12 @@ def verify_dataset(platform: Platform, reference: str) -> dict[str, Any]:
     Refused when retention has removed them."""
     stores = platform.stores
     version = find_version(stores, reference)
+    check_kept(stores, version)
     folder = table_folder(stores, version.dataset)
     files = version_files(stores, version)
     for file in files:
         what = f"file {file.relative} of {version.reference}"
         if not (folder / file.relative).is_file():
-            check_kept(stores, version)
             raise DigestMismatch(what, expected=file.sha256, actual="no file")
         check_file_digest(folder / file.relative, file.sha256, what)
     return {"dataset": version.dataset, "version": version.version, "files": len(files)}

@@ -30,7 +30,7 @@ for outside in (contract, diff, export, mirror, pin, pins, quarantine, read, spl
 @command(data)
 @click.argument("name")
 @click.argument("delivery", metavar="[PATH|URI]", required=False)
-@click.option("--since", help="Begin with rows above this value of the dataset's `since` column.")
+@click.option("--since", help="Begin with rows at this value of a database's `since` column.")
 def ingest(client: Client, name: str, delivery: str | None, since: str | None) -> tuple[Any, str]:
     """Check a delivery against the contract of dataset NAME and commit it as a new version.
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from seamline.app.compare_datasets import diff_datasets
 from seamline.app.platform import Platform
 from seamline.console.page import Pages
+from seamline.data.diff.findings import Finding
 from seamline.data.diff.page import draw_columns, group_findings
 from seamline.data.pictures import picture_column
 from seamline.data.versions import (
@@ -92,6 +93,7 @@ def read_dataset(platform: Platform, name: str, version: str | None) -> dict[str
             for one in reversed(versions[-SHOWN_VERSIONS:])
         ],
         "n_versions": len(versions),
+        "numbers": [one.version for one in reversed(versions)],
         "now": iso(stores.clock.now()),
     }
 
@@ -120,6 +122,6 @@ def read_diff(platform: Platform, name: str, before: str, after: str) -> dict[st
     }
 
 
-def _show(finding: Any) -> dict[str, Any]:
+def _show(finding: Finding) -> dict[str, Any]:
     first = None if finding.first is None else finding.first.say()
     return {**finding.to_json(), "said_first": first}

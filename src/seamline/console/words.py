@@ -16,6 +16,8 @@ from seamline.train.views.following import say_item
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"))
 _SIZES = ((1e3, "kB"), (1e6, "MB"), (1e9, "GB"))
 LONG_VALUE = 120
+#: Larger numbers are written with an exponent.
+_MOST_DIGITS = 1e15
 
 #: state → (tone, shape): never colour alone.
 _LOOKS = {
@@ -180,9 +182,12 @@ def say_number(value: float) -> str:
     """
     >>> say_number(26971), say_number(0.71320001), say_number(True)
     ('26,971', '0.7132', 'True')
+    >>> say_number(9999.5), say_number(1.7e308), say_number(float("inf"))
+    ('10,000', '1.7e+308', 'inf')
     """
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.4g}"
+    is_long = abs(value) >= _MOST_DIGITS
+    if isinstance(value, float) and (is_long or not value.is_integer()):
+        return f"{value:,.0f}" if abs(value) >= 1_000 and not is_long else f"{value:,.4g}"
     return str(value) if isinstance(value, bool) else f"{value:,.0f}"
 
 

@@ -81,7 +81,10 @@ def _open_server(location: Location, credentials: Credentials) -> Engine:
         )
     options = _options(location)
     if re.search(r"[=\s'\"/\\]", location.path):  # a driver may take more than a name for one
-        raise InvalidInput(f"{location.path!r} is no database's name.")
+        raise InvalidInput(
+            f"{location.path!r} is no database's name.",
+            next_step=f"Write {location.scheme}://HOST/DATABASE, and a table in table.",
+        )
     address = urlsplit(f"//{location.host}")
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S}
     if location.scheme == "mysql":
@@ -101,7 +104,8 @@ def _open_server(location: Location, credentials: Credentials) -> Engine:
         return create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
     except (ArgumentError, SQLAlchemyError, ValueError, TypeError) as error:
         raise InvalidInput(
-            f"{location.bare} is no address of a database: {credentials.redact(str(error))[:200]}."
+            f"{location.bare} is no address of a database: {credentials.redact(str(error))[:200]}.",
+            next_step=f"Write {location.scheme}://HOST:PORT/DATABASE.",
         ) from None
 
 

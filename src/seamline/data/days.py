@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date
+from functools import partial
 
 import polars as pl
 
 from seamline.data.declaration import DAY, DatasetDeclaration, Partition
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.measure.casting import UTC_TIME, DType, by_distinct, cast_series, null_missing
+from seamline.measure.casting import (
+    UTC_TIME,
+    DType,
+    by_distinct,
+    cast_series,
+    null_missing,
+    within_calendar,
+)
 
 _OFFSET = r"\d[T ]\d.*([zZ]|[+-]\d{2}:?\d{2})$"
 
@@ -40,6 +49,11 @@ def with_day(
     days = times = None
     if declaration.time is not None:
         times = read_times(frame[declaration.time], declaration, time_dtype)
+        if times.name == DAY and times.dtype != pl.Date:
+            raise InvalidInput(
+                f"Dataset {declaration.name}: its column {DAY!r} holds times, and no days.",
+                next_step=f"Rename it: {DAY!r} is the partition column of every dataset, a day.",
+            )
         days = _local_days(times, declaration.zone)
     elif declaration.date:
         days = days_of_triple(frame, declaration)
@@ -57,10 +71,17 @@ def with_day(
             f"told by {told}.",
             next_step=f"Rename or drop {DAY!r}: it is the partition column of every dataset.",
         )
-    return frame.with_columns([days] if times is None else [times, days])
+    return frame.with_columns([days] if times is None or times.name == DAY else [times, days])
 
 
 def check_declared_columns(schema: pl.Schema, declaration: DatasetDeclaration) -> None:
+    for column in schema:
+        if column.lower() == DAY != column:
+            raise InvalidInput(
+                f"Dataset {declaration.name}: the delivery's column {column!r} is called like "
+                f"{DAY!r}, but for upper and lower case.",
+                next_step=f"Rename it: {DAY!r} is the partition column of every dataset.",
+            )
     for column in declaration.named_columns:
         if column not in schema:
             raise InvalidInput(
@@ -81,15 +102,17 @@ def read_times(
     [22]
     """
     kind = series.dtype
-    if kind == pl.Date:
-        return series
-    if isinstance(kind, pl.Datetime):
+    if kind == pl.String:
+        text = null_missing(series, declaration.null_values)
+        times = by_distinct(text, lambda distinct: _read_text(distinct, declaration, dtype))
+    elif isinstance(kind, pl.Datetime):
         naive = kind.time_zone is None
-        return _from_local(series, declaration.zone) if naive else _to_utc(series)
-    if kind != pl.String:
+        times = from_local(series, declaration.zone) if naive else _to_utc(series)
+    elif kind == pl.Date:
+        times = series
+    else:
         return pl.Series(series.name, [None], dtype=UTC_TIME).new_from_index(0, len(series))
-    text = null_missing(series, declaration.null_values)
-    return by_distinct(text, lambda distinct: _read_text(distinct, declaration, dtype))
+    return within_calendar(times)
 
 
 def kinds_of_times(
@@ -125,7 +148,7 @@ def _read_text(text: pl.Series, declaration: DatasetDeclaration, dtype: DType | 
     if moved.all():
         return instants
     return instants.zip_with(
-        moved, _from_local(instants.dt.replace_time_zone(None), declaration.zone)
+        moved, from_local(instants.dt.replace_time_zone(None), declaration.zone)
     )
 
 
@@ -144,7 +167,7 @@ def _read_format(text: pl.Series, pattern: str, declaration: DatasetDeclaration)
     return (
         times.dt.replace_time_zone("UTC")
         if "%s" in pattern
-        else _from_local(times, declaration.zone)
+        else from_local(times, declaration.zone)
     )
 
 
@@ -152,7 +175,7 @@ def _to_utc(times: pl.Series) -> pl.Series:
     return times.dt.convert_time_zone("UTC").cast(UTC_TIME)
 
 
-def _from_local(naive: pl.Series, zone: str) -> pl.Series:
+def from_local(naive: pl.Series, zone: str) -> pl.Series:
     """Of an hour that comes twice, the first; one that never was is taken an hour later."""
     naive = naive.cast(pl.Datetime("us"))
     times = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
@@ -162,9 +185,40 @@ def _from_local(naive: pl.Series, zone: str) -> pl.Series:
     return _to_utc(times.zip_with(times.is_not_null(), later))
 
 
+def with_local_times(
+    frame: pl.DataFrame, declaration: DatasetDeclaration, columns: Iterable[str]
+) -> pl.DataFrame:
+    """The frame with what these columns say without an offset moved to UTC; what is no time stays
+    as it is.
+
+    >>> calls = DatasetDeclaration("calls", time="at", zone="America/New_York")
+    >>> frame = pl.DataFrame({"ended": ["2026-03-01T20:00:00", "2026-03-01T20:00:00Z", "soon"]})
+    >>> with_local_times(frame, calls, ["ended"])["ended"].to_list()
+    ['2026-03-02T01:00:00.000000Z', '2026-03-01T20:00:00Z', 'soon']
+    """
+    if declaration.zone == "UTC":
+        return frame
+    moved = []
+    for series in (frame[name] for name in columns if name in frame.columns):
+        if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is None:
+            moved.append(from_local(series, declaration.zone))
+        elif series.dtype == pl.String:
+            moved.append(by_distinct(series, partial(_moved, zone=declaration.zone)))
+    return frame.with_columns(moved) if moved else frame
+
+
+def _moved(text: pl.Series, zone: str) -> pl.Series:
+    times = cast_series(text, DType.DATETIME)
+    is_local = times.is_not_null() & ~text.str.contains(_OFFSET)
+    if not is_local.any():
+        return text
+    instants = from_local(times.dt.replace_time_zone(None), zone)
+    return instants.dt.to_string("%Y-%m-%dT%H:%M:%S%.6fZ").zip_with(is_local, text)
+
+
 def _local_days(times: pl.Series, zone: str) -> pl.Series:
     days = times if times.dtype == pl.Date else times.dt.convert_time_zone(zone).dt.date()
-    return days.alias(DAY)
+    return within_calendar(days).alias(DAY)
 
 
 def days_of_triple(frame: pl.DataFrame, declaration: DatasetDeclaration) -> pl.Series:
@@ -190,7 +244,10 @@ def _check_days(frame: pl.DataFrame, days: pl.Series, declaration: DatasetDeclar
     raise InvalidInput(
         f"Dataset {declaration.name}: the day of {unknown.sum():,} of {frame.height:,} rows cannot "
         f"be told from {', '.join(columns)}, e.g. {', '.join(map(repr, shown))}.",
-        next_step="Correct these rows, or declare time_format.",
+        next_step="Correct these rows"
+        + (
+            ", or declare time_format." if declaration.time and not declaration.time_format else "."
+        ),
     )
 
 

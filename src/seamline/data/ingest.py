@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +28,11 @@ from seamline.data.commit import (
 )
 from seamline.data.contracts.declared import standing_contract, with_policy
 from seamline.data.contracts.quarantine import Quarantine
-from seamline.data.contracts.widening import is_wider, rewrite_files, stored_schema
+from seamline.data.contracts.widening import is_wider, lossless, rewrite_files, stored_schema
 from seamline.data.declaration import DAY, DatasetDeclaration, Mode, Partition
+from seamline.data.outputs import delivery_key, is_overtaken, version_of_delivery
 from seamline.data.recovery import finish_pending
+from seamline.data.refusals import record_refusal
 from seamline.data.sources.batches import Delivery
 from seamline.data.sources.files import open_file
 from seamline.data.versions import (
@@ -45,18 +48,30 @@ from seamline.data.writing.days import DayFiles
 from seamline.data.writing.parquet import WrittenFile
 from seamline.domain.clock import iso, new_id
 from seamline.domain.errors import Conflict, InvalidInput, Refused
-from seamline.domain.facts import DeliveryRefused
 from seamline.measure.basis import Basis, make_basis
 from seamline.measure.casting import DType
 from seamline.measure.contracts import Contract, Policy, Violation
 from seamline.measure.contracts.deliveries import check_drift, check_freshness, check_row_count
 from seamline.measure.profiles import Profile, sum_profiles
-from seamline.store.canonical import digest_of_json
 from seamline.store.full_disk import explaining_a_full_disk
 from seamline.store.stores import Stores
 
-#: Told the name of each stage, how many rows it has done, and of how many (None: not known).
-Progress = Callable[[str, int, int | None], None]
+
+class Stage(StrEnum):
+    """What is done with a delivery, in this order; bytes are fetched, all else counts rows."""
+
+    FETCHING = "fetching"
+    READING = "reading"
+    #: A first delivery makes the contract.
+    CHECKING = "checking"
+    WRITING = "writing"
+    #: The older rows, in wider types.
+    REWRITING = "rewriting"
+    COMMITTING = "committing"
+
+
+#: Told of each stage how much of it is done, and of how much (None: not known).
+Progress = Callable[[Stage, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ def ingest(
     tell = progress or _tell_nobody
     bringer = Bringer(by, run_id, caused_by)
     with _writing(stores, declaration.name) as (folder, finished):
-        tell("reading", 0, None)
+        tell(Stage.READING, 0, None)
         delivery = open_file(path, folder, name=source)
         now = stores.clock.now()
         return _take(_Job(stores, declaration, delivery, bringer, folder, tell, now, finished))
@@ -131,7 +146,7 @@ def take_in(
         return _take(_Job(stores, declaration, delivery, bringer, folder, tell, now, finished))
 
 
-def _tell_nobody(stage: str, done: int, total: int | None) -> None:
+def _tell_nobody(stage: Stage, done: int, total: int | None) -> None:
     return
 
 
@@ -157,12 +172,17 @@ def _take(job: _Job) -> IngestResult:
     with stores.db.read() as connection:
         newest = version_row(connection, declaration.name)
         dataset = find_dataset(connection, declaration.name)
-        key = delivery_key(declaration, job.delivery.digest, newest)
-        before = version_row(connection, declaration.name, delivery=key)
+        key = delivery_key(connection, declaration, job.delivery.digest, newest)
+        before = version_of_delivery(
+            connection, declaration.name, key, job.delivery.digest, job.bringer.run_id
+        )
         inferred = None if dataset is None else dataset.contract
         contract = standing_contract(connection, declaration, inferred)
     if before is not None:
         return IngestResult(before, is_new=before == job.finished)
+    overtaken = is_overtaken(declaration, job.bringer.run_id, newest)
+    if overtaken is not None:
+        raise _overtaken(job, overtaken)
     _check_follows(job.delivery, newest)
     if dataset is None or newest is None or contract is None:
         made = _first(job, contract)
@@ -176,7 +196,7 @@ def _take(job: _Job) -> IngestResult:
                 raise _empty(job.delivery)
             return IngestResult(newest, is_new=False)
     breaches = made.breaches + _check_whole(job, made, newest)
-    job.tell("committing", made.rows, made.rows)
+    job.tell(Stage.COMMITTING, made.rows, made.rows)
     origin = Origin(
         declaration=declaration,
         contract=made.contract,
@@ -196,20 +216,6 @@ def _take(job: _Job) -> IngestResult:
     )
     version = commit_version(stores, origin, job.folder, made.files, made.profiles)
     return IngestResult(version, is_new=True)
-
-
-def delivery_key(
-    declaration: DatasetDeclaration, digest: str, newest: DatasetVersion | None
-) -> str:
-    """What a delivery is known by. One that replaces the table also by the version that it makes:
-    a table may become again what it was, and that is a version of its own."""
-    if declaration.mode is Mode.APPEND:
-        return digest
-    number = 0 if newest is None else newest.version
-    again = digest_of_json({"delivery": digest, "version": number})
-    if newest is not None and newest.delivery_digest == again:
-        return again
-    return digest_of_json({"delivery": digest, "version": number + 1})
 
 
 @dataclass(frozen=True)
@@ -249,7 +255,7 @@ def _first(job: _Job, declared: Contract | None) -> _Made | None:
     look = FirstLook(job.declaration, parse=job.delivery.is_text)
     for frame in job.delivery.batches():
         look.add(frame)
-        job.tell("checking", look.rows, job.delivery.rows)
+        job.tell(Stage.CHECKING, look.rows, job.delivery.rows)
     if not look.rows:
         return None
     contract = declared or with_policy(look.contract(), job.declaration)
@@ -300,7 +306,8 @@ def _make(
     try:
         made = make(checker)
     except _TooNarrow as narrow:
-        terms = replace(terms, stored={**terms.schema, **narrow.columns})
+        wider = lossless(job.stores, job.declaration.name, narrow.columns)
+        terms = replace(terms, stored={**terms.schema, **wider})
         checker = Checker(terms, job.folder / "wider")
         (job.folder / "wider").mkdir()
         made = make(checker)
@@ -327,7 +334,7 @@ def _checked(
         typed = checker.check(frame)
         if typed is not None:
             yield typed
-        job.tell("writing", checker.rows, rows)
+        job.tell(Stage.WRITING, checker.rows, rows)
     found = checker.violations(batches, table)
     is_all_aside = checker.rows and not checker.kept and not checker.widened
     if any(one.does is Policy.REFUSE for one in found) or is_all_aside:
@@ -372,7 +379,7 @@ def _rewritten(
         return None
     if not is_wider(made.schema, newest):
         return None
-    job.tell("rewriting", 0, newest.rows)
+    job.tell(Stage.REWRITING, 0, newest.rows)
     name = new_id(job.stores.clock)
     return tuple(rewrite_files(job.stores, newest, made.schema, job.folder, name))
 
@@ -418,15 +425,21 @@ def _empty(delivery: Delivery) -> InvalidInput:
     return InvalidInput(f"{delivery.name} holds no rows.", next_step="Deliver at least one row.")
 
 
+def _overtaken(job: _Job, why: str) -> Refused:
+    name, source = job.declaration.name, job.delivery.name
+    return Refused(
+        f"{source} would replace the table of dataset {name} by an older one: refused. {why}",
+        next_step="Run the pipeline again: a run that is requested now is newer.",
+        dataset=name,
+        source=source,
+        fact_id=_say_refused(job, (why,)),
+    )
+
+
 def _refuse(job: _Job, violations: Sequence[Violation]) -> Refused:
     """The refusal, recorded as a fact."""
     sentences = tuple(violation.sentence() for violation in violations)
     name, source = job.declaration.name, job.delivery.name
-    with job.stores.db.transaction() as tx:
-        fact = DeliveryRefused(name, source, sentences)
-        fact_id = job.stores.facts.append(
-            tx, fact, by=job.bringer.by, caused_by=job.bringer.caused_by
-        )
     told = "\n".join(sentences)
     return Refused(
         f"{source} breaks the contract of dataset {name} and was refused:\n{told}",
@@ -434,5 +447,17 @@ def _refuse(job: _Job, violations: Sequence[Violation]) -> Refused:
         dataset=name,
         source=source,
         violations=[violation.to_json() for violation in violations],
-        fact_id=fact_id,
+        fact_id=_say_refused(job, sentences),
+    )
+
+
+def _say_refused(job: _Job, sentences: tuple[str, ...]) -> str:
+    name, bringer = job.declaration.name, job.bringer
+    return record_refusal(
+        job.stores,
+        name,
+        job.delivery.name,
+        sentences,
+        by=bringer.by,
+        caused_by=bringer.caused_by,
     )

@@ -158,7 +158,10 @@ def _check(location: Location) -> None:
     if ".." in location.path.split("/"):
         raise InvalidInput(f"{location.uri} holds '..'.", next_step="Write the path in full.")
     if not location.uri.isprintable():
-        raise InvalidInput("A URI cannot hold characters that do not print.")
+        raise InvalidInput(
+            f"The URI {location.uri!r} holds characters that do not print.",
+            next_step="Write each as %XX where the place knows that; else rename what lies there.",
+        )
 
 
 def is_within(prefix: str, location: Location) -> bool:

@@ -47,8 +47,9 @@ def materialize(stores: Stores, version: DatasetVersion, target_parent: Path) ->
     Files are hard links into a cache by digest where the file system allows it. Everything is
     hashed again at each use: a folder that is as it should be stays (others may be reading it),
     and an altered file is replaced from the table. Raises DigestMismatch when the table's own
-    file was altered.
+    file was altered, Refused when retention has removed the version's rows.
     """
+    check_kept(stores, version)
     target = target_parent / version.reference
     files = version_files(stores, version)
     if is_usable(target, files):

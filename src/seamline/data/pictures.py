@@ -78,19 +78,28 @@ def _histogram(basis: ColumnBasis, sides: Sequence[ColumnProfile]) -> str:
 
 def _bars(basis: ColumnBasis, sides: Sequence[ColumnProfile]) -> list[Floats]:
     """The share of each bar: of the cells that hold anything while they are few, else of equally
-    wide intervals without the first and the last fiftieth (which the outermost have, too)."""
+    wide intervals. Where the first or the last fiftieth lies far out, the outermost bar has it."""
     counts = np.array([side.counts for side in sides], np.float64)
     held = np.flatnonzero(counts.sum(axis=0))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     if len(held) <= FEW_CELLS:
         return list(shares[:, held])
-    ends = [quantile(side, basis, q) for side in sides for q in (0.02, 0.98)]
-    known = [end for end in ends if end is not None and np.isfinite(end)]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    scale = max(abs(low), abs(high)) or 1.0  # differences of the largest doubles overflow
-    cuts = np.linspace(low / scale, high / scale, BARS + 1)
+    first, inner_first, inner_last, last = (_known(basis, sides, q) for q in (0, 0.02, 0.98, 1))
+    scale = float(max(np.abs([*first, *last]), default=0)) or 1.0  # the largest doubles overflow
+    low, high = min(inner_first, default=0) / scale, max(inner_last, default=1) / scale
+    least, most = min(first, default=low) / scale, max(last, default=high) / scale
+    cuts = np.linspace(
+        least if low - least <= high - low else low,
+        most if most - high <= high - low else high,
+        BARS + 1,
+    )
     pairs = zip(sides, shares, strict=True)
     return [_spread(basis, side, share, cuts, scale) for side, share in pairs]
+
+
+def _known(basis: ColumnBasis, sides: Sequence[ColumnProfile], q: float) -> list[float]:
+    ends = (quantile(side, basis, q) for side in sides)
+    return [end for end in ends if end is not None and np.isfinite(end)]
 
 
 def _spread(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from seamline.data.commit import (
     undo_intent,
     writing,
 )
+from seamline.data.contracts.quarantine import quarantine_folder
 from seamline.data.declaration import DAY, DatasetDeclaration
 from seamline.data.rows import DATASET_INTENTS
 from seamline.data.versions import (
@@ -36,7 +38,9 @@ from seamline.measure.contracts import Contract
 from seamline.measure.profiles import profile_frame, sum_profiles
 from seamline.store.blobs import digest_of_file
 from seamline.store.stores import Stores
-from seamline.store.tables import is_committed, list_files, table_version
+from seamline.store.tables import drop_torn_commit, is_committed, list_files, table_version
+
+_LOG = logging.getLogger("seamline.recovery")
 
 
 def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
@@ -50,7 +54,10 @@ def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
     finished = None
     if document is not None:
         found = json.loads(document)
-        if is_committed(table_folder(stores, dataset), token_of(found["delivery_digest"])):
+        folder, token = table_folder(stores, dataset), token_of(found["delivery_digest"])
+        for table in (folder, quarantine_folder(stores, dataset)):
+            drop_torn_commit(table, token)
+        if is_committed(folder, token):
             intent = Intent.from_json(found) if "version" in found else _earlier(stores, found)
             record_version(stores, intent)
             finished = intent.version
@@ -63,7 +70,8 @@ def finish_pending(stores: Stores, dataset: str) -> DatasetVersion | None:
 
 
 def finish_all_pending(stores: Stores) -> list[DatasetVersion]:
-    """What a restarted workspace does first: finish every ingest that was cut off."""
+    """What a restarted workspace does first: finish every ingest that was cut off. One that cannot
+    be finished holds up its own dataset alone, whose next writer is told why."""
     with stores.db.read() as connection:
         names = set(connection.execute(select(DATASET_INTENTS.c.dataset)).scalars())
     staged = stores.root / "tables" / ".staging"
@@ -71,8 +79,11 @@ def finish_all_pending(stores: Stores) -> list[DatasetVersion]:
         names |= {folder.name for folder in staged.iterdir()}
     finished = []
     for name in sorted(names):
-        with writing(stores, name):
-            finished.append(finish_pending(stores, name))
+        try:
+            with writing(stores, name):
+                finished.append(finish_pending(stores, name))
+        except Exception:
+            _LOG.exception("what was cut off in dataset %s cannot be finished", name)
     return [version for version in finished if version is not None]
 
 
@@ -84,7 +95,7 @@ def _earlier(stores: Stores, found: Mapping[str, Any]) -> Intent:
         previous = version_row(connection, declaration.name)
     known = {file.relative for file in version_files(stores, previous)} if previous else set()
     basis_blob = stores.blobs.get(found["basis_digest"], f"the basis of {declaration.name}")
-    basis = Basis.from_json(json.loads(basis_blob))
+    basis = Basis.from_canonical(basis_blob)
     newest = table_version(folder)
     files: list[WrittenFile] = []
     days: dict[str, list[Any]] = {}

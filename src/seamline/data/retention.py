@@ -31,7 +31,10 @@ class RetentionDeclaration:
         if self.keep_for is not None:
             parse_duration_s(self.keep_for)
         if self.keep_versions is not None and self.keep_versions < 1:
-            raise InvalidInput(f"keep_versions has to be 1 or more, not {self.keep_versions}.")
+            raise InvalidInput(
+                f"keep_versions has to be 1 or more, not {self.keep_versions}.",
+                next_step="Write how many of the newest are kept; the newest one always is.",
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

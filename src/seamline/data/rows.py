@@ -44,6 +44,8 @@ DATASET_VERSIONS = Table(
     Column("contract_digest", String(71)),
     Column("breaches", Text, nullable=False, server_default="[]"),
     Column("rows_quarantined", BigInteger, nullable=False, server_default="0"),
+    # Of the file that holds them.
+    Column("quarantine_digest", String(71)),
     Column("run_id", String(36), index=True),
     Column("committed_by", String(120), nullable=False),
     Column("at", String(27), nullable=False),

@@ -88,7 +88,10 @@ def parse_select(text: str, table: str) -> PlainSelect:
     """
     text = text.strip().removesuffix(";")
     if len(text) > MAX_LENGTH:
-        raise InvalidInput(f"The query has {len(text)} characters; {MAX_LENGTH} are allowed.")
+        raise InvalidInput(
+            f"The query has {len(text):,} characters; {MAX_LENGTH:,} are allowed.",
+            next_step="Say less of it, or make the list in a pipeline of its own.",
+        )
     tokens = list(_tokens(text))
     words = [token.word for token in tokens]
     if words[:1] != ["SELECT"] or words.count("SELECT") != 1:

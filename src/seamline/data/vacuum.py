@@ -8,21 +8,22 @@ as after any VACUUM.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, select
 
 from seamline.data.commit import writing
+from seamline.data.contracts.quarantine import aside_files, aside_name, drop_asides
 from seamline.data.declaration import DAY
-from seamline.data.materialize import remove_materialized
+from seamline.data.materialize import remove_unused
 from seamline.data.recovery import finish_pending
 from seamline.data.retention import RetentionDeclaration, decide_kept
 from seamline.data.rows import DATASETS
 from seamline.data.versions.find import versions_up_to
 from seamline.data.versions.read import version_files
-from seamline.data.versions.removed import record_removals, removed_numbers
+from seamline.data.versions.removed import record_removals, removal_reasons, removed_numbers
 from seamline.data.versions.tags import tags_by_version
 from seamline.data.versions.version import DatasetVersion, table_folder
 from seamline.store.schema import CHAIN_HEAD
@@ -51,6 +52,8 @@ class TablePlan:
     kept_bytes: Mapping[int, int]
     removable: Mapping[int, str]
     files: tuple[TableFile, ...]
+    #: Of rows that were set aside, and go with the version whose delivery left them behind.
+    asides: tuple[TableFile, ...] = ()
 
 
 def dataset_names(stores: Stores) -> list[str]:
@@ -82,13 +85,21 @@ def plan_table(
     found = []
     for path in _table_files(stores, dataset):
         relative = path.relative_to(table_folder(stores, dataset)).as_posix()
-        stat = path.stat()
-        is_new = datetime.fromtimestamp(stat.st_mtime, UTC) > before
+        size, is_new = _looked_at(path, before)
         if relative in wanted or (relative not in owners and is_new):
             continue
-        found.append(TableFile(path, stat.st_size, tuple(owners.get(relative, ()))))
+        found.append(TableFile(path, size, tuple(owners.get(relative, ()))))
     files = _without_current(stores, dataset, found)
-    return TablePlan(dataset, kept, kept_bytes, removable, tuple(files))
+    asides: list[TableFile] = []
+    deliveries = {aside_name(one.delivery_digest): one.version for one in versions}
+    for path in aside_files(stores, dataset):
+        owner = deliveries.get(path.name)
+        size, is_new = _looked_at(path, before)
+        if owner is not None and owner in kept:
+            kept_bytes[owner] += size
+        elif owner is not None or not is_new:
+            asides.append(TableFile(path, size, () if owner is None else (owner,)))
+    return TablePlan(dataset, kept, kept_bytes, removable, tuple(files), tuple(asides))
 
 
 def vacuum_table(
@@ -117,10 +128,19 @@ def vacuum_table(
             ]
             record_removals(stores, tx, new, by=by)
         plan = plan_table(stores, dataset, rule, needed, before)
+        # That they are gone is true since a moment: what is told is why.
+        why = {**plan.removable, **{one.version: reason for one, reason in new}}
+        plan = replace(plan, removable=why)
         for file in plan.files:
             file.path.unlink(missing_ok=True)
+        if plan.asides:
+            paths = [file.path for file in plan.asides]
+            drop_asides(stores, dataset, paths, at=stores.clock.now())
         for number in plan.removable:
-            remove_materialized(stores.root / "cache" / "datasets" / f"{dataset}@{number}")
+            folder = stores.root / "cache" / "datasets" / f"{dataset}@{number}"
+            # A task that began to read it just now is in no table yet; nobody begins any more.
+            if folder.is_dir() and not _looked_at(folder, before)[1]:
+                remove_unused(folder, before)
         return plan
 
 
@@ -134,7 +154,7 @@ def _judge(
     if not versions:
         return {}, {}
     dataset = versions[0].dataset
-    gone = removed_numbers(connection, dataset)
+    gone = removal_reasons(connection, dataset)
     by_others = {
         int(reference.partition("@")[2]): why
         for reference, why in needed(connection).items()
@@ -147,7 +167,7 @@ def _judge(
     kept = {one.number: one.reason for one in judged if not one.is_removable}
     why = "" if rule is None else f"retention of {dataset}: {_said(rule)}"
     removable = {one.number: why for one in judged if one.is_removable}
-    return kept, {**removable, **dict.fromkeys(gone, "removed before")}
+    return kept, {**removable, **gone}
 
 
 def _said(rule: RetentionDeclaration) -> str:
@@ -158,6 +178,12 @@ def _said(rule: RetentionDeclaration) -> str:
     parts = [f"keep_for {rule.keep_for}"] if rule.keep_for is not None else []
     parts += [f"keep_versions {rule.keep_versions}"] if rule.keep_versions is not None else []
     return ", ".join(parts)
+
+
+def _looked_at(path: Path, before: datetime) -> tuple[int, bool]:
+    """How large it is, and whether it came after `before`."""
+    stat = path.stat()
+    return stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC) > before
 
 
 def _table_files(stores: Stores, dataset: str) -> list[Path]:

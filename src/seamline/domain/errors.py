@@ -89,6 +89,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     >>> nearest("flihgts", ["flights", "weather"])
     'Did you mean flights?'
+    >>> nearest("id", ["ID", "a"])
+    'Did you mean ID?'
     >>> nearest("x", ["flights", "weather"])
     'Known: flights, weather.'
     >>> nearest("x", [])
@@ -97,9 +99,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     if not names:
         return "There is none yet."
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    lower = {one.lower(): one for one in names}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]}?"
+        return f"Did you mean {lower[close[0]]}?"
     shown = ", ".join(names[:8])
     return f"Known: {shown}{', …' if len(names) > 8 else '.'}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -69,9 +70,14 @@ class Basis:
     columns: Mapping[str, ColumnBasis]
 
     @cached_property
+    def canonical(self) -> bytes:
+        """Its canonical JSON (RFC 8785): column order does not matter."""
+        return rfc8785.dumps(self.to_json())
+
+    @cached_property
     def digest(self) -> Digest:
-        """The sha256 of its canonical JSON (RFC 8785): column order does not matter."""
-        return digest_of(rfc8785.dumps(self.to_json()))
+        """The sha256 of its canonical JSON."""
+        return digest_of(self.canonical)
 
     def to_json(self) -> dict[str, Any]:
         return {"columns": {name: column.to_json() for name, column in self.columns.items()}}
@@ -80,6 +86,20 @@ class Basis:
     def from_json(cls, data: Mapping[str, Any]) -> Basis:
         columns = data["columns"]
         return cls({name: ColumnBasis.from_json(columns[name]) for name in columns})
+
+    @classmethod
+    def from_canonical(cls, data: bytes) -> Basis:
+        """From its canonical JSON, which is not made anew to know its digest: for a thousand edges
+        that takes as long as comparing two profiles.
+
+        >>> basis = make_basis(pl.DataFrame({"hour": [5, 6], "carrier": ["UA", "DL"]}))
+        >>> again = Basis.from_canonical(basis.canonical)
+        >>> again == basis, again.digest == basis.digest
+        (True, True)
+        """
+        basis = cls.from_json(json.loads(data))
+        vars(basis)["canonical"] = data  # where the cached property looks first
+        return basis
 
 
 def kind_of(dtype: pl.DataType) -> Kind:

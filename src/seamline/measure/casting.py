@@ -12,6 +12,9 @@ import polars as pl
 
 #: Every datetime is kept in UTC; one without an offset is taken as UTC.
 UTC_TIME = pl.Datetime("us", "UTC")
+#: The years 1 to 9999, which Python and ISO 8601 have, in days from 1970 on.
+CALENDAR_DAYS = (-719_162, 2_932_896)
+_US_PER_DAY = 86_400 * 10**6
 
 
 class DType(StrEnum):
@@ -63,6 +66,23 @@ def cast_series(series: pl.Series, dtype: DType) -> pl.Series:
     >>> cast_series(pl.Series(["True", "no"]), DType.BOOL).to_list()
     [True, None]
     """
+    cast = _cast(series, dtype)
+    return within_calendar(cast) if dtype in (DType.DATE, DType.DATETIME) else cast
+
+
+def within_calendar(times: pl.Series) -> pl.Series:
+    """Days, or instants in microseconds; null where they are of no year from 1 to 9999.
+
+    >>> within_calendar(pl.Series([0, 10**18]).cast(UTC_TIME)).is_null().to_list()
+    [False, True]
+    """
+    count = times.to_physical()
+    days = count if times.dtype == pl.Date else count // _US_PER_DAY
+    within = days.is_between(*CALENDAR_DAYS)
+    return times if within.all() else times.set(~within.fill_null(True), None)
+
+
+def _cast(series: pl.Series, dtype: DType) -> pl.Series:
     if series.dtype in (pl.Categorical, pl.Enum):
         series = series.cast(pl.String)
     if series.dtype == pl.String:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -91,7 +92,7 @@ class ColumnProfile:
         return sketch is not None and sketch.is_exact
 
     def to_json(self) -> dict[str, Any]:
-        data = {
+        data: dict[str, Any] = {
             "rows": self.rows,
             "missing": self.missing,
             "mistyped": self.mistyped,
@@ -106,9 +107,13 @@ class ColumnProfile:
             "shortest": self.shortest,
             "longest": self.longest,
         }
-        sketches = {name: getattr(self, name) for name in _SKETCHES}
-        data |= {name: one.to_json() for name, one in sketches.items() if one is not None}
-        return data if self.lengths is None else data | {"lengths": list(self.lengths)}
+        for name in _SKETCHES:
+            sketch: Sketch | None = getattr(self, name)
+            if sketch is not None:
+                data[name] = sketch.to_json()
+        if self.lengths is not None:
+            data["lengths"] = list(self.lengths)
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ColumnProfile:
@@ -137,7 +142,8 @@ def add_columns(parts: Sequence[ColumnProfile]) -> ColumnProfile:
     first = parts[0]
     if len(parts) == 1:
         return first
-    counts = np.array([part.counts for part in parts], np.int64).sum(axis=0)
+    flat = chain.from_iterable(part.counts for part in parts)
+    counts = np.fromiter(flat, np.int64).reshape(len(parts), len(first.counts)).sum(axis=0)
     return ColumnProfile(
         rows=sum(part.rows for part in parts),
         missing=sum(part.missing for part in parts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -61,6 +62,15 @@ class Segments:
 
 def one_segment(rows: int) -> Segments:
     return Segments(np.array([0, rows], np.int64))
+
+
+def segments_of_runs(rows: Sequence[int]) -> Segments:
+    """From how many rows each partition has, where they follow one another.
+
+    >>> segments_of_runs([1, 0, 2]).codes.tolist()
+    [0, 2, 2]
+    """
+    return Segments(np.append(0, np.cumsum(rows)), None, np.repeat(np.arange(len(rows)), rows))
 
 
 def make_segments(codes: Counts, n: int) -> Segments:

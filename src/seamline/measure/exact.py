@@ -64,7 +64,7 @@ def exact_moments(
 
 
 def exact_moments_of_parts(
-    values: Floats, bounds: Counts, centre: float
+    values: Floats, bounds: Counts, centre: float, weights: Counts | None = None
 ) -> list[tuple[Fraction, Fraction]]:
     """The moments of each partition, from bounds[i] to bounds[i + 1]: fast where they are small.
 
@@ -73,14 +73,15 @@ def exact_moments_of_parts(
     """
     with np.errstate(over="ignore"):
         distances = np.clip(values - centre, -MOMENT_LIMIT, MOMENT_LIMIT)
-    squares = _drain_parts(distances * distances, bounds)
-    return list(zip(_drain_parts(distances, bounds), squares, strict=True))
+    squares = _drain_parts(distances * distances, bounds, weights)
+    return list(zip(_drain_parts(distances, bounds, weights), squares, strict=True))
 
 
-def _drain_parts(rest: Floats, bounds: Counts) -> list[Fraction]:
+def _drain_parts(rest: Floats, bounds: Counts, times: Counts | None) -> list[Fraction]:
     """`_drain` with one power of two for all partitions; the sums are whole numbers of 2^unit."""
-    rows = np.diff(bounds)
-    held = np.flatnonzero(rows)
+    held = np.flatnonzero(np.diff(bounds))
+    starts = bounds[:-1][held]
+    rows = np.diff(bounds) if times is None else np.add.reduceat(times, starts)
     totals, unit = [0] * len(held), 0
     margin = int(rows.max(initial=0)).bit_length() + 1
     top = max(float(rest.max(initial=0.0)), -float(rest.min(initial=0.0)))
@@ -89,17 +90,30 @@ def _drain_parts(rest: Floats, bounds: Counts) -> list[Fraction]:
         sigma = math.ldexp(1.0, power)
         high = (rest + sigma) - sigma
         rest -= high
+        if times is not None:
+            high *= times
         finer = max(power - 53, -1074)  # what doubles just below sigma are apart
-        sums = np.ldexp(np.add.reduceat(high, bounds[:-1][held]), -finer).tolist()
+        sums = np.ldexp(np.add.reduceat(high, starts), -finer).tolist()
         shift = unit - finer if any(totals) else 0
         totals = [(total << shift) + int(one) for total, one in zip(totals, sums, strict=True)]
         unit = finer
         top = sigma * 2.0**-53
-    scale = Fraction(2) ** unit
-    found = [Fraction(0)] * len(rows)
+    found = [Fraction(0)] * (len(bounds) - 1)
     for place, total in zip(held.tolist(), totals, strict=True):
-        found[place] = Fraction(total * scale.numerator, scale.denominator)
+        found[place] = _scaled(total, unit)
     return found
+
+
+def _scaled(total: int, unit: int) -> Fraction:
+    """total * 2^unit: cheap where it is whole, as sums of whole numbers are.
+
+    >>> _scaled(12, -2), _scaled(6, -2), _scaled(3, 1), _scaled(0, -9)
+    (Fraction(3, 1), Fraction(3, 2), Fraction(6, 1), Fraction(0, 1))
+    """
+    whole = total << unit if unit >= 0 else total >> -unit
+    if unit >= 0 or whole << -unit == total:
+        return Fraction(whole)
+    return Fraction(total, 1 << -unit)
 
 
 def _drain(rest: Floats, high: Floats, times: Counts | None, top: float) -> Fraction:

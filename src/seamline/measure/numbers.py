@@ -13,6 +13,7 @@ from seamline.measure.basis import ColumnBasis, Kind
 from seamline.measure.exact import Counts, Floats, exact_moments, exact_moments_of_parts
 from seamline.measure.sketches import (
     Sketch,
+    find_firsts,
     name_numbers,
     sketch_number_parts,
     sketch_numbers,
@@ -77,24 +78,54 @@ def _name_outside(finite: Floats, edges: Floats, basis: ColumnBasis) -> Sketch |
 
 @dataclass(frozen=True)
 class _Parts:
-    """Values without NaN, those of each partition sorted and in one piece."""
+    """Values without NaN, those of each partition sorted and in one piece: from bounds[i] to
+    bounds[i + 1]. `weights`: how often each occurs, where equal ones are taken together."""
 
     values: Floats
-    rows: Counts
+    bounds: Counts
+    weights: Counts | None = None
+
+    @property
+    def rows(self) -> Counts:
+        """How many values there are in each."""
+        upto = self.bounds
+        if self.weights is not None:
+            upto = np.append(0, np.cumsum(self.weights))[upto]
+        return np.diff(upto)
+
+    def of(self, part: int) -> Floats:
+        """Those of one partition, each as often as it occurs."""
+        own = slice(self.bounds[part], self.bounds[part + 1])
+        values = self.values[own]
+        return values if self.weights is None else np.repeat(values, self.weights[own])
+
+    def ends(self) -> list[tuple[float | None, float | None]]:
+        """The least and the most of each."""
+        padded = np.append(self.values, np.nan) + 0.0
+        lows, highs = padded[self.bounds[:-1]].tolist(), padded[self.bounds[1:] - 1].tolist()
+        held = (np.diff(self.bounds) > 0).tolist()
+        pairs = zip(lows, highs, held, strict=True)
+        return [(low, high) if any_held else (None, None) for low, high, any_held in pairs]
 
     @property
     def codes(self) -> Counts:
-        return np.repeat(np.arange(len(self.rows)), self.rows)
-
-    @property
-    def bounds(self) -> Counts:
-        return np.append(0, np.cumsum(self.rows))
+        return np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
 
     def where(self, mask: npt.NDArray[np.bool_]) -> _Parts:
         if mask.all():
             return self
-        kept = np.append(0, np.cumsum(mask))[self.bounds]
-        return _Parts(self.values[mask], np.diff(kept))
+        bounds = np.append(0, np.cumsum(mask))[self.bounds]
+        weights = None if self.weights is None else self.weights[mask]
+        return _Parts(self.values[mask], bounds, weights)
+
+    def weighed(self) -> _Parts:
+        """Equal values taken together, where that leaves far fewer."""
+        starts = np.flatnonzero(find_firsts(self.values, self.bounds))
+        if 4 * len(starts) > 3 * len(self.values):
+            return self
+        bounds = starts.searchsorted(self.bounds)
+        weights = np.diff(np.append(starts, len(self.values)))
+        return _Parts(self.values[starts], bounds, weights)
 
 
 def _count_many(
@@ -103,29 +134,29 @@ def _count_many(
     """As `_count_one` for each; `values` are used up."""
     for start, end in pairwise(bounds.tolist()):
         values[start:end].sort()
-    read = _Parts(values, np.diff(bounds)).where(~np.isnan(values))
+    parts = _Parts(values, bounds).weighed()
+    read = parts.where(~np.isnan(parts.values))
     finite = read.where(np.isfinite(read.values))
     width, n = basis.n_cells, len(bounds) - 1
     cells = read.codes * width + edges.searchsorted(read.values, "right")
-    table = np.bincount(cells, minlength=n * width).reshape(n, width).tolist()
-    moments = exact_moments_of_parts(finite.values, finite.bounds, basis.centre)
+    table = np.bincount(cells, read.weights, n * width).astype(np.int64).reshape(n, width)
+    moments = exact_moments_of_parts(finite.values, finite.bounds, basis.centre, finite.weights)
     sketches = sketch_number_parts(finite.values, finite.bounds)
-    ends = finite.bounds.tolist()
+    rows, n_finite, ends = read.rows.tolist(), finite.rows.tolist(), finite.ends()
     found = []
-    for i, (n_read, counts) in enumerate(zip(read.rows.tolist(), table, strict=True)):
-        own = finite.values[ends[i] : ends[i + 1]]
+    for i, counts in enumerate(table.tolist()):
         outside = not len(edges) or counts[0] > 0 or counts[-1] > 0
-        others = _name_outside(own, edges, basis) if outside else _NOTHING[basis.kind]
+        own = _name_outside(finite.of(i), edges, basis) if outside else _NOTHING[basis.kind]
         facts = {
-            "n_read": n_read,
+            "n_read": rows[i],
             "counts": tuple(counts),
-            "low": float(own[0]) + 0.0 if len(own) else None,
-            "high": float(own[-1]) + 0.0 if len(own) else None,
-            "n_finite": len(own),
+            "low": ends[i][0],
+            "high": ends[i][1],
+            "n_finite": n_finite[i],
             "centre": basis.centre,
             "total": moments[i][0],
             "squares": moments[i][1],
-            "others": others,
+            "others": own,
             "numbers": sketches[i],
         }
         found.append(facts)

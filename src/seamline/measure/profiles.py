@@ -11,7 +11,13 @@ import polars as pl
 from seamline.domain.errors import InvalidInput
 from seamline.measure.basis import Basis
 from seamline.measure.columns import ColumnProfile, add_columns
-from seamline.measure.counting import Segments, count_column, make_segments, one_segment
+from seamline.measure.counting import (
+    Segments,
+    count_column,
+    make_segments,
+    one_segment,
+    segments_of_runs,
+)
 
 __all__ = [
     "MISSING_PARTITION",
@@ -20,6 +26,7 @@ __all__ = [
     "add_profiles",
     "profile_frame",
     "profile_partitions",
+    "profile_runs",
     "sum_profiles",
 ]
 
@@ -88,6 +95,19 @@ def profile_partitions(
     )
     segments = make_segments(codes.to_numpy(), len(names))
     return dict(zip(names, _profile_segments(frame, basis, segments), strict=True))
+
+
+def profile_runs(frame: pl.DataFrame, basis: Basis, runs: Mapping[str, int]) -> dict[str, Profile]:
+    """The same where the rows of each partition follow one another: so many of each.
+
+    >>> from seamline.measure.basis import make_basis
+    >>> frame = pl.DataFrame({"hour": [5, 6, 6], "day": ["mon", "mon", "tue"]})
+    >>> basis = make_basis(frame)
+    >>> profile_runs(frame, basis, {"mon": 2, "tue": 1}) == profile_partitions(frame, basis, "day")
+    True
+    """
+    segments = segments_of_runs(list(runs.values()))
+    return dict(zip(runs, _profile_segments(frame, basis, segments), strict=True))
 
 
 def _profile_segments(frame: pl.DataFrame, basis: Basis, segments: Segments) -> list[Profile]:

@@ -18,6 +18,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from seamline.measure.exact import Counts, Floats
@@ -114,9 +115,10 @@ class Sketch:
         return {self.hashes[i * _BYTES : (i + 1) * _BYTES]: p for i, p in enumerate(pairs)}
 
     def to_json(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"hashes": base64.b64encode(self.hashes).decode()}
-        named = {"values": list(self.values), "counts": list(self.counts)}
-        return data | named if self.values else data
+        hashes = base64.b64encode(self.hashes).decode() if self.hashes else ""
+        if not self.values:
+            return {"hashes": hashes}
+        return {"hashes": hashes, "values": list(self.values), "counts": list(self.counts)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Sketch:
@@ -189,15 +191,26 @@ def sketch_number_parts(values: Floats, bounds: Counts) -> list[Sketch]:
     hashes = hash_numbers(values)
     for start, end in pairwise(bounds.tolist()):
         hashes[start:end].sort()
-    starts = bounds[:-1][np.diff(bounds) > 0]
-    is_first = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]
-    is_first[starts] = True
-    ends = np.append(0, np.cumsum(is_first))[bounds]
-    packed = _pack(hashes[is_first])
-    return [
-        Sketch(packed[start * _BYTES : min(end, start + K_HASHES) * _BYTES])
-        for start, end in pairwise(ends.tolist())
-    ]
+    firsts = np.flatnonzero(find_firsts(hashes, bounds))
+    starts = firsts.searchsorted(bounds)
+    n_kept = np.minimum(np.diff(starts), K_HASHES)
+    ends = np.append(0, np.cumsum(n_kept))
+    kept = np.arange(ends[-1]) + np.repeat(starts[:-1] - ends[:-1], n_kept)
+    packed = _pack(hashes[firsts[kept]])
+    return [Sketch(packed[start:end]) for start, end in pairwise((ends * _BYTES).tolist())]
+
+
+def find_firsts(ordered: Floats | Hashes, bounds: Counts) -> npt.NDArray[np.bool_]:
+    """Which values differ from the one before them in their partition, from bounds[i] to
+    bounds[i + 1]; those of each are sorted.
+
+    >>> find_firsts(np.array([1.0, 1.0, 1.0, 2.0]), np.array([0, 2, 2, 4])).tolist()
+    [True, False, True, True]
+    """
+    is_first = np.empty(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    is_first[bounds[:-1][np.diff(bounds) > 0]] = True
+    return is_first
 
 
 def name_numbers(ordered: Floats) -> Sketch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -204,10 +205,14 @@ def _policies_after(file: ProjectFile) -> tuple[EnvironmentPolicy, ...]:
 def _difference(old: Any, new: Any) -> str:
     before, after = asdict(old), asdict(new)
     return ", ".join(
-        f"{key}: {before.get(key)!r} → {after[key]!r}"
+        f"{key}: {_said(before.get(key))} → {_said(after[key])}"
         for key in after
         if before.get(key) != after[key]
     )
+
+
+def _said(value: Any) -> str:
+    return repr(str(value) if isinstance(value, StrEnum) else value)
 
 
 def _check_owner(section: str, new: Mapping[str, Any], others: Mapping[str, ProjectFile]) -> None:

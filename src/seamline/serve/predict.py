@@ -44,7 +44,7 @@ class Predictor:
         """
         started_ns = time.perf_counter_ns()
         rows = rows_of(tensors, target.spec)
-        if target.spec.rules:
+        if target.spec.rules or target.spec.expressions:
             self._count_breaches(target, rows.columns)
         at, prediction_id = self.clock.now(), new_id(self.clock)
         outputs: Columns | None = None
@@ -66,7 +66,7 @@ class Predictor:
 
     def _count_breaches(self, target: Target, columns: Columns) -> None:
         """Raises InvalidInput where the contract of the training data refuses."""
-        for breach in check_inputs(columns, target.spec.rules):
+        for breach in check_inputs(columns, target.spec.rules, target.spec.expressions):
             labels = (
                 ("environment", target.environment),
                 ("endpoint", target.spec.endpoint),

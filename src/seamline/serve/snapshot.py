@@ -15,7 +15,7 @@ import msgspec
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, NotFound, Refused
 from seamline.serve.datatypes import DATATYPES, TEXT
-from seamline.serve.input_rules import InputRule
+from seamline.serve.input_rules import InputExpression, InputRule, prepare_rules
 from seamline.store.blobs import write_atomically
 from seamline.store.canonical import canonical_json
 from seamline.trust.keys import PublicKey, SigningKey
@@ -62,6 +62,7 @@ class EndpointSpec:
     private: tuple[str, ...] = ()
     #: What inputs are held to, from the contract of the training data.
     rules: tuple[InputRule, ...] = ()
+    expressions: tuple[InputExpression, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def _check_endpoint(spec: EndpointSpec) -> None:
             f"Endpoint {spec.endpoint!r}: its event time {spec.event_time!r} must be an input or "
             "context column of datatype BYTES (ISO 8601 text)."
         )
+    prepare_rules(spec.rules, spec.expressions)
     unknown = sorted(set(spec.private) - set(names))
     if unknown:
         raise InvalidInput(f"Endpoint {spec.endpoint!r}: no private column {', '.join(unknown)}.")

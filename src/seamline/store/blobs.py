@@ -20,7 +20,7 @@ from obstore.store import LocalStore
 
 from seamline.domain.clock import Clock, new_id
 from seamline.domain.digests import Digest, check_digest, digest_of, parse_digest
-from seamline.domain.errors import DigestMismatch, not_found
+from seamline.domain.errors import DigestMismatch, Unavailable, not_found
 from seamline.store.received import ReceivedFile
 from seamline.store.verified import VerifiedFile, VerifiedFiles
 
@@ -50,7 +50,7 @@ class Blobs:
 
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
-        if not self._touch(digest):
+        if not self._touch(digest, len(data)):
             obstore.put(self._store, _key(digest), data)
         return digest
 
@@ -58,7 +58,7 @@ class Blobs:
         """Streams: memory stays bounded whatever the size."""
         digest = digest_of_file(path)
         target = self.path_of(digest)
-        if not self._touch(digest):
+        if not self._touch(digest, path.stat().st_size):
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{new_id(self._clock)}.partial")
             shutil.copyfile(path, partial)
@@ -118,6 +118,19 @@ class Blobs:
             if len(digits) == _DIGITS:
                 yield StoredBlob(Digest(f"sha256:{digits}"), stat.st_size, stat.st_mtime)
 
+    def hold(self, digest: str, what: str = "blob") -> Path:
+        """Where a blob lies that was put a while ago and is about to be referred to. From now on
+        `remove_unused` leaves it; Unavailable where retention was faster."""
+        path = self.path_of(digest)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            raise Unavailable(
+                f"{what} ({digest}) was removed by retention before anything referred to it.",
+                next_step="Do it again; and let retention keep what is young (--grace).",
+            ) from None
+        return path
+
     def remove_unused(self, digest: str, since: float) -> bool:
         """Whether it is gone: a blob that was put again after `since` (Unix time) stays.
 
@@ -140,13 +153,15 @@ class Blobs:
         aside.unlink(missing_ok=True)
         return True
 
-    def _touch(self, digest: str) -> bool:
-        """Whether it is there; then it is in use from now on (see `remove_unused`)."""
+    def _touch(self, digest: str, size_bytes: int) -> bool:
+        """Whether it is there; then it is in use from now on (see `remove_unused`). One that is too
+        short, as a power cut leaves them, is not: it is written anew."""
+        path = self.path_of(digest)
         try:
-            os.utime(self.path_of(digest))
+            os.utime(path)
+            return path.stat().st_size == size_bytes
         except FileNotFoundError:
             return False
-        return True
 
     def _restore(self) -> None:
         if not self._aside.is_dir():

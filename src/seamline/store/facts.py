@@ -103,6 +103,7 @@ def read_facts(
     subject: str | None = None,
     ids: Sequence[str] = (),
     mentioning: str | None = None,
+    caused_by: str | None = None,
     after: int = 0,
     limit: int | None = None,
     newest_first: bool = False,
@@ -117,6 +118,8 @@ def read_facts(
         query = query.where(FACTS.c.id.in_(ids))
     if mentioning is not None:  # somewhere in what they say: a digest, for one
         query = query.where(FACTS.c.body.contains(mentioning, autoescape=True))
+    if caused_by is not None:
+        query = query.where(FACTS.c.caused_by == caused_by)
     if limit is not None:
         query = query.limit(limit)
     return [_recorded(row) for row in connection.execute(query).mappings()]

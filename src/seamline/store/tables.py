@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -17,8 +18,13 @@ from deltalake import (
     Transaction,
     write_deltalake,
 )
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+
+from seamline.domain.errors import MachineryError
+
+_LOG = "_delta_log"
+_LAST_CHECKPOINT = "_last_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,60 @@ def commit_files(
     return table.version()
 
 
+def drop_files(root: Path, relatives: Collection[str], partition: str, *, at_ms: int) -> None:
+    """Take these out of the table's newest state, in one commit; the files stay where they lie.
+    Those that it has no more, or never had, are passed over."""
+    table = _open(root)
+    if table is None:
+        return
+    held = pl.DataFrame(table.get_add_actions(flatten=True))
+    found = held.filter(pl.col("path").is_in(list(relatives)))
+    actions = [
+        RemoveAction(
+            row["path"],
+            True,
+            at_ms,
+            row["size_bytes"],
+            {partition: str(row[f"partition.{partition}"])},
+        )
+        for row in found.iter_rows(named=True)
+    ]
+    if actions:
+        table.create_write_transaction(
+            cast(list[AddAction | RemoveAction], actions), "append", table.schema(), [partition]
+        )
+
+
+def log_files(root: Path, version: int) -> list[Path]:
+    """What a commit has written besides the table's own files."""
+    log = root / _LOG
+    last = log / _LAST_CHECKPOINT
+    return [*sorted(log.glob(f"{version:020}.*")), *([last] if last.is_file() else [])]
+
+
+def drop_torn_commit(root: Path, token: tuple[str, int]) -> None:
+    """Take the newest commit away if it is torn; for whom alone may write, and was about to make
+    the commit with this token.
+
+    Of a file that was not flushed a power cut may leave the name alone, and readers take a commit
+    without bytes for one of nothing. Checkpoints only save readers time: one that was made beside
+    this commit, and may be torn, goes, too.
+    """
+    commits = sorted((root / _LOG).glob(f"{'[0-9]' * 20}.json"))
+    if not commits:
+        return
+    newest = commits[-1]
+    beside = [path for path in log_files(root, int(newest.stem)) if path != newest]
+    lines = newest.read_bytes().splitlines()
+    try:
+        last = json.loads(lines[-1]) if lines else None
+    except ValueError:
+        last = None
+    is_ours = last is not None and last.get("txn", {}).get("appId") == token[0]
+    for path in [*beside, newest] if last is None else beside if is_ours else []:
+        path.unlink()
+
+
 def is_committed(root: Path, token: tuple[str, int]) -> bool:
     table = _open(root)
     return table is not None and _is_committed(table, token)
@@ -136,6 +196,11 @@ def _open(root: Path) -> DeltaTable | None:
         return DeltaTable(str(root))
     except TableNotFoundError:
         return None
+    except DeltaError as error:
+        raise MachineryError(
+            f"The table {root.name} cannot be read: {str(error).partition(chr(10))[0]}",
+            next_step=f"Restore {root} from a backup, with the database of the same moment.",
+        ) from error
 
 
 def list_files(root: Path, version: int, partition: str) -> list[TableFile]:

@@ -1,4 +1,4 @@
-"""Which dataset versions runs have read, and which runs ended long ago."""
+"""Which dataset versions runs have read, or are to read, and which runs ended long ago."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from sqlalchemy import Connection, or_, select
 
 from seamline.train.rows import ARTIFACTS, RUNS
+from seamline.train.schedule.rows import SCHEDULES
 
 _SCHEME = "datasets://"
 _NAMED = re.compile(r"datasets://([a-z0-9-]+@\d+)")
@@ -22,6 +23,12 @@ def versions_of_runs(connection: Connection, since: str) -> dict[str, str]:
         *connection.execute(asked),
     ]
     return {named: run_id for run_id, text in rows for named in _NAMED.findall(text)}
+
+
+def versions_of_schedules(connection: Connection) -> dict[str, str]:
+    """References ("NAME@3") → a schedule whose next run is to read it."""
+    rows = connection.execute(select(SCHEDULES.c.name, SCHEDULES.c.arguments))
+    return {named: row.name for row in rows for named in _NAMED.findall(row.arguments)}
 
 
 def runs_ended_before(connection: Connection, moment: str) -> set[str]:

@@ -187,6 +187,38 @@ def mariadb_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Shop:
+    """A database with two calls; `user` reads it with `password`. `run` is its owner's."""
+
+    uri: str
+    user: str
+    password: str
+    run: Callable[[str], None]
+
+
+@pytest.fixture
+def shop(mariadb_server: str) -> Shop:
+    pymysql = pytest.importorskip("pymysql")
+    host, port = mariadb_server.rpartition("@")[2].split(":")
+    name, password = f"t{uuid.uuid4().hex[:12]}", "hunter22-of-the-database"
+
+    def run(sql: str) -> None:
+        with (
+            pymysql.connect(host=host, port=int(port), user="root", autocommit=True) as opened,
+            opened.cursor() as cursor,
+        ):
+            cursor.execute(sql)
+
+    run(f"CREATE DATABASE {name}")
+    run(f"CREATE TABLE {name}.calls (id BIGINT, at DATETIME, minutes DOUBLE)")
+    run(f"INSERT INTO {name}.calls VALUES (1, '2025-03-01 08:00', 3.5)")
+    run(f"INSERT INTO {name}.calls VALUES (2, '2025-03-02 08:00', NULL)")
+    run(f"CREATE USER {name}@'%' IDENTIFIED BY '{password}'")
+    run(f"GRANT ALL ON {name}.* TO {name}@'%'")
+    return Shop(f"mysql://{host}:{port}/{name}", name, password, run)
+
+
 @pytest.fixture
 def plane(tmp_path: Path, clock: ManualClock) -> Iterator[ControlPlane]:
     made = build_control_plane(Settings(workspace=tmp_path / "workspace"), clock)

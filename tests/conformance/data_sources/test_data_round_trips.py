@@ -21,6 +21,7 @@ from deltalake import DeltaTable
 from seamline.data.credentials import Credentials
 from seamline.data.ingest import ingest
 from seamline.data.locations import parse_location
+from seamline.data.sinks import delta
 from seamline.data.sinks.exports import Export, export_of_frame
 from seamline.data.sinks.sending import Form, decide_target, send
 from seamline.data.versions import find_version, read_version
@@ -67,6 +68,29 @@ def test_exports_that_meet_all_land(bucket: Any, sqlite_stores: Stores, tmp_path
     expected = [(date(2026, 3, one), one, 10) for one in range(1, EXPORTS + 1)]
     assert rows.group_by("ds", "id").len().sort("ds").rows() == expected, attempts
     assert table.version() == EXPORTS - 1
+
+
+def test_whoever_comes_second_to_make_a_table_does_not_end_it(
+    bucket: Any, sqlite_stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's table is made after the look whether there is one."""
+    credentials = Credentials("lake", bucket.options)
+    target = decide_target(parse_location(f"{bucket.uri}/calls"), Form.DELTA, None)
+    look = delta._find
+
+    def slow_look(uri: str, options: dict[str, str] | None) -> DeltaTable | None:
+        found = look(uri, options)
+        monkeypatch.setattr(delta, "_find", look)
+        send(sqlite_stores, one_day(1), target, tmp_path, by="bea", credentials=credentials)
+        return found
+
+    monkeypatch.setattr(delta, "_find", slow_look)
+    with pytest.raises(Unavailable, match="already exists"):
+        send(sqlite_stores, one_day(2), target, tmp_path, by="ada", credentials=credentials)
+    send(sqlite_stores, one_day(2), target, tmp_path, by="ada", credentials=credentials)
+    options = {**bucket.options, "allow_http": "true"}
+    table = DeltaTable(f"{bucket.uri}/calls", storage_options=options).to_pyarrow_table()
+    assert sorted(set(pl.DataFrame(table)["id"])) == [1, 2]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,9 @@ import pytest
 from seamline.data.ingest import ingest
 from seamline.server import ControlPlane
 
-WORD = "hunter22-of-the-database"
+WORD = "hunter22-of-the-database"  # the shop's
 Ask = Callable[..., Any]
 Declare = Callable[[str], None]
-
-
-@pytest.fixture
-def shop(mariadb_server: str) -> tuple[str, Callable[[str], None]]:
-    """A database with two calls, whose reader has a password."""
-    pymysql = pytest.importorskip("pymysql")
-    host, port = mariadb_server.rpartition("@")[2].split(":")
-    name = f"t{uuid.uuid4().hex[:12]}"
-
-    def run(sql: str) -> None:
-        with (
-            pymysql.connect(host=host, port=int(port), user="root", autocommit=True) as opened,
-            opened.cursor() as cursor,
-        ):
-            cursor.execute(sql)
-
-    run(f"CREATE DATABASE {name}")
-    run(f"CREATE TABLE {name}.calls (id BIGINT, at DATETIME, minutes DOUBLE)")
-    run(f"INSERT INTO {name}.calls VALUES (1, '2025-03-01 08:00', 3.5)")
-    run(f"INSERT INTO {name}.calls VALUES (2, '2025-03-02 08:00', NULL)")
-    run(f"CREATE USER {name}@'%' IDENTIFIED BY '{WORD}'")
-    run(f"GRANT ALL ON {name}.* TO {name}@'%'")
-    return f"mysql://{host}:{port}/{name}", run
 
 
 def keep(ask: Ask, name: str, **values: str) -> None:
@@ -51,14 +27,13 @@ def test_secrets_are_used_and_are_nowhere(
     ask: Ask,
     declare: Declare,
     said: list[str],
-    shop: tuple[str, Callable[[str], None]],
+    shop: Any,
     bucket: Any,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    uri, run = shop
-    database = uri.rpartition("/")[2]
+    uri, run, database = shop.uri, shop.run, shop.user
     key = bucket.options["secret_access_key"]
     keep(ask, "shop", uri=uri, user=database, password=WORD)
     keep(ask, "lake", uri=bucket.uri, **bucket.options)

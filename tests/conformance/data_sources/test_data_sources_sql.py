@@ -99,6 +99,21 @@ def rows_of(delivery: Delivery) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=delivery.schema), *delivery.batches()])
 
 
+def test_whole_digits_are_not_rounded_away(
+    database: Database, read: Callable[..., Delivery]
+) -> None:
+    if database.scheme == "sqlite":
+        pytest.skip("SQLite has no decimals")
+    database.run("CREATE TABLE orders (id NUMERIC(20, 0), price NUMERIC(8, 2))")
+    database.run("INSERT INTO orders VALUES (9007199254740992, 0.1)")
+    assert rows_of(read(table="orders")).rows() == [(9007199254740992.0, 0.1)]
+    database.run("INSERT INTO orders VALUES (12345678901234567890, 0.1)")
+    with pytest.raises(InvalidInput, match="'id': 12345678901234567890 has more digits"):
+        read(table="orders")
+    query = "SELECT CAST(id AS char(20)) AS id FROM orders"
+    assert "12345678901234567890" in rows_of(read(table=None, query=query))["id"].to_list()
+
+
 def test_a_table_comes_with_its_types(database: Database, read: Callable[..., Delivery]) -> None:
     database.make_calls()
     delivery = read(order=("id",))

@@ -56,7 +56,7 @@ UNREADABLE = {
         HEADER.encode() + b'2026-06-01,20,0,"1\n',
         "a double quote is never closed: the value that begins on line 2",
     ),
-    "twice.csv": (b"day,day\n2026-06-01,1\n", "column names that are not one each: ['day']"),
+    "twice.csv": (b"day,day\n2026-06-01,1\n", "column names that are not one each: 'day'"),
     "half.csv.gz": (gzip.compress(GOOD.encode())[:60], "half.csv.gz cannot be unpacked: "),
     "text.parquet": (GOOD.encode(), "text.parquet cannot be read as parquet: "),
     "text.jsonl": (GOOD.encode(), "text.jsonl cannot be read as "),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Table, insert
 
 from seamline.domain.clock import ManualClock
 from seamline.domain.settings import Settings
@@ -19,3 +21,20 @@ def plane(tmp_path: Path, clock: ManualClock) -> Iterator[ControlPlane]:
     made.platform.engine.close()
     made.platform.runner.close()
     made.platform.stores.db.close()
+
+
+@pytest.fixture
+def put_row(plane: ControlPlane) -> Callable[..., None]:
+    """A row, with something in every column that needs a value."""
+    kinds = {str: "", int: 0, float: 0.0, bool: True}
+
+    def put(table: Table, **values: Any) -> None:
+        needed = {
+            column.name: kinds[column.type.python_type]
+            for column in table.c
+            if not column.nullable and column.name not in values
+        }
+        with plane.platform.stores.db.transaction() as tx:
+            tx.execute(insert(table).values({**needed, **values}))
+
+    return put

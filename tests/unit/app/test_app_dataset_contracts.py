@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from seamline.app.reactions import react
 from seamline.app.resolve_uri import resolve_uri
 from seamline.app.retrain_on_data import on_contract_broken
-from seamline.app.serving_rules import input_rules
+from seamline.app.serving_rules import ServingRules, input_rules
 from seamline.data.contracts.reading import read_contract
 from seamline.domain.errors import Refused
 from seamline.domain.facts import ContractBroken, ContractChanged
@@ -178,6 +179,29 @@ def test_a_shift_under_trigger_asks_for_a_retraining(
     assert "shop: 1 of 2 values" in found.reason
 
 
+def test_a_shift_of_values_retrains_once(
+    ask: Ask, apply: Callable[[str], httpx.Response], plane: ControlPlane
+) -> None:
+    """Nothing is broken but the distribution; the reactions are those of the running server."""
+    drifting = CONTRACT.replace("at_most: 60", "drift: {psi: 0.2, on_breach: trigger}")
+    apply(drifting.replace(", one_of: [a, b]", ""))
+    days = [f"2025-12-{day:02d}T08:00:00Z" for day in range(1, 13)]
+    rows = [f"{n},{day},{n % 20},a" for n, day in enumerate(day for day in days for _ in range(20))]
+    deliver(ask, "\n".join(["id,at,minutes,shop", *rows]).encode())
+    more = [f"{900 + n},2025-12-{20 + n % 2}T08:00:00Z,{n % 2},a" for n in range(200)]
+    (broken,) = deliver(ask, "\n".join(["id,at,minutes,shop", *more]).encode())["breaches"]
+    assert (broken["kind"], broken["policy"]) == ("drift", "trigger")
+    stores = plane.platform.stores
+    with stores.db.read() as connection:
+        facts = list(read_facts(connection))
+    for fact in [*facts, *facts]:
+        if fact.kind == ContractBroken.kind:
+            react(plane.platform, fact)
+    (made,) = list_retrainings(stores)
+    found = find_retraining(stores, made["id"])
+    assert "minutes: the values have shifted more than PSI 0.2" in found.reason
+
+
 def test_a_task_cannot_read_what_the_contract_refuses_now(
     ask: Ask, apply: Callable[[str], httpx.Response], plane: ControlPlane
 ) -> None:
@@ -220,9 +244,12 @@ def test_an_endpoint_is_held_to_the_contract_of_its_training_data(
         registered_at="2026-01-01T00:00:00.000000Z",
     )
     stores = plane.platform.stores
-    assert input_rules(stores, model, ServingPolicy.WARN) == (
-        InputRule("minutes", high=60.0),
-        InputRule("shop", values=("a", "b")),
+    found = input_rules(stores, model, ServingPolicy.WARN)
+    assert found == ServingRules(
+        (
+            InputRule("minutes", high=60.0, dtype="float"),
+            InputRule("shop", values=("a", "b"), dtype="string", missing=("", "NA", "NaN")),
+        )
     )
-    assert all(rule.refuse for rule in input_rules(stores, model, ServingPolicy.REFUSE))
-    assert input_rules(stores, model, ServingPolicy.IGNORE) == ()
+    assert all(rule.refuse for rule in input_rules(stores, model, ServingPolicy.REFUSE).rules)
+    assert input_rules(stores, model, ServingPolicy.IGNORE) == ServingRules()

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
-from sqlalchemy import Connection, Table, insert
 
 from seamline.app.resolve_uri import resolve_uri
 from seamline.data.ingest import ingest
@@ -164,6 +163,9 @@ def test_retention_is_planned_by_readers_and_applied_by_admins(
     assert ask("POST", "/retention/apply", Role.DEVELOPER, json={}).status_code == 403
     applied = ask("POST", "/retention/apply", json={}).json()
     assert applied["bytes"] == planned["bytes"] > 0
+    assert [one["reason"] for one in applied["removable"] if one["kind"] == "rows"] == [
+        "only @1 had it: retention of calls: keep_versions 1"
+    ] * 20
     assert not stores.blobs.holds(orphan)
     assert ask("GET", "/datasets/calls@1/rows").json()["error"]["code"] == "refused"
     assert ask("GET", "/datasets/calls@2/rows").json()["rows"][0][0] == 7
@@ -202,42 +204,21 @@ def test_what_runs_were_handed_is_made_anew(plane: ControlPlane, calls: None, as
 
 
 def test_outputs_of_old_runs_go_when_that_is_asked_and_no_model_was_made(
-    plane: ControlPlane, ask: Ask
+    plane: ControlPlane, ask: Ask, put_row: Callable[..., None]
 ) -> None:
     stores = plane.platform.stores
     digests = {}
     for run_id in ("old", "model", "young"):
         digests[run_id] = stores.blobs.put(run_id.encode())
         ended = stores.clock.now() - timedelta(days=1 if run_id == "young" else 100)
-        with stores.db.transaction() as tx:
-            put_run(tx, run_id, digests[run_id], iso(ended))
-    with stores.db.transaction() as tx:
-        put_model(tx, "model")
+        put_row(RUNS, id=run_id, state="succeeded", ended_at=iso(ended), options="{}", notes="[]")
+        put_row(ARTIFACTS, id=run_id, run_id=run_id, task="t", output="o", digest=digests[run_id])
+    put_row(MODEL_VERSIONS, model="m", version="1", run_id="model", dataset_versions="[]")
     ask("POST", "/retention/apply", json={})
     assert all(stores.blobs.holds(digest) for digest in digests.values())
     ask("POST", "/retention/apply", json={"runs_older_than": "90d"})
     held = {run_id for run_id, digest in digests.items() if stores.blobs.holds(digest)}
     assert held == {"model", "young"}
-
-
-def put_run(tx: Connection, run_id: str, digest: str, ended_at: str) -> None:
-    put(tx, RUNS, id=run_id, state="succeeded", ended_at=ended_at, options="{}", notes="[]")
-    put(tx, ARTIFACTS, id=f"of {run_id}", run_id=run_id, task="t", output="o", digest=digest)
-
-
-def put_model(tx: Connection, run_id: str) -> None:
-    put(tx, MODEL_VERSIONS, model="m", version="1", run_id=run_id, dataset_versions="[]")
-
-
-def put(tx: Connection, table: Table, **values: Any) -> None:
-    """A row, with something in every column that needs a value."""
-    kinds = {str: "", int: 0, float: 0.0, bool: True}
-    needed = {
-        column.name: kinds[column.type.python_type]
-        for column in table.c
-        if not column.nullable and column.name not in values
-    }
-    tx.execute(insert(table).values({**needed, **values}))
 
 
 def test_what_came_within_the_grace_stays(plane: ControlPlane, calls: None, ask: Ask) -> None:

@@ -267,3 +267,22 @@ def test_texts_of_ten_megabytes(stores: Stores, tmp_path: Path) -> None:
     texts = read_version(stores, version, ["text"])["text"]
     assert texts.str.len_bytes().to_list() == [10_000_001] * 6
     assert stores.blobs.path_of(version.profile_digest).stat().st_size < 20_000
+
+
+def test_the_same_delivery_is_one_version_in_whatever_mode_it_comes_again(
+    stores: Stores, calls: DatasetDeclaration, deliver: Deliver
+) -> None:
+    """As long as its rows are there: where the table was replaced since, they are added again."""
+    first, second = deliver(FIRST), deliver("3 2013-01-03T12:00:00Z 1.5")
+
+    def bring(path: Path, mode: Mode) -> tuple[int, bool, list[int]]:
+        taken = ingest(stores, replace(calls, mode=mode), path, source="a", by="ada")
+        ids = read_version(stores, taken.version)["id"].to_list()
+        return taken.version.version, taken.is_new, ids
+
+    assert bring(first, Mode.REPLACE) == (1, True, [1, 2])
+    assert bring(first, Mode.APPEND) == (1, False, [1, 2])
+    assert bring(second, Mode.APPEND) == (2, True, [1, 2, 3])
+    assert bring(first, Mode.REPLACE) == (3, True, [1, 2])
+    assert bring(second, Mode.APPEND) == (4, True, [1, 2, 3])
+    assert bring(second, Mode.APPEND) == (4, False, [1, 2, 3])

@@ -324,10 +324,15 @@ def test_a_changed_contract_is_a_fact(
     assert changes[1]["before"] == changes[0]["digest"]
 
 
+@pytest.mark.parametrize("environment", ["staging", "pre-production"])
 def test_an_environments_copy_is_held_to_the_same_contract(
-    stores: Stores, calls: DatasetDeclaration, deliver: Deliver, declare: Declare
+    stores: Stores,
+    calls: DatasetDeclaration,
+    deliver: Deliver,
+    declare: Declare,
+    environment: str,
 ) -> None:
-    held = replace(declare(calls, COLUMNS), name="calls-staging")
+    held = replace(declare(calls, COLUMNS), name=f"calls-{environment}")
     with pytest.raises(Refused, match="out of range"):
         bring(stores, held, deliver(f"1 {DAY}1T12:00:00Z 61"))
 

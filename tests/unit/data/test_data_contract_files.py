@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -52,21 +53,42 @@ texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 policies = st.none() | st.sampled_from(Policy)
 numbers = st.floats(-1e12, 1e12).map(lambda x: x + 0.0) | st.integers(-99, 99).map(float)
 
+allowed = {
+    DType.INT: st.integers(-(2**60), 2**60).map(str),
+    DType.FLOAT: numbers.map(str),
+    DType.STRING: texts,
+    DType.BOOL: st.sampled_from(["true", "False"]),
+    DType.DATE: st.dates(date(1900, 1, 1)).map(str),
+    DType.DATETIME: st.datetimes(datetime(1900, 1, 1)).map(lambda one: f"{one:%Y-%m-%dT%H:%M}Z"),
+}
+
+
+@st.composite
+def bounds(draw: st.DrawFn) -> RowBounds:
+    """At least one of them, in order."""
+    low, high = sorted(draw(st.tuples(*[st.integers(0, 10**9)] * 2)))
+    least, most = sorted(draw(st.tuples(*[st.floats(0, 5)] * 2)))
+    said = (low, high, least, most)
+    left_out = draw(st.sets(st.integers(0, 3), max_size=3))
+    rules = [None if at in left_out else one for at, one in enumerate(said)]
+    return RowBounds(*rules, on_breach=draw(policies))
+
 
 @st.composite
 def columns(draw: st.DrawFn, name: str) -> Column:
     dtype = draw(st.sampled_from(DType))
     is_number = dtype in (DType.INT, DType.FLOAT)
-    bounds = sorted(draw(st.tuples(numbers, numbers))) if is_number else [None, None]
-    drift = draw(st.none() | st.floats(0.01, 5))
+    ends = sorted(draw(st.tuples(numbers, numbers))) if is_number else [None, None]
+    is_time = dtype in (DType.DATE, DType.DATETIME)
+    drift = None if is_time else draw(st.none() | st.floats(0.01, 5))
     return Column(
         name,
         dtype,
         nullable=draw(st.booleans()),
         required=draw(st.booleans()),
-        low=bounds[0],
-        high=bounds[1],
-        values=draw(st.none() | st.lists(texts, min_size=1, max_size=4).map(tuple)),
+        low=ends[0],
+        high=ends[1],
+        values=draw(st.none() | st.lists(allowed[dtype], min_size=1, max_size=4).map(tuple)),
         pattern=draw(st.none() | st.sampled_from(["[A-Z]+", 'a"b', "x|\\d"]))
         if dtype is DType.STRING
         else None,
@@ -83,18 +105,10 @@ def contracts(draw: st.DrawFn) -> Contract:
     return Contract(
         tuple(draw(columns(name)) for name in names),
         on_breach=draw(st.sampled_from(Policy)),
-        rules=tuple(RowRule(name, "1 = 1", draw(policies)) for name in draw(st.lists(texts))),
-        rows=draw(
-            st.none()
-            | st.builds(
-                RowBounds,
-                st.none() | st.integers(0, 10**9),
-                st.none() | st.integers(0, 10**9),
-                st.none() | st.floats(0, 5),
-                st.none() | st.floats(0, 5),
-                policies,
-            )
+        rules=tuple(
+            RowRule(name, "1 = 1", draw(policies)) for name in draw(st.lists(texts, unique=True))
         ),
+        rows=draw(st.none() | bounds()),
         freshness=draw(
             st.none() | st.builds(Freshness, st.integers(1, 10**7).map(float), policies)
         ),
@@ -143,6 +157,31 @@ def test_a_file_says_all_there_is_to_say() -> None:
         (
             "columns:\n  a: int\nrules:\n  - {name: r, holds: a > 0}\n  - {name: q, holds: aa > 0}",
             "c.yaml:5: The rule 'aa > 0' names 'aa', which is no column. Did you mean a",
+        ),
+        ("columns:\n  a:\n    typ:\n      int", "c.yaml:3: columns.a has no key 'typ'"),
+        ("columns:\n  a: {type: int, min: 3}", "no key 'min'. Did you mean at_least?"),
+        ("columns:\n  a: {type: string, regex: x}", "no key 'regex'. Did you mean matches?"),
+        ("columns:\n  a: text", "columns.a: 'text' is not known. Did you mean string?"),
+        ("on_breach: error\ncolumns:\n  a: int", "c.yaml:1: .*Did you mean refuse?"),
+        ("columns:\n  b: int\n  a:", "c.yaml:3: columns.a lacks its type. One of int"),
+        ("columns: {}", "columns names none"),
+        ("columns:\n  a: {type: int, one_of: [1, x]}", "c.yaml:2: Column a is int: 'x' of one_of"),
+        ("columns:\n  a: {type: int, at_most: 1e400}", "c.yaml:2: .*beyond"),
+        ("columns:\n  a: {type: int, drift: 0}", "c.yaml:2: columns.a.drift has to be above 0"),
+        ("columns:\n  a: {type: date, drift: 1}", "c.yaml:2: Column a is date: times"),
+        ("columns:\n  a: int\nrows: {at_least: -1}", "c.yaml:3: rows cannot be below 0"),
+        ("columns:\n  a: int\nrows: {at_least: 2, at_most: 1}", "c.yaml:3: rows: nothing is"),
+        ("columns:\n  a: int\nrows: {on_breach: warn}", "c.yaml:3: rows says nothing"),
+        ("columns:\n  a: int\nrows: 5", "c.yaml:3: .*Write rows: {at_least: 1}"),
+        ("columns:\n  a: int\nfreshness: 36h", "c.yaml:3: .*Write freshness: {max_age: 36h}"),
+        ("columns:\n  a: int\nfreshness: {max_age: 0h}", "c.yaml:3: Nothing is younger"),
+        (
+            "columns:\n  a: int\nrules:\n  - {name: r, holds: a > 0}\n  - {name: r, holds: a < 0}",
+            "c.yaml:5: There are two rules of the name 'r'",
+        ),
+        (
+            "columns:\n  a: int\nrules:\n  - name: r\n    holds: lenght(a) > 0",
+            "c.yaml:5: .*Did you mean length?",
         ),
         ("a: &x 1\nb: *x", "c.yaml:1: anchors"),
         ("columns: !!python/name:os.system {}", "c.yaml:1: tags"),
@@ -204,6 +243,18 @@ def test_a_file_is_checked_without_a_workspace(tmp_path: Path) -> None:
     assert [(one.kind, one.count) for one in found.violations] == [
         (ViolationKind.MISTYPED, 1),
         (ViolationKind.OUT_OF_RANGE, 1),
+    ]
+
+
+def test_a_file_tells_values_that_come_twice(tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("id,code\n1,a\n1.0,\n2,\n")
+    text = "columns:\n  id: {type: int, unique: true, on_breach: warn}\n"
+    text += "  code: {type: string, unique: true}\n  gone: {type: int, unique: true}\n"
+    bad = check_file(text.replace("int, unique", "float, unique"), "c.yaml", data, tmp_path)
+    assert [(one.kind, one.column, one.count, one.policy) for one in bad.violations] == [
+        (ViolationKind.MISSING_COLUMN, "gone", 0, Policy.REFUSE),
+        (ViolationKind.DUPLICATE_KEYS, "id", 2, Policy.WARN),
     ]
 
 

@@ -115,3 +115,17 @@ def test_refusals_say_which_columns() -> None:
         join_labels(rows, known, SAID, as_of, "seen")
     with pytest.raises(InvalidInput, match="no times"):
         join_labels(rows_of([(1, 1)]), known, SAID, as_of, "id")
+
+
+def test_a_day_is_over_where_it_is_told() -> None:
+    """What New York says of 1 March is not known while it is 1 March there."""
+    labels = pl.DataFrame({"id": [1], "on": [date(2026, 3, 1)], "label": [7]})
+    said = LabelsDeclaration("outcomes", ("id",), time="on", values=("label",))
+    rows = pl.DataFrame({"id": [1], "seen": [date(2026, 2, 28)]})
+
+    def ask(hour: int) -> list[int | None]:
+        as_of, zone = AsOf(datetime(2026, 3, 2, hour, tzinfo=UTC)), "America/New_York"
+        known = known_labels(labels, said, as_of, zone=zone)
+        return join_labels(rows, known, said, as_of, "seen", zone=zone)["label"].to_list()
+
+    assert (ask(4), ask(5)) == ([None], [7])

@@ -168,7 +168,7 @@ def test_what_is_refused_would_indeed_have_read_the_file(tmp_path: Path) -> None
         ("SELECT regexp_x(day) FROM legs", "The query calls regexp_x", "Allowed: ABS, AVG"),
         ("SELECT carrier FROM legs WHERE", "fails", "Its columns are"),
         ("SELECT rows FROM legs", "gives 5 rows; at most 4 are allowed", "WHERE"),
-        ("SELECT " + "rows+" * 3000 + "1 FROM legs", "has 15018 characters; 10000", ""),
+        ("SELECT " + "rows+" * 3000 + "1 FROM legs", "has 15,018 characters; 10,000", ""),
         ("SELECT a ~ b FROM legs", "cannot have '~ b FROM l' (at character 10)", "one SELECT"),
     ],
 )

@@ -104,7 +104,7 @@ def test_lines_may_end_as_on_old_computers(opened: Opener) -> None:
         ("a.csv", b"a,b\n1,2\n3\n", "line 3 has 1 value and the header 2: '3'"),
         ("a.csv", b"a,b\n1,2,3\n", "line 2 has 3 values and the header 2: '1,2,3'"),
         ("a.csv", b'a,b\n"1\n1",2\n\n3\n', "line 5 has 1 value"),
-        ("a.csv", b"a,a\n1,2\n", "column names that are not one each: ..a"),
+        ("a.csv", b"a,a\n1,2\n", "column names that are not one each: 'a'"),
         ("a.csv", b"a,\n1,2\n", "column names"),
         ("a.csv", b"a,b\n1,2\n1,Z\xfcrich\n", "line 3 is not UTF-8 .byte 0xfc after '1,Z'"),
         ("a.csv", b"na\xefve,b\n1,2\n", "line 1 is not UTF-8"),

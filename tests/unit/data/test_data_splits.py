@@ -73,6 +73,17 @@ def test_a_key_stays_in_its_split_when_rows_are_added(rows: Rows, more: Rows) ->
     assert after[: len(rows)].tolist() == before.tolist()
 
 
+@pytest.mark.parametrize("definition", DEFINITIONS)
+@given(rows=ROWS)
+@settings(deadline=None)
+def test_a_key_stays_in_its_split_when_its_column_becomes_wider(
+    definition: SplitsDeclaration, rows: Rows
+) -> None:
+    frame = frame_of(rows)
+    wider = frame.with_columns(pl.col("id").cast(pl.Float64))
+    assert assign_splits(wider, definition).tolist() == assign_splits(frame, definition).tolist()
+
+
 @given(rows=ROWS)
 @settings(deadline=None)
 def test_by_time_nothing_before_a_cut_is_from_after_it(rows: Rows) -> None:

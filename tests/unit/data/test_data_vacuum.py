@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import polars as pl
 import pytest
-from deltalake import DeltaTable
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from seamline.data.declaration import DatasetDeclaration, Mode
@@ -22,14 +17,12 @@ from seamline.data.retention import RetentionDeclaration
 from seamline.data.vacuum import plan_table, vacuum_table
 from seamline.data.versions import (
     DatasetVersion,
-    find_version,
-    list_versions,
     read_version,
     show_version,
     table_folder,
     version_files,
 )
-from seamline.data.versions.tags import delete_tag, list_tags, tag_version
+from seamline.data.versions.tags import delete_tag, tag_version
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Refused
 from seamline.store.facts import read_facts, verify_chain
@@ -83,6 +76,8 @@ def test_only_the_rows_that_nothing_needs_go(old: Stores, tmp_path: Path) -> Non
     assert ids(old, made[0]) == list(range(9))  # a plan changes nothing
 
     assert vacuum(old, v3="release v1") == [1]
+    gone = plan_table(old, "calls", ONE, lambda tx: {}, old.clock.now()).removable
+    assert gone[1] == "retention of calls: keep_versions 1"
     with pytest.raises(Refused, match=r"The rows of calls@1 were removed .* by ada"):
         read_version(old, made[0])
     with pytest.raises(Refused, match="calls@1 were removed"):
@@ -123,6 +118,11 @@ def test_rows_that_a_later_version_also_has_stay(old: Stores, tmp_path: Path) ->
     assert vacuum(old) == [1, 2]
     assert ids(old, made[2]) == [n * 10 + k for n in range(3) for k in range(9)]
     assert all((table_folder(old, "calls") / file.relative).is_file() for file in files)
+    # What is said to be gone is gone, and not there as long as another version has the same files.
+    with pytest.raises(Refused, match="The rows of calls@1 were removed"):
+        read_version(old, made[0])
+    with pytest.raises(Refused, match="The rows of calls@1 were removed"):
+        materialize(old, made[0], tmp_path / "run")
 
 
 def test_left_over_files_go_and_what_is_being_written_stays(old: Stores, tmp_path: Path) -> None:
@@ -153,56 +153,3 @@ def test_killed_between_the_record_and_the_files_the_next_time_ends_it(
     vacuum(old)
     assert not any(path.exists() for path in paths)
     assert ids(old, made[1]) == list(range(10, 19))
-
-
-STEPS = st.lists(
-    st.sampled_from(["append", "replace", "tag", "vacuum", "compact", "untag"]),
-    min_size=3,
-    max_size=8,
-)
-
-
-@given(steps=STEPS)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_version_has_exactly_its_rows_whatever_is_done_after(steps: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        stores = open_stores(folder / "workspace", later())
-        expected: dict[int, pl.DataFrame] = {}
-        gone: set[int] = set()
-        is_compacted = False
-        for number, step in enumerate(["append", *steps]):
-            newest = max(expected, default=0)
-            if step in ("append", "replace") and not is_compacted:
-                ids = range(number * 10, number * 10 + 9)
-                made = deliver(stores, folder, ids, Mode(step))
-                expected[made.version] = read_version(stores, made)
-            elif step == "tag":
-                middle = (newest + 1) // 2
-                if middle not in gone:
-                    tag_version(stores, find_version(stores, f"calls@{middle}"), "kept", by="ada")
-            elif step == "untag":
-                drop_tag(stores)
-            elif step == "vacuum":
-                gone |= set(vacuum(stores))
-            elif step == "compact":
-                DeltaTable(str(table_folder(stores, "calls"))).optimize.compact()
-                is_compacted = True  # by somebody else: from then on we do not write
-            check(stores, expected, gone)
-        stores.db.close()
-
-
-def drop_tag(stores: Stores) -> None:
-    for tag in list_tags(stores, "calls"):
-        delete_tag(stores, "calls", tag.tag, by="ada")
-
-
-def check(stores: Stores, expected: dict[int, pl.DataFrame], gone: set[int]) -> None:
-    for version in list_versions(stores, "calls"):
-        if version.version in gone:
-            with pytest.raises(Refused):
-                read_version(stores, version)
-        else:
-            assert read_version(stores, version).equals(expected[version.version])
-    table = pl.read_delta(str(table_folder(stores, "calls")))
-    assert table.height == expected[max(expected)].height  # others read the newest, too

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from seamline.data.checking.sample import Sample
 from seamline.data.writing.days import DayFiles, Limits
+from seamline.data.writing.parquet import describe
+from seamline.data.writing.spill import Spill
 from seamline.measure.basis import make_basis
 from seamline.measure.profiles import profile_frame, profile_partitions, sum_profiles
 
@@ -95,3 +97,39 @@ def test_a_sample_does_not_depend_on_how_rows_came_in_batches(cuts: list[int]) -
     assert split.frame().equals(whole.frame())
     assert 25 < whole.frame().height <= 100
     assert not whole.is_whole
+
+
+def test_files_are_described_one_by_one_or_many_at_once() -> None:
+    """Columns without an order, without a value, without rows; a name that reads as one of ours."""
+    frame = pl.DataFrame(
+        {
+            "low n": [3, None, 1, None],
+            "d": [START, None, START + timedelta(days=1), START],
+            "s": ["a", None, "c", "é"],
+        }
+    )
+    assert describe(frame, [2, 0, 2]) == [
+        '{"numRecords":2,"minValues":{"low n":3,"d":"2026-01-01"},'
+        '"maxValues":{"low n":3,"d":"2026-01-01"},"nullCount":{"low n":1,"d":1,"s":1}}',
+        '{"numRecords":0,"minValues":{},"maxValues":{},"nullCount":{"low n":0,"d":0,"s":0}}',
+        '{"numRecords":2,"minValues":{"low n":1,"d":"2026-01-01"},'
+        '"maxValues":{"low n":1,"d":"2026-01-02"},"nullCount":{"low n":1,"d":0,"s":0}}',
+    ]
+    for columns in (["s"], ["low n"], ["d"], ["s", "d"]):
+        some = frame.select(columns)
+        alone = [describe(some.slice(at, 2), [2])[0] for at in (0, 2)]
+        assert describe(some, [2, 2]) == alone
+    assert describe(frame.head(0), [0]) == describe(frame, [2, 0, 2])[1:2]
+
+
+def test_what_waits_on_disk_comes_back_plain_or_compressed(tmp_path: Path) -> None:
+    """Compressed from the first `put` on that finds too much there."""
+    spill = Spill(tmp_path, plain_bytes=1)
+    rows = pl.DataFrame({"n": [7] * 10_000, "s": ["seven"] * 10_000})
+    for _ in range(2):
+        spill.put({"mon": rows, "tue": rows.head(3)})
+    plain, packed = sorted(tmp_path.iterdir())
+    assert packed.stat().st_size < plain.stat().st_size / 3
+    assert pl.concat(spill.take("mon")).equals(pl.concat([rows, rows]))
+    assert pl.concat(spill.take("tue")).equals(pl.concat([rows.head(3), rows.head(3)]))
+    assert list(spill.take("mon")) == []

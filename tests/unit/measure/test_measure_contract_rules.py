@@ -75,6 +75,8 @@ ROWS = pl.DataFrame(
         ("b is not null", [False, False, False]),
         ("1 = 2", [True, True, True]),
         ("name <> 'it''s'", [False, False, False]),
+        ("length(name) - 3 > 0", [True, True, False]),  # lengths have a sign
+        ("month(day) * 100 + day(day) in (101, 630)", [False, False, False]),  # of 64 bits
     ],
 )
 def test_rules_over_columns(rule: str, breaks: list[bool]) -> None:
@@ -117,10 +119,23 @@ def test_patterns_match_the_whole_text() -> None:
     assert only.sentence().startswith("id: 2 of 5 values do not match '[A-Z]{2}[0-9]+|none', e.g.")
 
 
+def test_a_closed_set_is_of_values_and_not_of_how_they_are_written() -> None:
+    columns = (
+        Column("x", DType.FLOAT, values=("1", "2.50")),
+        Column("n", DType.INT, values=("007",)),
+        Column("flag", DType.BOOL, values=("True",)),
+    )
+    frame = pl.DataFrame({"x": [1.0, 2.5, 3.0], "n": [7, 7, 8], "flag": [True, True, False]})
+    assert check_frame(frame.head(2), Contract(columns))[0] == []
+    assert [one.count for one in check_frame(frame, Contract(columns))[0]] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "column",
     [
         Column("a", DType.STRING, pattern="("),
+        Column("a", DType.INT, values=("1", "x")),
+        Column("a", DType.DATE, drift=0.2),
         Column("a", DType.STRING, pattern=r"(a)\1"),
         Column("a", DType.INT, pattern="1"),
         Column("a", DType.STRING, low=1),

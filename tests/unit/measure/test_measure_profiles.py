@@ -23,6 +23,7 @@ from seamline.measure.profiles import (
     add_profiles,
     profile_frame,
     profile_partitions,
+    profile_runs,
     sum_profiles,
 )
 from seamline.measure.sketches import Sketch
@@ -387,3 +388,31 @@ def test_a_column_of_any_type_is_counted_on_the_basis_of_any_other(first: str) -
         assert profile_partitions(frame[:0], basis, pl.Series([], dtype=pl.String)) == {}
         text = rfc8785.dumps(whole.to_json())  # as packages keep it: refuses what is not exact
         assert Profile.from_json(json.loads(text), basis) == whole
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    days=st.lists(
+        st.lists(st.sampled_from([0.0, -0.0, 1.5, 2.0**60, -3e200, math.inf, -math.inf, math.nan])),
+        min_size=1,
+        max_size=6,
+    ),
+    times=st.integers(1, 9),
+)
+def test_numbers_that_repeat_are_counted_as_if_each_day_were_alone(days, times) -> None:
+    """Taken together where they repeat; what is outside the edges is named as often as it is."""
+    basis = Basis({"x": ColumnBasis(Kind.NUMERIC, edges=(0.0, 1.0, 2.0))})
+    parts = [[value for value in day for _ in range(times)] for day in days]
+    frame = pl.DataFrame({"x": [value for day in parts for value in day]}, schema={"x": pl.Float64})
+    runs = {str(n): len(day) for n, day in enumerate(parts)}
+    found = profile_runs(frame, basis, runs)
+    for n, day in enumerate(parts):
+        alone = pl.DataFrame({"x": day}, schema={"x": pl.Float64})
+        assert found[str(n)] == _one_at_a_time(alone, basis)
+    assert sum_profiles(found.values()) == _one_at_a_time(frame, basis)
+
+
+def _one_at_a_time(frame: pl.DataFrame, basis: Basis) -> Profile:
+    """The sum of its rows' profiles, where there are any: nothing repeats within one."""
+    rows = [profile_frame(frame[at], basis) for at in range(frame.height)]
+    return sum_profiles([profile_frame(frame.head(0), basis), *rows])

@@ -36,6 +36,16 @@ def test_an_altered_blob_is_refused_with_both_digests(blobs: Blobs) -> None:
         assert "package air-time 1.0.0" in message
 
 
+def test_what_a_power_cut_left_short_is_put_anew(blobs: Blobs, tmp_path: Path) -> None:
+    digest = blobs.put(b"weights")
+    file = tmp_path / "weights"
+    file.write_bytes(b"weights")
+    for put in (lambda: blobs.put(b"weights"), lambda: blobs.put_file(file)):
+        blobs.path_of(digest).write_bytes(b"")
+        put()
+        assert blobs.get(digest) == b"weights"
+
+
 def test_unknown_and_mistyped_digests(blobs: Blobs) -> None:
     with pytest.raises(NotFound):
         blobs.get(digest_of(b"never put"))

@@ -9,7 +9,7 @@ from seamline.data.days import check_declared_columns, read_times
 from seamline.data.declaration import DAY, DatasetDeclaration
 from seamline.measure.casting import DType, null_missing
 from seamline.measure.contracts import Column, Contract
-from seamline.measure.inference import dtype_of
+from seamline.measure.inference import dtype_of, has_long_wholes
 
 
 class FirstLook:
@@ -30,6 +30,8 @@ class FirstLook:
         self._parse = parse
         self._dtypes: dict[str, DType | None] = {}
         self._with_nulls: set[str] = set()
+        #: Columns with whole numbers that would lose digits should a fraction come.
+        self._long_wholes: set[str] = set()
         self._sample = Sample()
         self.rows = 0
 
@@ -45,7 +47,10 @@ class FirstLook:
             elif self._dtypes.get(name) is DType.STRING and name not in closed:
                 continue  # text it stays, whatever else comes
             before = self._dtypes.get(name)
-            self._dtypes[name] = dtype_of(values, parse=self._parse, so_far=before)
+            self._dtypes[name] = found = dtype_of(values, parse=self._parse, so_far=before)
+            is_parsed = self._parse and values.dtype == pl.String
+            if is_parsed and found is DType.INT and has_long_wholes(values):
+                self._long_wholes.add(name)
             if name in closed and values.null_count():
                 self._with_nulls.add(name)
         self._sample.add(frame)
@@ -55,10 +60,14 @@ class FirstLook:
         declaration = self._declaration
         closed = {*declaration.day_columns, *declaration.keys}
         columns = (
-            Column(name, dtype or DType.STRING, name not in closed or name in self._with_nulls)
+            Column(name, self._told(name, dtype), name not in closed or name in self._with_nulls)
             for name, dtype in self._dtypes.items()
         )
         return Contract(tuple(columns), declaration.null_values)
+
+    def _told(self, name: str, dtype: DType | None) -> DType:
+        loses_digits = dtype is DType.FLOAT and name in self._long_wholes
+        return DType.STRING if dtype is None or loses_digits else dtype
 
     @property
     def sample(self) -> Sample:

@@ -18,6 +18,8 @@ MOST_HASHES = 4_000_000
 #: How many keys a message about them looks at.
 _MOST_SUSPECTS = 10_000
 _SEED = 0x51A6
+#: Beside the keys: no column of a delivery is called so.
+_DAY = "\0day"
 
 
 class KeyCheck:
@@ -59,26 +61,9 @@ class KeyCheck:
         suspects = self._suspects()
         if not len(suspects):
             return None
-        found = pl.concat(
-            frame.filter(pl.Series(np.isin(self._hash(frame), suspects))).select(
-                *self._keys, pl.col(day).cast(pl.String).alias("\0day")
-            )
-            for frame in batches()
-        )
+        found = self._with_day(batches, suspects, day)
         found = found.filter(found.select(self._keys).is_duplicated())
-        if not found.height:  # two keys of one hash
-            return None
-        shown = found.unique(self._keys, keep="first", maintain_order=True).head(3)
-        first = found["\0day"].min()
-        return Violation(
-            ViolationKind.DUPLICATE_KEYS,
-            ", ".join(self._keys),
-            "each key once",
-            count=found.height,
-            rows=rows,
-            examples=tuple("/".join(map(str, key)) for key in shown.select(self._keys).rows()),
-            first_bad_day=None if first is None else str(first),
-        )
+        return self._told(ViolationKind.DUPLICATE_KEYS, "each key once", found, rows)
 
     def known(
         self,
@@ -95,21 +80,34 @@ class KeyCheck:
             frame.select(self._keys).filter(pl.Series(np.isin(self._hash(frame), suspects)))
             for frame in table()
         )
-        found = pl.concat(
+        found = self._with_day(batches, suspects, day)
+        found = found.join(theirs, on=self._keys, how="semi", nulls_equal=True)
+        expected = "keys that the table does not have"
+        return self._told(ViolationKind.KNOWN_KEYS, expected, found, rows)
+
+    def _with_day(
+        self, batches: Callable[[], Iterable[pl.DataFrame]], suspects: Hashes, day: str
+    ) -> pl.DataFrame:
+        """The keys of those hashes, each with its row's day."""
+        return pl.concat(
             frame.filter(pl.Series(np.isin(self._hash(frame), suspects))).select(
-                *self._keys, pl.col(day).cast(pl.String).alias("\0day")
+                *self._keys, pl.col(day).cast(pl.String).alias(_DAY)
             )
             for frame in batches()
         )
-        found = found.join(theirs, on=self._keys, how="semi", nulls_equal=True)
+
+    def _told(
+        self, kind: ViolationKind, expected: str, found: pl.DataFrame, rows: int
+    ) -> Violation | None:
+        """None where it was only two keys of one hash."""
         if not found.height:
             return None
         shown = found.unique(self._keys, keep="first", maintain_order=True).head(3)
-        first = found["\0day"].min()
+        first = found[_DAY].min()
         return Violation(
-            ViolationKind.KNOWN_KEYS,
+            kind,
             ", ".join(self._keys),
-            "keys that the table does not have",
+            expected,
             count=found.height,
             rows=rows,
             examples=tuple("/".join(map(str, key)) for key in shown.select(self._keys).rows()),

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from seamline.data.days import days_of_triple, with_day
+from seamline.data.days import days_of_triple, with_day, with_local_times
 from seamline.data.declaration import DAY, DatasetDeclaration
 from seamline.measure.casting import POLARS_TYPES, UTC_TIME, DType, cast_series, null_missing
 from seamline.measure.contracts import Contract, Policy, Violation, ViolationKind, check_rows
@@ -53,11 +53,14 @@ class Terms:
         return next((c.dtype for c in self.contract.columns if c.name == name), None)
 
     def dated(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """With `ds`, and the time column read."""
+        """With `ds`, the time column read, and all other times in UTC."""
         inserted_on = self.now.astimezone(ZoneInfo(self.declaration.zone)).date()
-        return with_day(
+        dated = with_day(
             frame, self.declaration, inserted_on=inserted_on, time_dtype=self.time_dtype
         )
+        times = (one.name for one in self.contract.columns if one.dtype is DType.DATETIME)
+        others = (name for name in times if name != self.declaration.time)
+        return with_local_times(dated, self.declaration, others)
 
     def check(self, frame: pl.DataFrame) -> CheckedBatch:
         dated = self.dated(frame)

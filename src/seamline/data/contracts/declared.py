@@ -128,11 +128,13 @@ def find_declared(connection: Connection, declaration: DatasetDeclaration) -> Co
     """
     if declaration.contract is None:
         return None
-    names = (declaration.name, declaration.name.rpartition("-")[0])
+    # Both halves may have a - of their own: calls-web-pre-production.
+    parts = declaration.name.split("-")
+    names = ["-".join(parts[:n]) for n in range(len(parts), 0, -1)]
     table = DATASET_CONTRACTS
     query = select(table).where(table.c.dataset.in_(names), table.c.file == declaration.contract)
     rows = {row.dataset: row for row in connection.execute(query)}
-    row = rows.get(names[0]) or rows.get(names[1])
+    row = next((rows[name] for name in names if name in rows), None)
     if row is None:
         raise Conflict(
             f"The contract {declaration.contract} of dataset {declaration.name} was not applied.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from seamline.measure.casting import POLARS_TYPES, DType
 from seamline.measure.contracts import Column, Contract
+from seamline.measure.contracts.checking import allowed_values
 from seamline.measure.contracts.expressions import write_rule
 
 #: What neither can say is named in what is written, so that nobody takes it for checked.
@@ -51,11 +53,12 @@ def pandera_code(contract: Contract, name: str) -> str:
     lines = [f'"""Contract of dataset {_plain(name)}, {contract.digest}.', ""]
     lines += [f"{_LEFT_OUT}: {_plain(one)}." for one in _left_out(contract)]
     rules = [(rule.name, write_rule(rule.holds, schema)) for rule in contract.rules]
-    imports = ["import datetime", ""] if any("datetime." in code for _, code in rules) else []
+    columns = [f"        {one.name!r}: {_pandera_column(one)}," for one in contract.columns]
+    is_dated = any("datetime." in code for code in (*columns, *(code for _, code in rules)))
+    imports = ["import datetime", ""] if is_dated else []
     lines += ['"""', "", *imports, "import pandera.polars as pa", "import polars as pl", ""]
     lines += ["schema = pa.DataFrameSchema(", "    {"]
-    lines += [f"        {one.name!r}: {_pandera_column(one)}," for one in contract.columns]
-    lines.append("    },")
+    lines += [*columns, "    },"]
     if rules:
         lines.append("    checks=[")
         for rule_name, code in rules:
@@ -72,14 +75,17 @@ def _pandera_column(column: Column) -> str:
     if column.high is not None:
         checks.append(f"pa.Check.le({_value(column.high, column.dtype)})")
     if column.values is not None:
-        allowed = ", ".join(repr(one) for one in _typed_values(column))
+        allowed = ", ".join(_python_value(one) for one in allowed_values(column))
         checks.append(f"pa.Check.isin([{allowed}])")
     if column.pattern is not None:
         checks.append(f"pa.Check.str_matches({_whole(column.pattern)!r})")
+    if column.unique:
+        # Pandera's own would have missing values for equal.
+        held = "pl.col(data.key).is_null() | pl.col(data.key).is_unique()"
+        checks.append(f"pa.Check(lambda data: data.lazyframe.select({held}), name='unique')")
     said = [_PANDERA_TYPES[column.dtype]]
     said += [f"checks=[{', '.join(checks)}]"] if checks else []
     said.append(f"nullable={column.nullable}")
-    said += ["unique=True"] if column.unique else []
     said += [] if column.required else ["required=False"]
     return f"pa.Column({', '.join(said)})"
 
@@ -120,31 +126,26 @@ def _json_column(column: Column) -> dict[str, Any]:
     if column.high is not None:
         data["maximum"] = _value(column.high, column.dtype)
     if column.values is not None:
-        data["enum"] = [*_typed_values(column), *([None] if column.nullable else [])]
+        data["enum"] = [*_json_values(column), *([None] if column.nullable else [])]
     if column.pattern is not None:
         data["pattern"] = _whole(column.pattern)
     return data
 
 
-def _typed_values(column: Column) -> list[Any]:
-    """Those that the column's type can have; dates as text."""
-    found: list[Any] = []
-    for value in column.values or ():
-        try:
-            found.append(_read(value, column.dtype))
-        except ValueError:
-            continue
-    return found
+def _json_values(column: Column) -> list[Any]:
+    """The closed set as JSON has it: days and times as text."""
+    if column.dtype in (DType.DATE, DType.DATETIME):
+        return list(column.values or ())
+    return allowed_values(column).to_list()
 
 
-def _read(value: str, dtype: DType) -> Any:
-    if dtype is DType.INT:
-        return int(value)
-    if dtype is DType.FLOAT:
-        return float(value)
-    if dtype is DType.BOOL:
-        return value == "true"
-    return value
+def _python_value(value: object) -> str:
+    """
+    >>> from datetime import date
+    >>> _python_value(date(2013, 7, 9)), _python_value("UA")
+    ('datetime.date(2013, 7, 9)', "'UA'")
+    """
+    return repr(value.astimezone(UTC) if isinstance(value, datetime) else value)
 
 
 def _value(bound: float, dtype: DType) -> int | float:

@@ -7,8 +7,9 @@ documents, keys that come twice.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -27,6 +28,8 @@ class Located:
     node: yaml.Node
     file: str
     where: str = ""
+    #: Of a table's entry: what names it, which may stand on another line.
+    key: yaml.Node | None = None
 
     @property
     def line(self) -> int:
@@ -37,13 +40,22 @@ class Located:
             f"{self.file}:{self.line}: {message}", next_step=next_step, line=self.line
         )
 
-    def fields(self, known: Collection[str]) -> dict[str, Located]:
-        """Its entries; InvalidInput for a key that is not known."""
+    @property
+    def at_key(self) -> Located:
+        return self if self.key is None else Located(self.key, self.file, self.where)
+
+    def fields(
+        self, known: Collection[str], others: Mapping[str, str] | None = None
+    ) -> dict[str, Located]:
+        """Its entries; InvalidInput for a key that is not known. `others`: what other tools call
+        them."""
         found = dict(self.entries())
         for key, value in found.items():
             if key not in known:
                 owner = self.where or "a contract"
-                raise value.error(f"{owner} has no key {key!r}.", nearest(key, known))
+                raise value.at_key.error(
+                    f"{owner} has no key {key!r}.", nearest_of(key, known, others)
+                )
         return found
 
     def entries(self) -> Iterator[tuple[str, Located]]:
@@ -54,12 +66,11 @@ class Located:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.error(f"{self._name} has a key that is no text.")
             key = str(key_node.value)
-            # A value of its own line would be pointed at by the next line.
             where = f"{self.where}.{key}".lstrip(".")
             if key in seen:
                 raise Located(key_node, self.file, where).error(f"{where} is there twice.")
             seen.add(key)
-            yield key, Located(value_node, self.file, where)
+            yield key, Located(value_node, self.file, where, key_node)
 
     def items(self) -> list[Located]:
         if not isinstance(self.node, yaml.SequenceNode):
@@ -88,7 +99,15 @@ class Located:
     def number(self) -> float:
         if not self._is_plain or not _FLOAT.fullmatch(self.text()) or len(self.text()) > 40:
             raise self.error(f"{self._name} has to be a number, not {self._shown}.")
-        return float(self.text())
+        found = float(self.text())
+        if math.isinf(found):
+            raise self.error(f"{self._name} is beyond what a number can be.")
+        return found
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing stands behind its key."""
+        return self._is_plain and not self.text()
 
     @property
     def is_table(self) -> bool:
@@ -105,6 +124,15 @@ class Located:
     @property
     def _name(self) -> str:
         return self.where or "the file"
+
+
+def nearest_of(name: str, known: Collection[str], others: Mapping[str, str] | None = None) -> str:
+    """
+    >>> nearest_of("Minimum", ["at_least", "at_most"], {"minimum": "at_least"})
+    'Did you mean at_least?'
+    """
+    meant = (others or {}).get(name.lower())
+    return nearest(name, known) if meant is None else f"Did you mean {meant}?"
 
 
 def read_yaml(text: str, file: str) -> Located:

@@ -6,9 +6,11 @@ the row itself as JSON, as it was delivered. It is committed with the version, b
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,10 +20,13 @@ import pyarrow.parquet as pq
 from seamline.data.declaration import DAY
 from seamline.data.sources.batches import arrow_of
 from seamline.data.versions import DatasetVersion, table_folder
+from seamline.data.versions.read import check_kept
 from seamline.domain.clock import from_iso
-from seamline.domain.errors import NotFound
+from seamline.domain.digests import check_digest
+from seamline.domain.errors import DigestMismatch
+from seamline.store.blobs import digest_of_file
 from seamline.store.stores import Stores
-from seamline.store.tables import NewFile, commit_files
+from seamline.store.tables import NewFile, commit_files, drop_files
 
 SUFFIX = "--quarantine"
 _SCHEMA: Mapping[str, pl.DataType] = {
@@ -58,7 +63,7 @@ class Quarantine:
         """One file, below the staging folder `folder`; None where no row was set aside."""
         if not self.rows:
             return None
-        name = f"{delivery.removeprefix('sha256:')}.parquet"
+        name = aside_name(delivery)
         schema = arrow_of(pl.DataFrame(schema=_SCHEMA)).schema
         with pq.ParquetWriter(folder / name, schema, compression="zstd") as writer:
             for part in range(self._parts):
@@ -66,8 +71,8 @@ class Quarantine:
                 whole = rows.with_columns(source=pl.lit(source), delivery=pl.lit(delivery))
                 writer.write_table(arrow_of(whole.select(list(_SCHEMA))).cast(schema))
         day = at[:10]
-        size = (folder / name).stat().st_size
-        return SetAside(f"{DAY}={day}/{name}", day, size, self.rows)
+        size, digest = (folder / name).stat().st_size, digest_of_file(folder / name)
+        return SetAside(f"{DAY}={day}/{name}", day, size, self.rows, digest)
 
 
 def _json(rows: pl.DataFrame) -> pl.Series:
@@ -87,6 +92,8 @@ class SetAside:
     day: str
     bytes: int
     rows: int
+    #: None in what a writer of before revision 0016 left.
+    digest: str | None = None
 
     @property
     def name(self) -> str:
@@ -118,18 +125,38 @@ def quarantine_folder(stores: Stores, dataset: str) -> Path:
     return folder.with_name(folder.name + SUFFIX)
 
 
+def aside_name(delivery: str) -> str:
+    """A delivery's file is known by the delivery."""
+    return f"{delivery.removeprefix('sha256:')}.parquet"
+
+
+def aside_files(stores: Stores, dataset: str) -> list[Path]:
+    return sorted(quarantine_folder(stores, dataset).glob(f"{DAY}=*/*.parquet"))
+
+
+def drop_asides(stores: Stores, dataset: str, files: Collection[Path], *, at: datetime) -> None:
+    """Out of the side table, so that whoever reads it does not look for them; then they go."""
+    folder = quarantine_folder(stores, dataset)
+    relatives = {path.relative_to(folder).as_posix() for path in files}
+    drop_files(folder, relatives, DAY, at_ms=int(at.timestamp() * 1000))
+    for path in files:
+        path.unlink(missing_ok=True)
+
+
 def read_quarantine(
     stores: Stores, version: DatasetVersion, most: int | None = None
 ) -> list[dict[str, Any]]:
-    """The rows that the version's delivery had to leave behind, by their place in it."""
+    """The rows that the version's delivery had to leave behind, by their place in it, from the
+    very bytes that were hashed at its commit (law 2)."""
     if not version.rows_quarantined:
         return []
-    name = f"{version.delivery_digest.removeprefix('sha256:')}.parquet"
+    name = aside_name(version.delivery_digest)
+    what = f"quarantine file {name} of {version.reference}"
+    expected = version.quarantine_digest or "none that was recorded"
     path = next(quarantine_folder(stores, version.dataset).glob(f"{DAY}=*/{name}"), None)
     if path is None:
-        raise NotFound(
-            f"The rows that {version.reference} left behind are gone: there is no file {name}.",
-            next_step="Restore the table from a backup.",
-        )
-    frame = pl.read_parquet(path, n_rows=most, columns=["row", "reasons", "values"])
+        check_kept(stores, version)
+        raise DigestMismatch(what, expected=expected, actual="no file")
+    data = check_digest(path.read_bytes(), expected, what)
+    frame = pl.read_parquet(io.BytesIO(data), n_rows=most, columns=["row", "reasons", "values"])
     return [{**row, "values": json.loads(row["values"])} for row in frame.to_dicts()]

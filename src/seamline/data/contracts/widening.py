@@ -6,13 +6,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from seamline.data.declaration import DAY
-from seamline.data.versions import DatasetVersion, read_file, version_files
+from seamline.data.versions import (
+    DatasetVersion,
+    read_file,
+    version_files,
+    version_profile,
+    version_row,
+)
 from seamline.data.writing.parquet import WrittenFile, write_file
 from seamline.domain.errors import Conflict
 from seamline.measure.casting import POLARS_TYPES, DType
 from seamline.measure.contracts import Contract
 from seamline.measure.inference import wider
 from seamline.store.stores import Stores
+
+#: Every smaller whole number is a float.
+_EXACT_BELOW = 2**53
 
 
 def stored_schema(contract: Contract, newest: DatasetVersion) -> dict[str, DType]:
@@ -32,6 +41,25 @@ def stored_schema(contract: Contract, newest: DatasetVersion) -> dict[str, DType
     for column in contract.columns:
         table[column.name] = wider(table[column.name], column.dtype)
     return table
+
+
+def lossless(stores: Stores, dataset: str, columns: Mapping[str, DType]) -> Mapping[str, DType]:
+    """Of types that are about to be wider: text in place of fractions, where the table has whole
+    numbers that no fraction holds exactly."""
+    with stores.db.read() as connection:
+        newest = version_row(connection, dataset)
+    if newest is None or DType.FLOAT not in columns.values():
+        return columns
+    profile = version_profile(stores, newest).columns
+
+    def is_long(name: str) -> bool:
+        ends = (profile[name].low, profile[name].high) if name in profile else ()
+        return any(end is not None and abs(end) >= _EXACT_BELOW for end in ends)
+
+    return {
+        name: DType.STRING if dtype is DType.FLOAT and is_long(name) else dtype
+        for name, dtype in columns.items()
+    }
 
 
 def is_wider(schema: Mapping[str, DType], version: DatasetVersion) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import polars as pl
 from seamline.measure.basis import ColumnBasis, Kind
 from seamline.measure.columns import ColumnProfile
 from seamline.measure.drift import (
+    Ints,
     ValueChange,
     group_cells,
     jensen_shannon,
@@ -99,22 +101,33 @@ def chance_limit(n_before: int, n_after: int, n_groups: int) -> float:
     return float(quantile * (1 / n_before + 1 / n_after))
 
 
-def find_shift(
-    before: ColumnProfile, after: ColumnProfile, basis: ColumnBasis, least: float = MODERATE
-) -> Shift | None:
-    """Of the values that are there and read: a PSI of at least `least`, and above chance."""
+def find_shift(before: ColumnProfile, after: ColumnProfile, basis: ColumnBasis) -> Shift | None:
+    """Of the values that are there and read: a PSI of at least `MODERATE`, and above chance."""
     groups = group_cells(before, basis)
-    was, now = _values(before, groups), _values(after, groups)
-    if not was.sum() or not now.sum():
-        return None
-    n_groups = int(((was > 0) | (now > 0)).sum())
-    psi = float(population_stability(was, now))
-    if psi < max(least, chance_limit(int(was.sum()), int(now.sum()), n_groups)):
-        return None
-    return Shift(psi, jensen_shannon(was, now))
+    was, now = grouped(before, groups), grouped(after, groups)
+    psi = float(shifts(was, now[np.newaxis], MODERATE)[0])
+    return None if math.isnan(psi) else Shift(psi, jensen_shannon(was, now))
 
 
-def _values(column: ColumnProfile, groups: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
+def shifts(was: Floats, now: Floats, least: float) -> Floats:
+    """For each row of `now`, counts by group, its PSI against those that `was`; NaN where that is
+    below `least`, or where chance shows as much.
+
+    >>> was = np.array([500.0, 500.0])
+    >>> now = np.array([[510.0, 490.0], [900.0, 100.0], [2.0, 0.0], [0.0, 0.0]])
+    >>> shifts(was, now, 0.1).round(2)
+    array([ nan, 0.88,  nan,  nan])
+    """
+    psi = np.asarray(population_stability(was, now))
+    n_was, told = int(was.sum()), psi >= least
+    for row in np.flatnonzero(told):
+        n_groups = int(((was > 0) | (now[row] > 0)).sum())
+        told[row] = psi[row] >= chance_limit(n_was, int(now[row].sum()), n_groups)
+    return np.where(told, psi, np.nan)
+
+
+def grouped(column: ColumnProfile, groups: Ints) -> Floats:
+    """How many values are in each group of cells; neither the missing nor the mistyped ones."""
     return np.bincount(groups, weights=column.counts).astype(np.float64)
 
 

@@ -6,6 +6,7 @@ few columns only: so these are kept as bytes, and of a column only its counts ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from seamline.data.declaration import DAY
 from seamline.data.diff.findings import Commit
 from seamline.data.versions import (
     DatasetVersion,
-    list_versions,
+    VersionFile,
     read_file,
     version_files,
 )
@@ -96,22 +97,36 @@ def stored_deliveries(stores: Stores, versions: list[DatasetVersion]) -> list[De
 def profiled_deliveries(
     stores: Stores, versions: list[DatasetVersion], basis: Basis
 ) -> tuple[Profile, list[Delivery]]:
-    """The same on another basis, and their sum: reads every file of theirs, one at a time."""
+    """The same on another basis, and their sum: reads every file of the last one, whose rows these
+    are, one at a time."""
     found: list[Delivery] = []
     whole: list[Profile] = []
-    for version in versions:
+    last = versions[-1]
+    columns = [name for name, _ in last.schema]
+    for version, files in _brought(stores, versions):
         days: dict[str, list[Profile]] = {}
-        before = _files_before(stores, version)
-        columns = [name for name, _ in version.schema]
-        for file in version_files(stores, version):
-            if file.relative in before:
-                continue
-            frame = read_file(stores, version, file, columns).drop(DAY)
+        for file in files:
+            frame = read_file(stores, last, file, columns).drop(DAY)
             days.setdefault(file.partition, []).append(profile_frame(frame, basis))
         summed = {day: sum_profiles(parts) for day, parts in sorted(days.items())}
         whole += summed.values()
         found.append(Delivery(commit_of(version), version.schema, _days_of(summed)))
     return _sum(whole, basis), found
+
+
+def _brought(
+    stores: Stores, versions: list[DatasetVersion]
+) -> Iterator[tuple[DatasetVersion, list[VersionFile]]]:
+    """Which of the last one's files hold what each delivery brought. By their places: within a day
+    files are in the order of deliveries, and stay so where all are rewritten in wider types."""
+    days: dict[str, list[VersionFile]] = {}
+    for file in version_files(stores, versions[-1]):
+        days.setdefault(file.partition, []).append(file)
+    before: Counter[str] = Counter()
+    for version in versions:
+        upto = Counter(file.partition for file in version_files(stores, version))
+        yield version, [one for day in upto for one in days[day][before[day] : upto[day]]]
+        before = upto
 
 
 def _sum(parts: list[Profile], basis: Basis) -> Profile:
@@ -122,14 +137,6 @@ def _sum(parts: list[Profile], basis: Basis) -> Profile:
         if any(name in part.columns for part in parts)
     }
     return Profile(basis, sum(part.rows for part in parts), columns)
-
-
-def _files_before(stores: Stores, version: DatasetVersion) -> set[str]:
-    """What was in the table before its delivery."""
-    if version.mode == "replace" or version.version == 1:
-        return set()
-    previous = list_versions(stores, version.dataset)[version.version - 2]
-    return {file.relative for file in version_files(stores, previous)}
 
 
 def _days_of(days: Mapping[str, Profile]) -> Callable[[str], Days]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, compress, islice, repeat
 
 import numpy as np
 
@@ -11,17 +13,21 @@ from seamline.data.diff.columns import (
     MODERATE,
     Pair,
     chance_limit,
-    find_shift,
+    grouped,
     missing_moved,
     new_cells,
+    shifts,
     unfit,
 )
-from seamline.data.diff.deliveries import Delivery
+from seamline.data.diff.deliveries import Days, Delivery
 from seamline.data.diff.findings import FirstSeen
 from seamline.measure.columns import ColumnProfile
-from seamline.measure.drift import N_GROUPS, ValueChange
+from seamline.measure.drift import N_GROUPS, Ints, ValueChange, group_cells
+from seamline.measure.exact import Floats
 
 _GROUPS = N_GROUPS + 1
+#: So many windows of partitions are compared at a time.
+_MOST_WINDOWS = 64
 #: How many values of a partition are bad: 0 none; None: it is bad as a whole.
 Bad = Callable[[ColumnProfile], int | None]
 
@@ -82,27 +88,51 @@ def find_first_shift(deliveries: Iterable[Delivery], pair: Pair, psi: float) -> 
     """The first partition that is shifted at least half as much as the whole. Partitions with too
     few rows to tell are taken together with the ones that follow, until there are enough."""
     least = max(MODERATE, psi / 2)
-    n_before = sum(pair.before.counts)
+    groups = group_cells(pair.before, pair.basis)
+    was = grouped(pair.before, groups)
+    n_was = int(was.sum())
     found: dict[str, FirstSeen] = {}
     for delivery in deliveries:
-        days = delivery.days_of(pair.name)
-        window: deque[tuple[str, ColumnProfile]] = deque()
-        held = np.zeros(pair.basis.n_cells, np.int64)
-        while True:
-            while not _is_enough(n_before, int(held.sum()), least):
-                if (day := next(days, None)) is None:
-                    break
-                window.append(day)
-                held += np.array(day[1].counts)
-            if not window:
+        windows = _windows(
+            delivery.days_of(pair.name), groups, lambda n: _is_enough(n_was, n, least)
+        )
+        # Ever more at a time: mostly it is the first one, and else each alone would cost as much
+        # as all of them.
+        for size in chain(range(1, _MOST_WINDOWS, 4), repeat(_MOST_WINDOWS)):
+            if not (some := list(islice(windows, size))):
                 break
-            first, profile = window.popleft()
-            pooled = ColumnProfile(profile.rows, 0, 0, tuple(held.tolist()))
-            if find_shift(pair.before, pooled, pair.basis, least) is not None:
-                found.setdefault(first, FirstSeen(first, None, profile.rows, delivery.commit))
+            told = shifts(was, np.array([one.counts for one in some]), least)
+            shifted = next(compress(some, ~np.isnan(told)), None)
+            if shifted is not None:
+                seen = FirstSeen(shifted.first, None, shifted.rows, delivery.commit)
+                found.setdefault(shifted.first, seen)
                 break
-            held -= np.array(profile.counts)
     return found[min(found)] if found else None
+
+
+@dataclass(frozen=True)
+class _Window:
+    """`rows` of its first partition; the `counts` by group of all that are taken together."""
+
+    first: str
+    rows: int
+    counts: Floats
+
+
+def _windows(days: Days, groups: Ints, is_enough: Callable[[int], bool]) -> Iterator[_Window]:
+    """From each partition on as many as are enough, or as there are."""
+    waiting: deque[tuple[str, int, Floats]] = deque()
+    held, n = np.zeros(int(groups.max()) + 1), 0
+    while True:
+        while not is_enough(n) and (day := next(days, None)) is not None:
+            counts = grouped(day[1], groups)
+            waiting.append((day[0], day[1].rows, counts))
+            held, n = held + counts, n + int(counts.sum())
+        if not waiting:
+            return
+        first, rows, counts = waiting.popleft()
+        yield _Window(first, rows, held)
+        held, n = held - counts, n - int(counts.sum())
 
 
 def _is_enough(n_before: int, n: int, least: float) -> bool:

@@ -6,7 +6,7 @@ their keys, and one bucket of each side is in memory at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from seamline.data.versions import (
 from seamline.data.versions.read import check_kept
 from seamline.domain.errors import InvalidInput, not_found
 from seamline.measure.casting import POLARS_TYPES, DType, cast_series
+from seamline.measure.inference import wider
 from seamline.store.stores import Stores
 
 #: Rows of a side that are in memory at a time, about.
@@ -81,18 +82,18 @@ def compare_rows(
     declaration = _declaration(stores, before, after)
     for version in (before, after):
         check_kept(stores, version)
-    keys, mirror = declaration.keys, declaration.mirror
+    keys, mirror = _key_types(declaration.keys, before, after), declaration.mirror
     hidden = frozenset(() if mirror is None else mirror.mask)
     sides = _uncommon(stores, before, after)
     rows = max(sum(file.rows for file in side) for side in sides)
     buckets = max(-(-rows // bucket_rows), 1)
-    found = RowDiff(keys, 0, 0, 0)
+    found = RowDiff(declaration.keys, 0, 0, 0)
     for bucket in range(buckets):
         frames = [
             _bucket(stores, version, files, keys, bucket, buckets)
             for version, files in zip((before, after), sides, strict=True)
         ]
-        found = _add(found, _compare(frames[0], frames[1], keys, hidden))
+        found = _add(found, _compare(frames[0], frames[1], declaration.keys, hidden))
     columns = sorted(found.columns, key=lambda one: (-one.n, one.column))
     return replace(found, columns=tuple(columns))
 
@@ -108,11 +109,20 @@ def _declaration(
             next_step=f'Write keys = ["COLUMN"] in [datasets.{after.dataset}].',
         )
     for version in (before, after):
-        known = dict(version.schema)
+        known = {**dict(version.schema), DAY: DType.DATE}  # the day may be a key
         for key in dataset.declaration.keys:
             if key not in known:
                 raise not_found(f"column of {version.reference}", key, known)
     return dataset.declaration
+
+
+def _key_types(
+    keys: Sequence[str], before: DatasetVersion, after: DatasetVersion
+) -> dict[str, pl.DataType]:
+    """What the keys of both sides are compared as: 7 and 7.0 are the same key."""
+    sides = [{**dict(one.schema), DAY: DType.DATE} for one in (before, after)]
+    pairs = {key: [DType(side[key]) for side in sides] for key in keys}
+    return {key: POLARS_TYPES[wider(was, now)] for key, (was, now) in pairs.items()}
 
 
 def _uncommon(
@@ -129,32 +139,28 @@ def _bucket(
     stores: Stores,
     version: DatasetVersion,
     files: Sequence[VersionFile],
-    keys: tuple[str, ...],
+    keys: Mapping[str, pl.DataType],
     bucket: int,
     buckets: int,
 ) -> pl.DataFrame:
     """The rows of one bucket, with the number of each among those with its key."""
-    columns = [name for name, _ in version.schema]
     types = {name: POLARS_TYPES[DType(dtype)] for name, dtype in version.schema}
-    parts = [pl.DataFrame(schema=types)]
+    columns = list({**types, **keys})  # the day may be a key
+    parts = [pl.DataFrame(schema={**types, **keys})]
     for file in files:
-        frame = read_file(stores, version, file, columns).drop(DAY)
+        frame = read_file(stores, version, file, list(types))
+        frame = frame.with_columns(pl.col(key).cast(dtype) for key, dtype in keys.items())
         if buckets > 1:
-            # By their text, so that keys of another type fall into the same bucket.
             texts = pl.concat_str([pl.col(key).cast(pl.String) for key in keys], separator="\0")
             frame = frame.filter(texts.fill_null("").hash(seed=0) % buckets == bucket)
         parts.append(frame.select(columns))
     whole = pl.concat(parts)
-    return whole.with_columns(pl.int_range(pl.len()).over(keys).alias(_NTH))
+    return whole.with_columns(pl.int_range(pl.len()).over(list(keys)).alias(_NTH))
 
 
 def _compare(
     before: pl.DataFrame, after: pl.DataFrame, keys: tuple[str, ...], hidden: frozenset[str]
 ) -> RowDiff:
-    for key in keys:
-        if before.schema[key] != after.schema[key]:
-            both = [side.with_columns(pl.col(key).cast(pl.String)) for side in (before, after)]
-            before, after = both
     on = [*keys, _NTH]
     shared = [name for name in before.columns if name in after.columns and name not in on]
     left = before.select(*on, *shared).with_columns(pl.lit(True).alias(_IN_BEFORE))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from seamline.data.days import from_local
 from seamline.data.declaration import DAY
 from seamline.data.labels.definition import LabelsDeclaration
 from seamline.domain.errors import InvalidInput
@@ -33,16 +34,19 @@ class AsOf:
         return pl.lit(self.utc).cast(UTC_TIME)
 
 
-def known_labels(labels: pl.DataFrame, definition: LabelsDeclaration, as_of: AsOf) -> pl.DataFrame:
+def known_labels(
+    labels: pl.DataFrame, definition: LabelsDeclaration, as_of: AsOf, *, zone: str = "UTC"
+) -> pl.DataFrame:
     """Those that had come in by then, in the order that the join needs.
 
-    A day without a time is over before it is known: what is told by it came in at its end.
+    A day without a time is over before it is known: what is told by it came in at its end, in the
+    `zone` of their dataset.
     """
     _check_columns(labels, definition)
     arrived = definition.arrived or definition.time
     timed = labels.with_columns(
-        instants(labels[definition.time]).alias(_HAPPENED),
-        instants(labels[arrived], at_end=True).alias(_ARRIVED),
+        instants(labels[definition.time], zone).alias(_HAPPENED),
+        instants(labels[arrived], zone, at_end=True).alias(_ARRIVED),
     )
     is_whole = pl.all_horizontal(pl.col([*definition.keys, _HAPPENED, _ARRIVED]).is_not_null())
     # What happened after the moment cannot be known then, whatever its arrival says.
@@ -52,7 +56,13 @@ def known_labels(labels: pl.DataFrame, definition: LabelsDeclaration, as_of: AsO
 
 
 def join_labels(
-    rows: pl.DataFrame, known: pl.DataFrame, definition: LabelsDeclaration, as_of: AsOf, time: str
+    rows: pl.DataFrame,
+    known: pl.DataFrame,
+    definition: LabelsDeclaration,
+    as_of: AsOf,
+    time: str,
+    *,
+    zone: str = "UTC",
 ) -> pl.DataFrame:
     """The rows whose time is not after `as_of`, in their order, with the labels' values (null:
     none was known) and `label_known_at`. `known` is `known_labels`' for the same moment.
@@ -74,8 +84,8 @@ def join_labels(
             f"The rows have columns called like the labels': {', '.join(taken)}.",
             next_step="Name other columns to read, or call the labels' values differently.",
         )
-    timed = rows.with_columns(instants(rows[time]).alias(_AT)).with_row_index(_ROW)
-    is_there = instants(rows[time], at_end=True) <= as_of.utc
+    timed = rows.with_columns(instants(rows[time], zone).alias(_AT)).with_row_index(_ROW)
+    is_there = instants(rows[time], zone, at_end=True) <= as_of.utc
     timed = timed.filter(is_there.fill_null(False))
     upto = as_of.literal
     if definition.horizon_s is not None:
@@ -100,11 +110,16 @@ def time_column(declared_time: str | None) -> str:
     return DAY if declared_time is None else declared_time
 
 
-def instants(series: pl.Series, *, at_end: bool = False) -> pl.Series:
-    """UTC instants; of a day its first, or its last."""
+def instants(series: pl.Series, zone: str = "UTC", *, at_end: bool = False) -> pl.Series:
+    """UTC instants; of a day of the zone its first, or its last.
+
+    >>> from datetime import date
+    >>> day = pl.Series([date(2026, 3, 1)])
+    >>> str(instants(day, "America/New_York", at_end=True)[0])
+    '2026-03-02 05:00:00+00:00'
+    """
     if series.dtype == pl.Date:
-        starts = series.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-        return starts.dt.offset_by("1d") if at_end else starts
+        return from_local(series.dt.offset_by("1d") if at_end else series, zone)
     if not isinstance(series.dtype, pl.Datetime):
         raise InvalidInput(
             f"The column {series.name!r} holds {series.dtype} values and no times.",

@@ -73,10 +73,12 @@ def mirror_delivery(
 ) -> Delivery:
     """The version's rows, sampled and masked; each batch is read when it is asked for."""
     columns = [name for name, _ in version.schema]
+    if DAY in declared.named_columns:  # it is the rows' own
+        columns.append(DAY)
     check_recipe(recipe, declared, columns)
     key = _key(stores, recipe, environment)
     keys = list(recipe.keys or declared.keys or columns)
-    reading = _Reading(stores, version, recipe, key, keys)
+    reading = _Reading(stores, version, recipe, key, keys, columns)
     named = {"mirror": version.digest, "recipe": recipe.digest, "key": _fingerprint(key)}
     return Delivery(
         name=f"mirror of {version.reference} by recipe {short(recipe.digest)}",
@@ -93,14 +95,15 @@ class _Reading:
     recipe: MirrorDeclaration
     key: bytes
     keys: list[str]
+    columns: list[str]
 
     def schema(self) -> pl.Schema:
-        empty = empty_frame(self.version).drop(DAY)
+        empty = empty_frame(self.version).select(self.columns)
         return mask_frame(empty, self.recipe, self.key, dict(empty.to_dict())).schema
 
     def batches(self) -> Iterator[pl.DataFrame]:
         shuffled, at = self._shuffled(), 0
-        for frame in self._sampled([name for name, _ in self.version.schema]):
+        for frame in self._sampled(self.columns):
             own = {name: series.slice(at, frame.height) for name, series in shuffled.items()}
             at += frame.height
             if frame.height:

@@ -44,10 +44,14 @@ class MirrorDeclaration:
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise InvalidInput(
-                f"A mirror holds a fraction of the rows above 0 and up to 1, not {self.fraction}."
+                f"A mirror holds a fraction of the rows above 0 and up to 1, not {self.fraction}.",
+                next_step="Write fraction = 0.1, or leave it out for all of them.",
             )
         if self.max_psi <= 0:
-            raise InvalidInput(f"max_psi has to be above 0, not {self.max_psi}.")
+            raise InvalidInput(
+                f"max_psi has to be above 0, not {self.max_psi}.",
+                next_step="Write max_psi = 0.1: columns may be so far from their source.",
+            )
         constant = {name for name, mask in self.mask.items() if mask is Mask.CONSTANT}
         if constant != set(self.constants):
             raise InvalidInput(

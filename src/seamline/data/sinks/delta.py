@@ -35,19 +35,29 @@ def send_delta(location: Location, credentials: Credentials, export: Export) -> 
                 raise foreign(location.uri)
             if table.history(1)[0].get(_DIGEST) == export.digest:
                 return Sent(export.rows, is_new=False)
-        write_deltalake(
-            table if table is not None else table_uri(location),
-            _reader(export),
-            mode="overwrite",
-            partition_by=[DAY],
-            predicate=_predicate(export) if table is not None else None,
-            schema_mode=None if _predicate(export) else "overwrite",
-            description=None if table is not None else _OURS,
-            storage_options=_writing(location, options) if table is None else None,
-            commit_properties=CommitProperties(
-                custom_metadata={_DIGEST: export.digest, _WHAT: export.what}
-            ),
-        )
+        kept = CommitProperties(custom_metadata={_DIGEST: export.digest, _WHAT: export.what})
+        if table is None:
+            # Somebody may make one meanwhile: to overwrite would end theirs.
+            write_deltalake(
+                table_uri(location),
+                _reader(export),
+                mode="error",
+                partition_by=[DAY],
+                description=_OURS,
+                storage_options=_writing(location, options),
+                commit_properties=kept,
+            )
+        else:
+            predicate = _predicate(export)
+            write_deltalake(
+                table,
+                _reader(export),
+                mode="overwrite",
+                partition_by=[DAY],
+                predicate=predicate,
+                schema_mode=None if predicate else "overwrite",
+                commit_properties=kept,
+            )
     return Sent(export.rows, is_new=True)
 
 

@@ -20,6 +20,7 @@ from seamline.domain.errors import InvalidInput
 SPOOL_ROWS = 16_384
 SPOOL_BYTES = 32 << 20
 _PIECE_ROWS = 1_024
+_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,15 @@ def arrow_of(frame: pl.DataFrame) -> pa.Table:
 
 
 def check_columns(name: str, columns: Iterable[str]) -> None:
-    """Raises InvalidInput unless each column has a name, and a name of its own."""
-    names = Counter(list(columns))
-    odd = [one for one, times in names.items() if not one or times > 1]
+    """Raises InvalidInput unless each column has a name, and a name of its own: Delta tells no
+    names apart that differ in upper and lower case alone.
+    """
+    names = list(columns)
+    times = Counter(one.lower() for one in names)
+    odd = dict.fromkeys(one for one in names if not one or "\0" in one or times[one.lower()] > 1)
     if not names or odd:
-        what = "has no columns" if not names else f"has column names that are not one each: {odd}"
+        shown = ", ".join(repr(one) for one in [*odd][:_SHOWN])
+        what = f"has column names that are not one each: {shown}" if names else "has no columns"
         raise InvalidInput(f"{name} {what}.", next_step="Give every column a name of its own.")
 
 

@@ -18,6 +18,7 @@ from seamline.data.credentials import ANONYMOUS, Credentials, told_without_secre
 from seamline.data.locations import Location
 from seamline.data.sources.batches import Delivery, frame_of, spool
 from seamline.data.sources.objects import store_options
+from seamline.data.sources.plain import plain_frame
 from seamline.data.sources.watermarks import read_mark
 from seamline.domain.errors import InvalidInput, NotFound, Refused
 
@@ -72,7 +73,7 @@ def read_delta(
         if before is not None:
             paths -= _known(location, credentials, before, now, paths)
         spooled = spool(
-            _rows(table, paths, tell),
+            _rows(table, paths, location.uri, tell),
             folder / "rows.arrow",
             name=f"{location.uri} version {now.version}",
             asked=f"{location.uri} table {now.table_id}\n{before.to_text() if before else ''}",
@@ -128,10 +129,10 @@ def _paths(table: DeltaTable) -> set[str]:
 
 
 def _rows(
-    table: DeltaTable, paths: set[str], tell: Callable[[int, int], None] | None
+    table: DeltaTable, paths: set[str], name: str, tell: Callable[[int, int], None] | None
 ) -> Iterator[pl.DataFrame]:
     dataset: Any = table.to_pyarrow_dataset()
-    yield frame_of(dataset.schema.empty_table())
+    yield plain_frame(frame_of(dataset.schema.empty_table()), name)
     fragments = sorted(dataset.get_fragments(), key=lambda one: str(one.path))
     wanted = [one for one in fragments if _is_one_of(one.path, paths)]
     if len(wanted) != len(paths):
@@ -141,7 +142,7 @@ def _rows(
             [fragment], dataset.schema, dataset.format, dataset.filesystem
         )
         for batch in part.to_batches(batch_size=_BATCH_ROWS):
-            yield frame_of(batch)
+            yield plain_frame(frame_of(batch), name)
         if tell is not None:
             tell(number, len(wanted))
 

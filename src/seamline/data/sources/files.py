@@ -14,6 +14,7 @@ from pyarrow import parquet
 from seamline.data.sources.batches import Delivery, check_columns, frame_of
 from seamline.data.sources.json_lines import JsonLines
 from seamline.data.sources.packed import unpack
+from seamline.data.sources.plain import plain_frame
 from seamline.data.sources.separated import BLOCK_BYTES, Separated
 from seamline.domain.digests import Digest
 from seamline.domain.errors import InvalidInput, NotFound
@@ -118,8 +119,10 @@ def _open_json_lines(path: Path, name: str, digest: Digest) -> Delivery:
 
 def _open_parquet(path: Path, name: str, digest: Digest) -> Delivery:
     with _explaining(name, Format.PARQUET, path), parquet.ParquetFile(path) as file:
-        empty, rows = frame_of(pa.Table.from_batches([], file.schema_arrow)), file.metadata.num_rows
-    check_columns(name, empty.schema)
+        arrow, rows = file.schema_arrow, file.metadata.num_rows
+    check_columns(name, arrow.names)
+    with _explaining(name, Format.PARQUET, path):
+        empty = plain_frame(frame_of(pa.Table.from_batches([], arrow)), name)
     return Delivery(name, digest, empty.schema, lambda: _read_parquet(path, name), rows=rows)
 
 
@@ -130,15 +133,17 @@ def _read_parquet(path: Path, name: str) -> Iterator[pl.DataFrame]:
             row_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
             most = max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
             for batch in it.iter_batches(most, row_groups=[group]):
-                yield frame_of(batch)
+                yield plain_frame(frame_of(batch), name)
 
 
 def _open_arrow(found: Format) -> Callable[[Path, str, Digest], Delivery]:
     def open_it(path: Path, name: str, digest: Digest) -> Delivery:
         with _explaining(name, found, path), pa.OSFile(str(path)) as file:
             opened = pa.ipc.open_file if found is Format.ARROW else pa.ipc.open_stream
-            empty = frame_of(pa.Table.from_batches([], opened(file).schema))
-        check_columns(name, empty.schema)
+            arrow = opened(file).schema
+        check_columns(name, arrow.names)
+        with _explaining(name, found, path):
+            empty = plain_frame(frame_of(pa.Table.from_batches([], arrow)), name)
         return Delivery(name, digest, empty.schema, lambda: _read_arrow(path, name, found))
 
     return open_it
@@ -153,7 +158,7 @@ def _read_arrow(path: Path, name: str, found: Format) -> Iterator[pl.DataFrame]:
         else:
             batches = iter(pa.ipc.open_stream(file))
         for batch in batches:
-            yield from frame_of(batch).iter_slices(BATCH_ROWS)
+            yield from plain_frame(frame_of(batch), name).iter_slices(BATCH_ROWS)
 
 
 @contextmanager

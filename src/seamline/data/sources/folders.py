@@ -6,9 +6,10 @@ Folders named `key=value` are columns, as Hive and Spark lay out Parquet.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -27,46 +28,50 @@ SUFFIXES = frozenset(
         *(".gz", ".zip"),
     }
 )
+_DIGEST_BYTES = 6
 #: How Hive and Spark write that there is no value.
 _NONE = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
 class FolderMark:
-    """Up to which moment a folder's files were read, and which of that very moment; `also` are
-    later ones, which were named one by one."""
+    """The files of a folder that were read, and are still there: by name, second of writing and
+    size, each as a digest of 48 bits. A time alone would not do: a file may come in late with an
+    early one, when it was moved, or took long to upload."""
 
-    modified_at: datetime
-    paths: tuple[str, ...]
-    also: tuple[str, ...] = ()
+    read: frozenset[bytes]
 
     def to_text(self) -> str:
         """
-        >>> mark = FolderMark(datetime(2026, 3, 2), ("a.csv",))
-        >>> FolderMark.from_text(mark.to_text()) == mark
-        True
+        >>> from datetime import UTC, datetime
+        >>> file = Found("in/a.csv", "a.csv", 12, datetime(2026, 3, 2, tzinfo=UTC), None)
+        >>> mark = NOTHING.with_files([file])
+        >>> FolderMark.from_text(mark.to_text()) == mark, mark.holds(file)
+        (True, True)
         """
-        return json.dumps({**self.__dict__, "modified_at": self.modified_at.isoformat()})
+        return json.dumps({"files": b64encode(b"".join(sorted(self.read))).decode()})
 
     @classmethod
     def from_text(cls, text: str) -> FolderMark:
-        data = json.loads(text)
-        moment = datetime.fromisoformat(data["modified_at"])
-        return cls(moment, tuple(data["paths"]), tuple(data["also"]))
+        data = b64decode(json.loads(text)["files"])
+        starts = range(0, len(data), _DIGEST_BYTES)
+        return cls(frozenset(data[at : at + _DIGEST_BYTES] for at in starts))
 
-    def holds(self, relative: str, modified_at: datetime) -> bool:
-        """Whether that file was read already."""
-        if relative in self.also:
-            return True
-        at_last = modified_at == self.modified_at
-        return relative in self.paths if at_last else modified_at < self.modified_at
+    def holds(self, file: Found) -> bool:
+        return _digest_of(file) in self.read
 
-    def with_file(self, relative: str) -> FolderMark:
-        return replace(self, also=tuple(sorted({*self.also, relative})))
+    def with_files(self, files: Iterable[Found]) -> FolderMark:
+        return FolderMark(self.read | {_digest_of(one) for one in files})
 
 
 #: Before anything was read.
-NOTHING = FolderMark(datetime.min.replace(tzinfo=UTC), ())
+NOTHING = FolderMark(frozenset())
+
+
+def _digest_of(file: Found) -> bytes:
+    """Of the second: a server may tell more of a moment in a list than of the file alone."""
+    said = f"{file.relative}\0{int(file.modified_at.timestamp())}\0{file.size_bytes}"
+    return blake2b(said.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 def files_of(objects: Objects) -> list[Found]:
@@ -87,13 +92,13 @@ def read_folder(
     is_whole: bool = False,
     tell: Callable[[int, int], None] | None = None,
 ) -> Delivery:
-    """The rows of all files (`is_whole`), or of those that came after `follows`. A file is taken
+    """The rows of all files (`is_whole`), or of those that `follows` does not name. A file is taken
     as written once: one that is written over later is read again."""
     files = files_of(objects)
     if not files:
         raise objects.not_found()
     mark = NOTHING if is_whole else mark_of(follows, objects.location.uri)
-    fresh = [one for one in files if not mark.holds(one.relative, one.modified_at)]
+    fresh = [one for one in files if not mark.holds(one)]
     uri = objects.location.uri
     reading = _Folder(objects, folder, partition_types(files), tell)
     # Without a new file: the columns of any, and no row.
@@ -103,22 +108,12 @@ def read_folder(
     delivery = replace(spooled, is_text=reading.is_text)
     if is_whole:
         return delivery
-    return replace(delivery, watermark=_mark_after(files, fresh, mark).to_text(), follows=follows)
+    after = NOTHING.with_files(files) if fresh else mark
+    return replace(delivery, watermark=after.to_text(), follows=follows)
 
 
 def mark_of(watermark: str | None, source: str) -> FolderMark:
     return NOTHING if watermark is None else read_mark(FolderMark.from_text, watermark, source)
-
-
-def _mark_after(files: Sequence[Found], fresh: Sequence[Found], before: FolderMark) -> FolderMark:
-    if not fresh:
-        return before
-    last = max(one.modified_at for one in fresh)
-    at_last = {one.relative for one in fresh if one.modified_at == last}
-    if before.modified_at == last:
-        at_last |= set(before.paths)
-    later = {one.relative for one in files if one.modified_at >= last} & set(before.also)
-    return FolderMark(last, tuple(sorted(at_last)), tuple(sorted(later)))
 
 
 def partition_values(relative: str) -> dict[str, str | None]:

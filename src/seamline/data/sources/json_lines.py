@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class JsonLines:
         for first_line, block in self._blocks():
             for column, kind in self._schema_of(block, first_line).items():
                 found[column] = widest(found[column], kind) if column in found else kind
-        return pl.Schema(found)
+        return pl.Schema((column, _kept(kind)) for column, kind in found.items())
 
     def batches(self, schema: pl.Schema) -> Iterator[pl.DataFrame]:
         """With `schema` this file's own: then every value reads."""
@@ -48,6 +49,8 @@ class JsonLines:
         line = 1
         with self.path.open("rb") as file:
             while block := file.read(self.block_bytes):
+                if file.tell() == len(block):
+                    block = block.removeprefix(BOM_UTF8)
                 rest = file.readline(MAX_LINE_BYTES)
                 if len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
                     raise self._too_long(line + block.count(b"\n"))
@@ -81,6 +84,12 @@ class JsonLines:
         )
 
 
+def _kept(kind: pl.DataType) -> pl.DataType:
+    """Structures stay JSON, since what is in them may differ from line to line; and so do whole
+    numbers that no column of numbers holds."""
+    return pl.String() if kind.is_nested() or kind == pl.Int128 else kind
+
+
 def widest(one: pl.DataType, other: pl.DataType) -> pl.DataType:
     """The type that holds the values of both; text, where no number or structure does.
 
@@ -112,12 +121,17 @@ def find_line(block: bytes, first_line: int) -> str | None:
     """
     for number, line in enumerate(block.split(b"\n"), first_line):
         try:
-            if not line.strip() or isinstance(json.loads(line), dict):
+            if not line.strip() or isinstance(json.loads(line, parse_constant=_refuse), dict):
                 continue
         except ValueError:
             pass
         return f"line {number} is not a JSON object: {line.strip()[:60].decode(errors='replace')!r}"
     return None
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity: Python writes and reads them, JSON has none."""
+    raise ValueError(constant)
 
 
 def _schema_by_line(block: bytes) -> dict[str, pl.DataType]:

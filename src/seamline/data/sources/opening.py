@@ -127,7 +127,8 @@ def _as_one_of(
     if declaration.mode is Mode.REPLACE or location.path == declared.path:
         return delivery
     mark = mark_of(since, location.uri)
-    if mark.holds(relative, found.modified_at):
+    named = replace(found, relative=relative)
+    if mark.holds(named):
         nothing = delivery.schema
         return replace(
             delivery,
@@ -136,7 +137,7 @@ def _as_one_of(
             watermark=since,
             follows=since,
         )
-    return replace(delivery, watermark=mark.with_file(relative).to_text(), follows=since)
+    return replace(delivery, watermark=mark.with_files([named]).to_text(), follows=since)
 
 
 def _is_delta(objects: Objects) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ BLOCK_BYTES = 8 << 20
 MAX_RECORD_BYTES = 128 << 20
 
 _QUOTE = b'"'
-_MARK = b"\xef\xbb\xbf"
 _SHOWN = 60
+#: What separates values elsewhere.
+_OTHERS = (";", "\t", "|", ",")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Separated:
             _, head = next(self._blocks(file))
         found = self._names(head)
         check_columns(self.name, found)
+        other = next((one for one in _OTHERS if one in found[0] and one != self.delimiter), None)
+        if other is not None and len(found) == 1 and _QUOTE not in head:
+            raise InvalidInput(
+                f"{self.name} has one column, {found[0][:_SHOWN]!r}: its values seem to be "
+                f"separated by {other!r}.",
+                next_step="Separate them by commas, or by tabs in a file called .tsv.",
+            )
         return found
 
     def batches(self) -> Iterator[pl.DataFrame]:
@@ -157,7 +166,7 @@ def _start(file: IO[bytes], name: str) -> bytes:
         raise InvalidInput(
             f"{name} is UTF-16, not UTF-8.", next_step="Save it as UTF-8 and deliver it again."
         )
-    file.seek(len(_MARK) if start.startswith(_MARK) else 0)
+    file.seek(len(BOM_UTF8) if start.startswith(BOM_UTF8) else 0)
     return b"\r" if b"\r" in start and b"\n" not in start else b"\n"
 
 

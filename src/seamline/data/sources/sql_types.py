@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -77,8 +78,8 @@ def select_all(table: str) -> str:
 def columns_of(connection: Connection, cursor: Any, query: str) -> tuple[SqlColumn, ...]:
     """Of a query that has been sent; SQLite, whose columns have no types, is asked for its values'.
 
-    Fractions become floats, whatever their declared scale; UUIDs, JSON, arrays, times of day and
-    intervals become text.
+    Fractions become floats, whatever their declared scale, unless whole digits would be lost;
+    UUIDs, JSON, arrays, times of day and intervals become text.
     """
     names = [part[0] for part in cursor.description]
     match connection.dialect.name:
@@ -126,6 +127,20 @@ def _to_text(value: Any) -> str:
     return str(value)
 
 
+def _to_float(value: Any) -> float:
+    """
+    >>> _to_float(Decimal("0.1")), _to_float(Decimal(2**60))
+    (0.1, 1.152921504606847e+18)
+    >>> _to_float(Decimal("12345678901234567890"))
+    Traceback (most recent call last):
+    ValueError: 12345678901234567890 has more digits than a fraction holds
+    """
+    found = float(value)
+    if isinstance(value, Decimal) and abs(found) >= 2**53 and found != value:
+        raise ValueError(f"{value} has more digits than a fraction holds")
+    return found
+
+
 def _no_bytes(value: Any) -> Any:
     raise TypeError("its values are bytes, which no dataset holds")
 
@@ -139,7 +154,7 @@ def _naive(value: Any) -> Any:
 
 _CONVERT: Mapping[Any, Callable[[Any], Any]] = {
     pl.String: _to_text,
-    pl.Float64: float,
+    pl.Float64: _to_float,
     pl.Binary: _no_bytes,
     pl.Datetime: _naive,
 }

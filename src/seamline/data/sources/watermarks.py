@@ -65,7 +65,10 @@ _READ: dict[str, Any] = {
 def _written(value: Value) -> tuple[str, str | int]:
     match value:
         case bool():
-            raise InvalidInput("A column of true and false cannot tell which rows are new.")
+            raise InvalidInput(
+                "A column of true and false cannot tell which rows are new.",
+                next_step="Name one that only grows in since, such as an id or a time.",
+            )
         case datetime():
             return "datetime", value.isoformat()
         case date():

@@ -81,9 +81,25 @@ def _stratified(frame: pl.DataFrame, keys: pl.Series, definition: SplitsDeclarat
 
 
 def key_texts(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Each row's values as one text."""
-    parts = [pl.col(name).cast(pl.String).fill_null(_MISSING) for name in columns]
+    """Each row's values as one text.
+
+    Whole numbers are the same text whether their column may hold fractions or not: a key stays in
+    its split when the table has become wider.
+
+    >>> key_texts(pl.DataFrame({"id": [1.0, 1.5, None]}), ["id"]).to_list()
+    ['1', '1.5', '\\x00']
+    """
+    parts = [_text_of(frame.schema[name], name).fill_null(_MISSING) for name in columns]
     return frame.select(pl.concat_str(parts, separator=_BETWEEN).alias(_KEY)).to_series()
+
+
+def _text_of(kind: pl.DataType, name: str) -> pl.Expr:
+    value = pl.col(name)
+    if not kind.is_float():
+        return value.cast(pl.String)
+    whole = value.cast(pl.Int64, strict=False)
+    is_whole = whole.cast(kind) == value
+    return pl.when(is_whole).then(whole.cast(pl.String)).otherwise(value.cast(pl.String))
 
 
 def key_fractions(texts: pl.Series, salt: str) -> Fractions:

@@ -119,12 +119,13 @@ class SplitsDeclaration:
             raise not_found(f"split of dataset {dataset}", split, self.names)
 
     def with_keys(
-        self, dataset_keys: tuple[str, ...], columns: tuple[str, ...]
+        self, dataset_keys: tuple[str, ...], columns: tuple[str, ...], *, day: str
     ) -> SplitsDeclaration:
-        """With the keys that it goes by when it does not name them."""
+        """With the keys that it goes by when it does not name them; `day` may be among those that
+        are named."""
         keys = self.keys or dataset_keys or (columns if self.by is SplitBy.KEY else ())
         for column in (*keys, *(() if self.stratify is None else (self.stratify,))):
-            if column not in columns:
+            if column not in (*columns, day):
                 raise not_found("column that the splits name", column, columns)
         return SplitsDeclaration(**{**self.__dict__, "keys": tuple(keys)})
 

@@ -18,6 +18,7 @@ from seamline.data.materialize import (
 )
 from seamline.data.rows import DATASET_SPLITS
 from seamline.data.splits.read import Split, read_split_frames
+from seamline.data.versions.read import check_kept
 from seamline.data.versions.version import VersionFile
 from seamline.data.writing.parquet import write_file
 from seamline.domain.clock import new_id
@@ -31,6 +32,7 @@ def materialize_split(stores: Stores, split: Split, target_parent: Path) -> Path
     holds other bytes is made anew. They are also made anew where a newer Parquet writer gives other
     bytes for the same rows: what names a split is its version and definition, not its files.
     """
+    check_kept(stores, split.version)
     target = target_parent / _folder_name(split)
     files = _recorded_files(stores, split)
     if files is not None and is_usable(target, files):

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Connection, insert, select
 
-from seamline.data.declaration import DatasetDeclaration
+from seamline.data.declaration import DAY, DatasetDeclaration
 from seamline.data.rows import DATASET_SPLITS
 from seamline.data.splits.assign import Places, assign_splits, needed_columns
 from seamline.data.splits.definition import SplitsDeclaration
@@ -171,7 +171,8 @@ def _declared(
 def definition_for(
     version: DatasetVersion, declared: DatasetDeclaration, splits: SplitsDeclaration
 ) -> SplitsDeclaration:
-    return splits.with_keys(declared.keys, tuple(column for column, _ in version.schema))
+    columns = tuple(column for column, _ in version.schema)
+    return splits.with_keys(declared.keys, columns, day=DAY)
 
 
 def _places(stores: Stores, version: DatasetVersion, definition: SplitsDeclaration) -> Places:

@@ -11,10 +11,12 @@ from seamline.data.versions.find import (
     find_dataset,
     find_named,
     find_version,
+    last_replacing,
     list_datasets,
     list_versions,
     version_row,
     versions_of_rows,
+    versions_of_run,
 )
 from seamline.data.versions.read import read_file, read_frames, read_version, version_files
 from seamline.data.versions.show import (
@@ -40,6 +42,7 @@ __all__ = [
     "find_dataset",
     "find_named",
     "find_version",
+    "last_replacing",
     "list_datasets",
     "list_versions",
     "parse_reference",
@@ -54,4 +57,5 @@ __all__ = [
     "version_profiles_by_day",
     "version_row",
     "versions_of_rows",
+    "versions_of_run",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from seamline.data.declaration import DatasetDeclaration, check_dataset_name
+from seamline.data.declaration import DatasetDeclaration, Mode, check_dataset_name
 from seamline.data.rows import DATASET_TAGS, DATASET_VERSIONS, DATASETS
 from seamline.data.versions.version import Dataset, DatasetVersion, Reference, parse_reference
 from seamline.domain.errors import InvalidInput, NotFound, not_found
@@ -121,10 +121,27 @@ def versions_up_to(stores: Stores, dataset: str, last: int | None) -> list[Datas
         return [_version(row) for row in rows]
 
 
+def versions_of_run(connection: Connection, dataset: str, run_id: str) -> list[DatasetVersion]:
+    """The versions that outputs of the run have become, oldest first."""
+    table = DATASET_VERSIONS
+    query = select(table).where((table.c.dataset == dataset) & (table.c.run_id == run_id))
+    rows = connection.execute(query.order_by(table.c.version)).mappings()
+    return [_version(row) for row in rows]
+
+
+def last_replacing(connection: Connection, dataset: str) -> DatasetVersion | None:
+    """The newest version that was the whole table anew: the rows of the newest begin with its."""
+    table = DATASET_VERSIONS
+    query = select(table).where((table.c.dataset == dataset) & (table.c.mode == Mode.REPLACE.value))
+    query = query.order_by(table.c.version.desc()).limit(1)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _version(row)
+
+
 def versions_of_rows(stores: Stores, version: DatasetVersion) -> list[DatasetVersion]:
     """The versions whose deliveries make up its rows: from the last that replaced the table on."""
     found = versions_up_to(stores, version.dataset, version.version)
-    anew = [place for place, one in enumerate(found) if one.mode == "replace"]
+    anew = [place for place, one in enumerate(found) if one.mode is Mode.REPLACE]
     return found[anew[-1] :] if anew else found
 
 

@@ -53,7 +53,9 @@ def read_frames(
     since: date | None = None,
     until: date | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The same rows, a file at a time."""
+    """The same rows, a file at a time. A version whose rows were removed is not read, even where
+    another that is kept has the same files: what was said to be gone would come and go with it."""
+    check_kept(stores, version)
     wanted = wanted_columns(version, columns)
     stored = [name for name, _ in version.schema if name in wanted]
     for file in version_files(stores, version):
@@ -83,10 +85,12 @@ def read_file(
     """The columns and `ds` of one file, from the very bytes that were hashed (law 2)."""
     path = table_folder(stores, version.dataset) / file.relative
     what = f"file {file.relative} of {version.reference}"
-    if not path.is_file():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
         check_kept(stores, version)
-        raise DigestMismatch(what, expected=file.sha256, actual="no file")
-    data = check_digest(path.read_bytes(), file.sha256, what)
+        raise DigestMismatch(what, expected=file.sha256, actual="no file") from None
+    check_digest(data, file.sha256, what)
     day = date.fromisoformat(file.partition)
     if not columns:
         return pl.select(pl.repeat(day, file.rows, dtype=pl.Date).alias(DAY))

@@ -31,8 +31,14 @@ def find_removal(connection: Connection, version: DatasetVersion) -> Removal | N
 
 
 def removed_numbers(connection: Connection, dataset: str) -> set[int]:
-    query = select(DATASET_REMOVALS.c.version).where(DATASET_REMOVALS.c.dataset == dataset)
-    return set(connection.execute(query).scalars())
+    return set(removal_reasons(connection, dataset))
+
+
+def removal_reasons(connection: Connection, dataset: str) -> dict[int, str]:
+    """Version → why its rows are gone."""
+    table = DATASET_REMOVALS
+    query = select(table.c.version, table.c.reason).where(table.c.dataset == dataset)
+    return {row.version: row.reason for row in connection.execute(query)}
 
 
 def record_removals(

@@ -18,7 +18,7 @@ from seamline.store.stores import Stores
 
 def version_basis(stores: Stores, version: DatasetVersion) -> Basis:
     what = f"the basis of {version.reference}"
-    return Basis.from_json(json.loads(stores.blobs.get(version.basis_digest, what)))
+    return Basis.from_canonical(stores.blobs.get(version.basis_digest, what))
 
 
 def version_profile(stores: Stores, version: DatasetVersion) -> Profile:

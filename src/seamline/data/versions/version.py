@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from seamline.data.declaration import DatasetDeclaration, check_dataset_name
+from seamline.data.declaration import DatasetDeclaration, Mode, check_dataset_name
 from seamline.domain.errors import InvalidInput
 from seamline.domain.tags import is_tag
 from seamline.measure.contracts import Contract, Violation
@@ -41,8 +41,8 @@ class DatasetVersion:
     run_id: str | None
     committed_by: str
     at: str
-    #: "append": the delivery's rows were added; "replace": they are the whole table.
-    mode: str = "append"
+    #: Whether the delivery's rows were added, or are the whole table.
+    mode: Mode = Mode.APPEND
     #: How far the source was read, where it is read by steps.
     watermark: str | None = None
     #: What the delivery was held to; None in versions that are older than that is kept.
@@ -50,6 +50,8 @@ class DatasetVersion:
     #: What the delivery broke, and was taken in all the same; and how many rows were set aside.
     breaches: tuple[Violation, ...] = ()
     rows_quarantined: int = 0
+    #: Of the file in which these rows are.
+    quarantine_digest: str | None = None
 
     @property
     def reference(self) -> str:
@@ -62,13 +64,15 @@ class DatasetVersion:
     def to_json(self) -> dict[str, Any]:
         schema = [{"name": name, "dtype": dtype} for name, dtype in self.schema]
         breaches = [violation.to_json() for violation in self.breaches]
-        return {**asdict(self), "schema": schema, "breaches": breaches}
+        told = {"schema": schema, "mode": str(self.mode), "breaches": breaches}
+        return {**asdict(self), **told}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DatasetVersion:
         schema = tuple((column["name"], column["dtype"]) for column in data["schema"])
         breaches = tuple(Violation.from_json(one) for one in data.get("breaches", ()))
-        return cls(**{**data, "schema": schema, "breaches": breaches})
+        mode = Mode(data.get("mode", Mode.APPEND))
+        return cls(**{**data, "schema": schema, "mode": mode, "breaches": breaches})
 
 
 @dataclass(frozen=True)

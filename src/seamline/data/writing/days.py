@@ -7,7 +7,7 @@ rest waits on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,10 @@ import numpy as np
 import polars as pl
 
 from seamline.data.declaration import DAY
-from seamline.data.writing.parquet import WrittenFile, write_file
+from seamline.data.writing.parquet import Part, WrittenFile, write_files
 from seamline.data.writing.spill import Spill
 from seamline.measure.basis import Basis
-from seamline.measure.profiles import Profile, add_profiles, profile_partitions
+from seamline.measure.profiles import Profile, add_profiles, profile_runs
 
 Counts: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -134,20 +134,20 @@ class DayFiles:
             parts.append((day, pl.concat([*self._spill.take(day), *waiting.frames])))
         frame = pl.concat([part for _, part in parts], rechunk=True)
         self._settle()
-        self._pending = self._pool.submit(self._encode, frame, [(d, p.height) for d, p in parts])
-        labels = pl.Series(np.repeat(days, [part.height for _, part in parts]))
-        for day, profile in profile_partitions(frame, self._basis, labels).items():
+        runs = {day: part.height for day, part in parts}
+        self._pending = self._pool.submit(self._encode, frame, runs)
+        for day, profile in profile_runs(frame, self._basis, runs).items():
             before = self.profiles.get(day)
             self.profiles[day] = profile if before is None else add_profiles(before, profile)
 
-    def _encode(self, frame: pl.DataFrame, days: list[tuple[str, int]]) -> list[WrittenFile]:
-        written, at = [], 0
-        for day, rows in days:
-            name = f"{self._name}-{self._named:05}.parquet"
-            self._named += 1
-            written.append(write_file(frame.slice(at, rows), self._folder, day, name))
-            at += rows
-        return written
+    def _encode(self, frame: pl.DataFrame, runs: Mapping[str, int]) -> list[WrittenFile]:
+        named = range(self._named, self._named + len(runs))
+        self._named = named.stop
+        parts = [
+            Part(day, f"{self._name}-{number:05}.parquet", rows)
+            for number, (day, rows) in zip(named, runs.items(), strict=True)
+        ]
+        return write_files(frame, parts, self._folder)
 
     def _settle(self) -> None:
         if self._pending is not None:

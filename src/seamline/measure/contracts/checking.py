@@ -168,6 +168,16 @@ def _check_column(column: Column) -> None:
         raise InvalidInput(
             f"Column {column.name}: nothing is at least {column.low:g} and at most {column.high:g}."
         )
+    if column.values is not None:
+        unread = pl.Series(column.values, dtype=pl.String).filter(allowed_values(column).is_null())
+        if len(unread):
+            raise InvalidInput(
+                f"Column {column.name} is {column.dtype}: {unread[0]!r} of one_of is none."
+            )
+    if column.drift is not None and column.dtype in (DType.DATE, DType.DATETIME):
+        raise InvalidInput(
+            f"Column {column.name} is {column.dtype}: times always go on, and have no drift."
+        )
     if column.pattern is not None:
         if column.dtype is not DType.STRING:
             raise InvalidInput(f"Column {column.name} is {column.dtype}: only strings match.")
@@ -235,11 +245,16 @@ def _rules_of(
     if column.values is not None:
         allowed = ", ".join(repr(value) for value in column.values[:_SHOWN_VALUES])
         more = ", …" if len(column.values) > _SHOWN_VALUES else ""
-        odd = ~values.cast(pl.String).is_in(list(column.values)).fill_null(True)
+        odd = ~values.is_in(allowed_values(column).implode()).fill_null(True)
         yield ViolationKind.NOT_ALLOWED, allowed + more, odd
     if column.pattern is not None:
         odd = ~values.str.contains(_whole_pattern(column.pattern)).fill_null(True)
         yield ViolationKind.NO_MATCH, repr(column.pattern), odd
+
+
+def allowed_values(column: Column) -> pl.Series:
+    """The closed set, as the column's type: to a column of floats, 1 and 1.0 are one value."""
+    return cast_series(pl.Series(column.values or (), dtype=pl.String), column.dtype)
 
 
 def _whole_pattern(pattern: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import polars as pl
+
 from seamline.measure.basis import ColumnBasis, Kind
 from seamline.measure.casting import DType
 from seamline.measure.columns import ColumnProfile
-from seamline.measure.contracts.checking import range_text
+from seamline.measure.contracts.checking import allowed_values, range_text
 from seamline.measure.contracts.terms import Column, Contract
 from seamline.measure.contracts.violations import Violation, ViolationKind
 from seamline.measure.inference import wider
@@ -89,7 +91,7 @@ def _outside(extreme: float | None, bound: float | None, side: int) -> float | N
 
 def _not_allowed(column: Column, basis: ColumnBasis, counts: ColumnProfile) -> dict[str, int]:
     """Values and how often they came: of the kept ones, and of the others as far as named."""
-    allowed = set(column.values or ())
+    allowed = {*allowed_values(column).cast(pl.String), *(column.values or ())}
     came = dict(zip(basis.values, counts.counts, strict=False))
     if counts.others is not None:
         came |= dict(counts.others.top(len(counts.others.values)))

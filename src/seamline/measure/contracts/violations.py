@@ -91,7 +91,8 @@ first bad day 2013-07-09.
         if self.kind is ViolationKind.MISSING_COLUMN:
             return f"{self.column}: the column is missing; the contract expects {self.expected}."
         if self.kind is ViolationKind.UNEXPECTED_COLUMN:
-            return f"{self.column}: the column is not in the contract."
+            left_out = "" if self.does is Policy.REFUSE else "; it is left out"
+            return f"{self.column}: the column is not in the contract{left_out}."
         if self.kind.is_told_whole:
             return f"{self.column}: {self.expected}."
         of_rows = self.kind in (

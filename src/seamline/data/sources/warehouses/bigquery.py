@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 
 from seamline.data.sources.batches import frame_of
-from seamline.data.sources.warehouses.pins import Pin, PinKind, Place, load_client, plain
+from seamline.data.sources.plain import plain_frame
+from seamline.data.sources.warehouses.pins import Pin, PinKind, Place, load_client
 from seamline.domain.errors import InvalidInput
 
 _PAGE_ROWS = 10_000
@@ -47,7 +48,7 @@ class BigQuery:
     def rows(self, pin: Pin) -> Iterator[pl.DataFrame]:
         found = self._client.query_and_wait(pin.statement, page_size=_PAGE_ROWS)
         for batch in found.to_arrow_iterable(bqstorage_client=None):
-            yield plain(frame_of(batch))
+            yield plain_frame(frame_of(batch), pin.uri)
 
     def close(self) -> None:
         self._client.close()

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from seamline.data.sources.batches import frame_of
-from seamline.data.sources.warehouses.pins import Pin, PinKind, Place, load_client, plain
+from seamline.data.sources.plain import plain_frame
+from seamline.data.sources.warehouses.pins import Pin, PinKind, Place, load_client
 
 _FETCH_ROWS = 50_000
 
@@ -54,7 +55,7 @@ class Databricks:
             cursor.execute(pin.statement)
             while True:
                 table = cursor.fetchmany_arrow(_FETCH_ROWS)
-                yield plain(frame_of(table))
+                yield plain_frame(frame_of(table), pin.uri)
                 if not table.num_rows:
                     return
 

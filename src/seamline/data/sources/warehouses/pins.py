@@ -98,33 +98,3 @@ def load_client(module: str, extra: str) -> Any:
             f"The client library of {extra} is not installed.",
             next_step=f"pip install 'seamline[{extra}]'",
         ) from None
-
-
-def plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """Of the types that a dataset holds: decimals become floats, nested values and times of day
-    text.
-
-    >>> from decimal import Decimal
-    >>> frame = pl.DataFrame({"n": [Decimal("1.25")], "tags": [["a", "b"]]})
-    >>> plain(frame).rows()
-    [(1.25, '["a","b"]')]
-    """
-    columns: list[pl.Series] = []
-    for series in frame:
-        kind = series.dtype
-        if kind.is_decimal():
-            series = series.cast(pl.Float64)
-        elif kind == pl.Binary:
-            raise InvalidInput(
-                f"Column {series.name!r}: its values are bytes, which no dataset holds.",
-                next_step="Pin a view without it.",
-            )
-        elif kind.is_nested():
-            as_json = pl.DataFrame({"v": series}).select(pl.struct("v").struct.json_encode())
-            series = as_json.to_series().str.slice(5).str.head(-1).alias(series.name)
-        elif kind in (pl.Time, pl.Duration, pl.Categorical, pl.Enum, pl.Null):
-            series = series.cast(pl.String)
-        elif isinstance(kind, pl.Datetime):
-            series = series.cast(pl.Datetime("us", kind.time_zone))
-        columns.append(series)
-    return pl.DataFrame(columns)

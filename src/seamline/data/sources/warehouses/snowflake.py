@@ -123,5 +123,7 @@ def _address(endpoint: str | None) -> dict[str, Any]:
     protocol, _, rest = endpoint.partition("://")
     host, _, port = rest.partition("/")[0].partition(":")
     if not port.isdigit():
-        raise InvalidInput(f"The endpoint {endpoint} has no port.")
+        raise InvalidInput(
+            f"The endpoint {endpoint} has no port.", next_step="Write https://HOST:PORT."
+        )
     return {"protocol": protocol, "host": host, "port": int(port)}
