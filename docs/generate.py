@@ -53,6 +53,7 @@ MEANINGS = {
     "environments.NAME.approvals.count": "How many people have to approve.",
     "environments.NAME.approvals.roles": "Who can.",
     "environments.NAME.approvals.not": "Who cannot, because of what they did for the release.",
+    "environments.NAME.fidelity": "How near to production they have to run: `container`, for one.",
     "environments.NAME.break_glass": "Who may promote in an emergency, and for how long.",
     "environments.NAME.break_glass.roles": "Who can; nobody where it is empty.",
     "environments.NAME.break_glass.longest": "For how long at the most.",
@@ -143,7 +144,7 @@ def toml_value(value: object) -> str:
     >>> toml_value(("a", "b")), toml_value(True), toml_value(0.5), toml_value(None)
     ('["a", "b"]', 'true', '0.5', '–')
     """
-    if value is None:
+    if value is None or dataclasses.is_dataclass(value):
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
@@ -324,11 +325,13 @@ def declaration_lines(where: str, cls: type) -> list[str]:
              if dataclasses.is_dataclass(one)),
             None,
         )  # fmt: skip
+        key = field.name.rstrip("_")  # what is a word of Python, `not`, is written `not_` there
         if isinstance(hint, type):
-            nested += declaration_lines(f"{where}.{field.name}", hint)
+            below = ".NAME" if typing.get_origin(hints[field.name]) is Mapping else ""
+            nested += declaration_lines(f"{where}.{key}{below}", hint)
         lines.append(
-            f"| `{field.name}` | {type_name(hints[field.name])} | {default_text(field)} "
-            f"| {cell(notes.get(field.name) or MEANINGS[f'{where}.{field.name}'])} |"
+            f"| `{key}` | {type_name(hints[field.name])} | {default_text(field)} "
+            f"| {cell(notes.get(field.name) or MEANINGS[f'{where}.{key}'])} |"
         )
     return lines + nested
 

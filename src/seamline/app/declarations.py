@@ -56,8 +56,7 @@ class EnvironmentDeclaration:
     approvals: ApprovalDeclaration | None = None
     soak: str = "0s"
     automatic: bool = False
-    #: Runs of the release's pipelines that have to succeed in `after` (gate `successes`), and how
-    #: near to production they have to be.
+    #: Runs of the release's pipelines that have to succeed in `after` (gate `successes`).
     min_successes: int = 1
     fidelity: Fidelity | None = None
     #: When promotions may be applied: "mon-thu 08:00-16:00 Europe/Paris".
