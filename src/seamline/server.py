@@ -19,17 +19,17 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from seamline import __version__
-from seamline.app.data_plane import find_data_plane, start_or_adopt, stop_data_plane
 from seamline.app.declarations import Declarations
 from seamline.app.loop import Loop
-from seamline.app.package_index import index_for
 from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
-from seamline.app.resolve_images import image_to_start
-from seamline.app.resolve_uri import resolve_uri
-from seamline.app.rotate_key import finish_rotation
-from seamline.app.run_schedule import request_scheduled
-from seamline.app.team_slots import TeamSlots
+from seamline.app.register.resolve_images import image_to_start
+from seamline.app.serve.data_plane import find_data_plane, start_or_adopt, stop_data_plane
+from seamline.app.train.package_index import index_for
+from seamline.app.train.resolve_uri import resolve_uri
+from seamline.app.train.run_schedule import request_scheduled
+from seamline.app.train.team_slots import TeamSlots
+from seamline.app.trust.rotate_key import finish_rotation
 from seamline.app.workspace_lock import hold_workspace
 from seamline.data.recovery import finish_all_pending
 from seamline.domain.clock import Clock, SystemClock

@@ -21,11 +21,11 @@ from kfp import compiler, dsl
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from seamline.app.board import show_board
-from seamline.app.ingest_delivery import ingest_delivery
-from seamline.app.make_release import make_release
+from seamline.app.data.ingest_delivery import ingest_delivery
 from seamline.app.platform import Platform
-from seamline.app.submit_run import submit_ir
+from seamline.app.promote.board import show_board
+from seamline.app.promote.make_release import make_release
+from seamline.app.train.submit_run import submit_ir
 from seamline.console import make_router
 from seamline.data.versions import find_version
 from seamline.domain.clock import iso

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from seamline.app.run_schedule import add_schedule
-from seamline.app.submit_run import submit_ir
+from seamline.app.train.run_schedule import add_schedule
+from seamline.app.train.submit_run import submit_ir
 from seamline.domain.states import is_terminal
 from seamline.protocols.kfp_api.catalogue import pipeline_id
 from seamline.register.pipelines.catalogue import find_pipeline

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from kfp import compiler, dsl
 
-from seamline.app.submit_run import submit_ir
+from seamline.app.train.submit_run import submit_ir
 from seamline.domain.states import is_terminal
 from seamline.train.options import FailurePolicy, RunOptions
 from seamline.train.runs import cancel_run, run_state

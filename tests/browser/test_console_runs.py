@@ -14,7 +14,7 @@ from kfp import compiler, dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 from playwright.sync_api import Page, expect
 
-from seamline.app.submit_run import submit_ir
+from seamline.app.train.submit_run import submit_ir
 from seamline.domain.states import is_terminal
 from seamline.train.filing import file_run
 from seamline.train.options import Isolation, RunLabel, RunOptions

@@ -24,8 +24,8 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from seamline.app.data_plane import find_data_plane
-from seamline.app.make_release import make_release
+from seamline.app.promote.make_release import make_release
+from seamline.app.serve.data_plane import find_data_plane
 from seamline.domain.digests import digest_of
 from seamline.domain.settings import Settings
 from seamline.domain.states import PromotionPhase, is_terminal

@@ -6,8 +6,8 @@ import logging
 import threading
 from datetime import timedelta
 
-from seamline.app.advance_promotion import advance_waiting
 from seamline.app.platform import Platform
+from seamline.app.promote.advance_promotion import advance_waiting
 from seamline.app.reactions import react
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import RunState

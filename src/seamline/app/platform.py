@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from seamline.app.data.ingest_progress import Ingests
 from seamline.app.declarations import Declarations
-from seamline.app.ingest_progress import Ingests
-from seamline.app.team_slots import TeamSlots
+from seamline.app.train.team_slots import TeamSlots
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from seamline.app.advance_promotion import on_promotion_moved
-from seamline.app.apply_release import on_environment_changed
-from seamline.app.commit_outputs import on_run_ended as commit_outputs
-from seamline.app.package_run import on_run_ended as package_models
+from seamline.app.data.commit_outputs import on_run_ended as commit_outputs
 from seamline.app.platform import Platform
-from seamline.app.promote_automatically import on_release_created, on_release_live
-from seamline.app.resolve_images import on_pipeline_published
-from seamline.app.retrain_on_data import on_contract_broken
-from seamline.app.retrain_once import on_alarm, start_retraining
-from seamline.app.retrain_once import on_release_live as promote_retrained
-from seamline.app.retrain_once import on_run_ended as continue_retraining
+from seamline.app.promote.advance_promotion import on_promotion_moved
+from seamline.app.promote.apply_release import on_environment_changed
+from seamline.app.promote.promote_automatically import on_release_created, on_release_live
+from seamline.app.register.package_run import on_run_ended as package_models
+from seamline.app.register.resolve_images import on_pipeline_published
+from seamline.app.retrain.retrain_on_data import on_contract_broken
+from seamline.app.retrain.retrain_once import on_alarm, start_retraining
+from seamline.app.retrain.retrain_once import on_release_live as promote_retrained
+from seamline.app.retrain.retrain_once import on_run_ended as continue_retraining
 from seamline.domain import facts
 from seamline.domain.fact import Fact
 from seamline.domain.promote_facts import (

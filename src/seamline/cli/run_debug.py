@@ -38,7 +38,7 @@ def debug(
     models are read from the workspace; what the run makes goes to a workspace of its own and is
     thrown away, so it never stands in for a real result.
     """
-    from seamline.app.debug_run import Watcher, debug_run
+    from seamline.app.train.debug_run import Watcher, debug_run
 
     ir = text_of(pipeline).encode()
     watcher = Watcher(_say_start, _say_end, _look_into if post_mortem else None)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from seamline.app.platform import Platform
-from seamline.app.show_schedule import show_schedule
+from seamline.app.train.show_schedule import show_schedule
 from seamline.console.page import HEADERS, Pages
 from seamline.console.registries import (
     read_package,

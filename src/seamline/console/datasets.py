@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from seamline.app.compare_datasets import diff_datasets
+from seamline.app.data.compare_datasets import diff_datasets
 from seamline.app.platform import Platform
 from seamline.console.page import Pages
 from seamline.data.diff.findings import Finding

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from seamline.app.platform import Platform
-from seamline.app.resolve_images import list_images
-from seamline.app.show_pipeline import show_pipeline
+from seamline.app.register.resolve_images import list_images
+from seamline.app.register.show_pipeline import show_pipeline
 from seamline.console.run_list import show_record
 from seamline.domain.clock import iso
 from seamline.domain.errors import not_found

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from seamline.app.platform import Platform
-from seamline.app.repeat_run import retry
+from seamline.app.train.repeat_run import retry
 from seamline.console.page import HEADERS, Pages
 from seamline.console.run_list import Filter, read_runs
 from seamline.console.run_sources import Look, read_run

@@ -12,8 +12,8 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
-from seamline.app.model_outcomes import ModelState, list_outcomes
 from seamline.app.platform import Platform
+from seamline.app.register.model_outcomes import ModelState, list_outcomes
 from seamline.console import grid
 from seamline.console.run_list import in_order
 from seamline.domain.clock import iso

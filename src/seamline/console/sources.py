@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from seamline.app.board import show_board, show_promotion
-from seamline.app.parties import parties_of
 from seamline.app.platform import Platform
-from seamline.app.show_model import list_models, list_standing_refusals, show_model
+from seamline.app.promote.board import show_board, show_promotion
+from seamline.app.promote.parties import parties_of
+from seamline.app.register.show_model import list_models, list_standing_refusals, show_model
 from seamline.console.lineage import draw_lineage
 from seamline.console.run_list import any_going, newest_runs
 from seamline.domain.clock import iso

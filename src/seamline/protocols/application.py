@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seamline import __version__
 from seamline.app.figures import PlatformFigures
-from seamline.app.model_outcomes import Packagings
 from seamline.app.platform import Platform
-from seamline.app.run_news import RunNews
+from seamline.app.register.model_outcomes import Packagings
+from seamline.app.train.run_news import RunNews
 from seamline.domain.errors import Forbidden
 from seamline.protocols import kfp_registry, prometheus, pypi
 from seamline.protocols.errors import STATUS, error_body, install_error_handler

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import PlainTextResponse
 
-from seamline.app.pipeline_users import releases_of
+from seamline.app.register.pipeline_users import releases_of
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.identity import caller_who_may

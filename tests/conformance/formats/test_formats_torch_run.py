@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from seamline.app.show_model import show_model
-from seamline.app.submit_run import submit_ir
+from seamline.app.register.show_model import show_model
+from seamline.app.train.submit_run import submit_ir
 from seamline.cli.model_text import say_model
 from seamline.domain.clock import SystemClock
 from seamline.domain.settings import Settings

@@ -11,7 +11,7 @@ import kfp
 import kfp_server_api
 import pytest
 
-from seamline.app.submit_run import submit_ir
+from seamline.app.train.submit_run import submit_ir
 from seamline.train.runs import show_run
 
 

@@ -13,7 +13,7 @@ import kfp_server_api
 import pytest
 from kfp.registry import RegistryClient
 
-from seamline.app.make_release import make_release
+from seamline.app.promote.make_release import make_release
 from seamline.promote.environments import live_release
 from seamline.train.runs import show_run
 

@@ -17,8 +17,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from seamline.app.make_twin import Original, make_twin
 from seamline.app.platform import Platform
+from seamline.app.register.make_twin import Original, make_twin
 from seamline.domain.clock import SystemClock
 from seamline.domain.errors import SeamlineError
 from seamline.domain.settings import Settings

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, UploadFile
 
-from seamline.app.pipeline_users import releases_of
 from seamline.app.platform import Platform
+from seamline.app.register.pipeline_users import releases_of
 from seamline.domain.digests import digest_of, short
 from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
 from seamline.protocols.kfp_api.catalogue import (

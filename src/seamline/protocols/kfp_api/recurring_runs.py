@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from seamline.app.platform import Platform
-from seamline.app.run_schedule import add_schedule
+from seamline.app.train.run_schedule import add_schedule
 from seamline.domain.errors import InvalidInput, not_found
 from seamline.protocols.kfp_api.catalogue import pipeline_id, read_spec, version_id
 from seamline.protocols.kfp_api.experiments import environment_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from seamline.app.run_ends import RunEnds
+from seamline.app.train.run_ends import RunEnds
 from seamline.domain.errors import NotFound
 from seamline.protocols.kfp_api import experiments, healthz, pipelines, recurring_runs, runs
 from seamline.protocols.kfp_api.holding import Attention

@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from seamline.app.platform import Platform
-from seamline.app.run_ends import RunEnds
-from seamline.app.submit_run import submit_ir
+from seamline.app.train.run_ends import RunEnds
+from seamline.app.train.submit_run import submit_ir
 from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.domain.states import is_terminal
 from seamline.protocols.kfp_api.experiments import environment_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seamline.app.platform import Platform
-from seamline.app.run_schedule import read_pipeline
+from seamline.app.train.run_schedule import read_pipeline
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.protocols.kfp_api.catalogue import find_by_id, find_version, spec_bytes
 from seamline.protocols.kfp_api.experiments import experiment_of

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from seamline.app.export_audit import export_ledger, sign_head
+from seamline.app.trust.export_audit import export_ledger, sign_head
 from seamline.protocols.native.access import Limit, PlatformOf, Reader
 from seamline.store.facts import read_facts, verify_chain
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from seamline.app.compare_datasets import diff_datasets, diff_page
-from seamline.app.ingest_delivery import ingest_delivery
-from seamline.app.show_dataset import show_dataset, verify_dataset
+from seamline.app.data.compare_datasets import diff_datasets, diff_page
+from seamline.app.data.ingest_delivery import ingest_delivery
+from seamline.app.data.show_dataset import show_dataset, verify_dataset
 from seamline.data.versions import list_datasets
 from seamline.domain.clock import new_id
 from seamline.domain.errors import InvalidInput

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from seamline.app import dataset_contracts as contracts
+from seamline.app.data import dataset_contracts as contracts
 from seamline.data.contracts.exports import ExportFormat
 from seamline.protocols.native.access import PlatformOf, Reader
 

@@ -13,10 +13,10 @@ from fastapi.responses import FileResponse
 from pydantic import AwareDatetime, BaseModel
 from starlette.background import BackgroundTask
 
-from seamline.app.collect_garbage import GRACE, GarbageOrder, apply_garbage, plan_garbage
-from seamline.app.mirror_dataset import check_mirror, mirror_dataset
-from seamline.app.read_dataset import SHOWN_ROWS, ReadOrder, find_rows, show_rows, write_found
-from seamline.app.version_names import (
+from seamline.app.data.collect_garbage import GRACE, GarbageOrder, apply_garbage, plan_garbage
+from seamline.app.data.mirror_dataset import check_mirror, mirror_dataset
+from seamline.app.data.read_dataset import SHOWN_ROWS, ReadOrder, find_rows, show_rows, write_found
+from seamline.app.data.version_names import (
     list_dataset_versions,
     list_version_splits,
     list_version_tags,

@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from seamline.app.board import show_board, show_promotion
-from seamline.app.make_release import make_release
-from seamline.app.parties import parties_of
-from seamline.app.plan_promotion import plan_promotion
-from seamline.app.show_release import compare_releases, verify_release
+from seamline.app.promote.board import show_board, show_promotion
+from seamline.app.promote.make_release import make_release
+from seamline.app.promote.parties import parties_of
+from seamline.app.promote.plan_promotion import plan_promotion
+from seamline.app.promote.show_release import compare_releases, verify_release
 from seamline.domain.states import PromotionPhase, is_terminal
 from seamline.promote.approvals import approve, reject
 from seamline.promote.promotion import find_promotion, list_promotions

@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from seamline.app.compare_models import diff_models
-from seamline.app.evaluate_model import EvaluationRequest, evaluate_model
-from seamline.app.model_outcomes import find_or_explain
-from seamline.app.show_model import list_models, list_refused_models, show_model
+from seamline.app.evaluate.evaluate_model import EvaluationRequest, evaluate_model
+from seamline.app.register.compare_models import diff_models
+from seamline.app.register.model_outcomes import find_or_explain
+from seamline.app.register.show_model import list_models, list_refused_models, show_model
 from seamline.evaluate.evaluations import list_evaluations, show_evaluation
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
 from seamline.register.models.catalogue import verify_model_version

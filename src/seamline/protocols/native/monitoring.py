@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from seamline.app.explain_prediction import explain_prediction
-from seamline.app.measure_monitor import measure_monitor, show_monitor
+from seamline.app.monitor.measure_monitor import measure_monitor, show_monitor
+from seamline.app.serve.explain_prediction import explain_prediction
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader, await_state
 from seamline.retrain.retrainings import list_retrainings, show_retraining
 

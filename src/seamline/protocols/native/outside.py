@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from seamline.app.export_rows import ExportOrder, export_dataset, export_predictions
-from seamline.app.ingest_source import ingest_source
-from seamline.app.pin_table import pin_dataset, show_pins
+from seamline.app.data.export_rows import ExportOrder, export_dataset, export_predictions
+from seamline.app.data.ingest_source import ingest_source
+from seamline.app.data.pin_table import pin_dataset, show_pins
 from seamline.data.sinks.sending import Form
 from seamline.promote.environments import TRAINING
 from seamline.protocols.native.access import Ingester, PlatformOf, Reader

@@ -8,7 +8,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from seamline.app.compare_pipelines import Pinned, check_pipeline, diff_pipelines, list_outdated
+from seamline.app.register.compare_pipelines import (
+    Pinned,
+    check_pipeline,
+    diff_pipelines,
+    list_outdated,
+)
 from seamline.protocols.kfp_registry import MAX_UPLOAD_BYTES
 from seamline.protocols.native.access import PlatformOf, Reader
 from seamline.protocols.native.pipelines import Repository

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from seamline.app.pipeline_users import releases_of
-from seamline.app.show_pipeline import resolve_pipeline, show_pipeline
+from seamline.app.register.pipeline_users import releases_of
+from seamline.app.register.show_pipeline import resolve_pipeline, show_pipeline
 from seamline.protocols.kfp_registry import MAX_UPLOAD_BYTES
 from seamline.protocols.native.access import PlatformOf, Publisher, Reader
 from seamline.protocols.uploads import limited_route

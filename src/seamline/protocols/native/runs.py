@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from seamline.app.model_outcomes import Packagings, list_outcomes
 from seamline.app.platform import Platform
-from seamline.app.repeat_run import rerun, retry
-from seamline.app.run_ends import RunEnds
-from seamline.app.run_news import Known, RunNews
-from seamline.app.scenarios import submit_scenarios
-from seamline.app.submit_run import find_pipeline_by_reference, read_published, submit_ir
+from seamline.app.register.model_outcomes import Packagings, list_outcomes
+from seamline.app.train.repeat_run import rerun, retry
+from seamline.app.train.run_ends import RunEnds
+from seamline.app.train.run_news import Known, RunNews
+from seamline.app.train.scenarios import submit_scenarios
+from seamline.app.train.submit_run import find_pipeline_by_reference, read_published, submit_ir
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import RunState
 from seamline.promote.environments import find_environment

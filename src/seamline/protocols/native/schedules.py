@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from seamline.app.run_schedule import add_schedule, choose_pipeline, parse_texts, pin_ir
-from seamline.app.show_schedule import show_schedule
+from seamline.app.train.run_schedule import add_schedule, choose_pipeline, parse_texts, pin_ir
+from seamline.app.train.show_schedule import show_schedule
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING, find_environment
 from seamline.protocols.native.access import PlatformOf, Reader, Runner

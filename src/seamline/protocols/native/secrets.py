@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from seamline.app.keep_secret import delete_secret, set_secret, show_secret, show_secrets
+from seamline.app.trust.keep_secret import delete_secret, set_secret, show_secret, show_secrets
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.native.access import PlatformOf, Reader, SecretKeeper
 from seamline.protocols.uploads import limited_route

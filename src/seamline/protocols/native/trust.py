@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from seamline.app.resolve_images import list_images, look_up_images
-from seamline.app.rotate_key import rotate_key
-from seamline.app.verify_artifact import find_artifacts, list_keys, show_history
+from seamline.app.register.resolve_images import list_images, look_up_images
+from seamline.app.register.verify_artifact import find_artifacts, list_keys, show_history
+from seamline.app.trust.rotate_key import rotate_key
 from seamline.protocols.native.access import Admin, PlatformOf, Publisher, Reader
 from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, find_pipeline
 

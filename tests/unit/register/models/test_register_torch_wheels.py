@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from seamline.app.model_output import read_output
+from seamline.app.register.model_output import read_output
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused, SeamlineError
 from seamline.register.formats.scan import Scan

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from seamline.app.compare_pipelines import (
+from seamline.app.register.compare_pipelines import (
     Pinned,
     check_pipeline,
     diff_pipelines,
     list_outdated,
 )
-from seamline.app.pipeline_users import releases_of
-from seamline.app.show_pipeline import show_pipeline
+from seamline.app.register.pipeline_users import releases_of
+from seamline.app.register.show_pipeline import show_pipeline
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from seamline.promote.release import Pin, Release, record_release

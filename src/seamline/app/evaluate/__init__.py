@@ -1,0 +1,1 @@
+"""Proof: a model on held-out data."""

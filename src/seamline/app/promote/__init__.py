@@ -1,0 +1,1 @@
+"""Releases and their way through the environments."""

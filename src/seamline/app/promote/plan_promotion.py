@@ -1,0 +1,124 @@
+"""`promote --plan`: what a promotion would do, and why it would not get there. Writes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seamline.app.platform import Platform
+from seamline.app.promote.gates import Gate, gates_of
+from seamline.app.promote.parties import parties_of
+from seamline.domain.clock import iso
+from seamline.domain.errors import SeamlineError
+from seamline.domain.states import PromotionPhase, Verdict
+from seamline.promote.decide import why_may_not_approve, why_not_yet
+from seamline.promote.environments import Environment, find_environment
+from seamline.promote.gate_results import GateResult
+from seamline.promote.promotion import Promotion, list_promotions
+from seamline.promote.release import Release, StoredRelease, find_release
+from seamline.promote.release_diff import changes_between
+from seamline.promote.requests import REPLACEABLE, check_request
+from seamline.promote.situation import load_situation
+from seamline.trust.principals import list_principals
+
+#: Stands for the promotion that is not made.
+PLANNED = "planned"
+_EXTERNAL = "external:"
+
+
+def plan_promotion(
+    platform: Platform, reference: str, environment: str, *, by: str
+) -> dict[str, Any]:
+    """`refused` is why it could not even be asked for; `waits` what it would wait for once its
+    gates are open. External gates are not asked by a plan."""
+    stores = platform.stores
+    now = iso(stores.clock.now())
+    with stores.db.read() as connection:
+        release = find_release(connection, reference)
+        target = find_environment(connection, environment)
+        live = find_release(connection, target.release) if target.release else None
+        planned = Promotion(
+            PLANNED,
+            release.digest,
+            environment,
+            PromotionPhase.CHECKING,
+            by,
+            now,
+            now,
+            None,
+            None,
+            "",
+        )
+        waits = why_not_yet(load_situation(connection, stores, planned))
+        others = list_promotions(connection, environment=environment, open_only=True)
+        refused = None
+        try:
+            check_request(connection, release, target)
+        except SeamlineError as error:
+            refused = str(error)
+    gates = [
+        _look(platform, name, gate, planned, release)
+        for name, gate in gates_of(platform, target.policy, planned, release).items()
+    ]
+    return {
+        "release": release.digest,
+        "release_alias": release.alias,
+        "environment": environment,
+        "live": live.alias if live else None,
+        "changes": [
+            one.to_json()
+            for one in changes_between(live.release if live else Release(), release.release)
+        ],
+        "deployments": _deployments(platform, release),
+        "refused": refused,
+        "supersedes": [one.id for one in others if one.phase in REPLACEABLE],
+        "gates": gates,
+        "waits": waits,
+        "approvers": _approvers(platform, target, release, planned),
+        "would": _outcome(refused, gates, waits),
+    }
+
+
+def _look(
+    platform: Platform, name: str, gate: Gate, planned: Promotion, release: StoredRelease
+) -> dict[str, Any]:
+    if name.startswith(_EXTERNAL):
+        return {"gate": name, "verdict": None, "sentence": "is asked when the promotion is checked"}
+    try:
+        result = gate(platform, planned, release)
+    except SeamlineError as error:
+        result = GateResult(name, Verdict.ERROR, str(error), {})
+    return {"gate": name, "verdict": result.verdict.value, "sentence": result.sentence}
+
+
+def _approvers(
+    platform: Platform, target: Environment, release: StoredRelease, planned: Promotion
+) -> list[dict[str, Any]]:
+    """Everybody with one of the roles, and why some of them may not."""
+    if target.policy.approvals.count == 0:
+        return []
+    parties = parties_of(platform, release, planned)
+    with platform.stores.db.read() as connection:
+        people = list_principals(connection)
+    return [
+        {"name": one.name, "why_not": why_may_not_approve(one, target.policy, parties)}
+        for one in people
+        if one.roles & set(target.policy.approvals.roles)
+    ]
+
+
+def _deployments(platform: Platform, release: StoredRelease) -> list[str]:
+    models = {pin.name for pin in release.release.packages}
+    declared = platform.declarations().deployments.values()
+    return sorted(one.name for one in declared if one.model in models)
+
+
+def _outcome(refused: str | None, gates: list[dict[str, Any]], waits: list[str]) -> str:
+    """The phase in which it would stop, or `live`."""
+    if refused:
+        return "refused"
+    verdicts = {gate["verdict"] for gate in gates}
+    if Verdict.ERROR in verdicts:
+        return PromotionPhase.ERRORED
+    if verdicts & {Verdict.FAIL, Verdict.INCONCLUSIVE}:
+        return PromotionPhase.FAILED
+    return PromotionPhase.AWAITING_APPROVAL if waits else PromotionPhase.LIVE

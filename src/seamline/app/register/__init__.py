@@ -1,0 +1,1 @@
+"""What runs have made becomes packages; what was published is shown, compared and verified."""

@@ -1,0 +1,1 @@
+"""What endpoints answer with, what they are held to, and why they answered so."""

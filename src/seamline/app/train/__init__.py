@@ -1,0 +1,1 @@
+"""Runs: submitted, scheduled, repeated, debugged, waited for, and fed."""
