@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection
+
 from seamline.app.platform import Platform
 from seamline.app.promote.gates import Gate, gates_of
 from seamline.app.promote.parties import parties_of
@@ -50,11 +52,7 @@ def plan_promotion(
         )
         waits = why_not_yet(load_situation(connection, stores, planned))
         others = list_promotions(connection, environment=environment, open_only=True)
-        refused = None
-        try:
-            check_request(connection, release, target)
-        except SeamlineError as error:
-            refused = str(error)
+        refused = _refusal(connection, release, target)
     gates = [
         _look(platform, name, gate, planned, release)
         for name, gate in gates_of(platform, target.policy, planned, release).items()
@@ -76,6 +74,14 @@ def plan_promotion(
         "approvers": _approvers(platform, target, release, planned),
         "would": _outcome(refused, gates, waits),
     }
+
+
+def _refusal(connection: Connection, release: StoredRelease, target: Environment) -> str | None:
+    try:
+        check_request(connection, release, target)
+    except SeamlineError as error:
+        return str(error)
+    return None
 
 
 def _look(

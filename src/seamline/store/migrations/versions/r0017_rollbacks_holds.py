@@ -10,6 +10,12 @@ down_revision = "0016"
 
 
 def upgrade() -> None:
+    _add_columns()
+    _add_policies()
+    _add_holds_and_glass()
+
+
+def _add_columns() -> None:
     op.add_column(
         "promotions",
         sa.Column("kind", sa.String(16), nullable=False, server_default="regular"),
@@ -25,6 +31,9 @@ def upgrade() -> None:
         "approvals",
         sa.Column("self_approved", sa.String(60), nullable=False, server_default=""),
     )
+
+
+def _add_policies() -> None:
     op.create_table(
         "policies",
         sa.Column("digest", sa.String(71), nullable=False),
@@ -35,6 +44,9 @@ def upgrade() -> None:
         "INSERT INTO policies (digest, document) "
         "SELECT policy_digest, MIN(policy) FROM environments GROUP BY policy_digest"
     )
+
+
+def _add_holds_and_glass() -> None:
     op.create_table(
         "holds",
         sa.Column("id", sa.String(36), nullable=False),
