@@ -33,6 +33,7 @@ STORIES = (
         "docs/howto/add-a-model.md",
         "docs/howto/scenarios.md",
         "docs/howto/promote-and-approve.md",
+        "docs/howto/go-back.md",
         "docs/howto/serve-and-send-feedback.md",
         "docs/howto/keep-secrets.md",
         "docs/howto/run-behind-a-token.md",

@@ -221,13 +221,16 @@ admin, not the trainer, author or requester.
     text = f"{'Straight from' if policy['automatic'] else 'From'} {policy['after']}"
     if policy["soak_s"] > 0:
         text += f", after {say_span(policy['soak_s'])} there"
-    if policy["gates"]:
-        text += f", once {_series(policy['gates'], 'and')} pass"
+    gates = [*policy["gates"], *(one["name"] for one in policy.get("external", ()))]
+    if gates:
+        text += f", once {_series(gates, 'and')} pass"
     if rule["count"]:
         plural = "s" if rule["count"] > 1 else ""
         text += f"; {rule['count']} approval{plural} by {_series(rule['roles'], 'or')}"
         if rule["exclude"]:
             text += f", not the {_series(rule['exclude'], 'or')}"
+    if policy.get("windows"):
+        text += f"; {_series(policy['windows'], 'or')}"
     return text + "."
 
 

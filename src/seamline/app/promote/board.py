@@ -12,6 +12,8 @@ from seamline.promote.approvals import approvals_of
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import Environment, list_environments
 from seamline.promote.gate_results import gate_results
+from seamline.promote.glass import broken_glass
+from seamline.promote.holds import standing_holds
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.situation import load_situation
@@ -24,6 +26,8 @@ def show_promotion(platform: Platform, promotion_id: str) -> dict[str, Any]:
 
 def show_board(platform: Platform) -> dict[str, Any]:
     with platform.stores.db.read() as connection:
+        holds = standing_holds(connection)
+        glass = broken_glass(connection, platform.stores.clock.now())
         environments = []
         for environment in list_environments(connection):
             live = _live(connection, environment)
@@ -33,6 +37,12 @@ def show_board(platform: Platform) -> dict[str, Any]:
                     **environment.to_json(),
                     "live": live.to_json() if live else None,
                     "waiting": [_promotion(platform, connection, one) for one in waiting],
+                    "holds": [
+                        one.to_json() for one in holds if one.environment == environment.name
+                    ],
+                    "glass": [
+                        one.to_json() for one in glass if one.environment == environment.name
+                    ],
                 }
             )
     return {"environments": environments, "data_plane": platform.data_plane_url()}
