@@ -14,9 +14,10 @@ from seamline.domain.states import PromotionPhase
 from seamline.promote.decide import Approval, why_may_not_approve
 from seamline.promote.environments import find_environment
 from seamline.promote.policy import Party
-from seamline.promote.promotion import PLATFORM, Promotion, find_promotion, move
+from seamline.promote.promotion import Promotion, find_promotion, move
 from seamline.promote.rows import APPROVALS
 from seamline.store.stores import Stores
+from seamline.trust.principals import PLATFORM
 from seamline.trust.roles import Principal
 
 

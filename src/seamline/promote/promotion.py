@@ -14,8 +14,6 @@ from seamline.domain.states import PromotionKind, PromotionPhase, check_transiti
 from seamline.promote.rows import PROMOTIONS
 from seamline.store.stores import Stores
 
-PLATFORM = "seamline"
-
 
 @dataclass(frozen=True)
 class Promotion:

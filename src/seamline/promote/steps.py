@@ -11,10 +11,11 @@ from seamline.promote.approvals import dismiss
 from seamline.promote.decide import Step, decide_step
 from seamline.promote.environments import find_environment
 from seamline.promote.gate_results import evidence_digest, gate_results
-from seamline.promote.promotion import PLATFORM, Promotion, find_promotion, list_promotions, move
+from seamline.promote.promotion import Promotion, find_promotion, list_promotions, move
 from seamline.promote.rows import ENVIRONMENTS
 from seamline.promote.situation import load_situation
 from seamline.store.stores import Stores
+from seamline.trust.principals import PLATFORM
 
 
 def advance(stores: Stores, promotion_id: str, *, caused_by: str | None = None) -> Promotion:
