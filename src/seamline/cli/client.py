@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from seamline.domain import errors
@@ -43,6 +43,12 @@ _BY_CODE = {
 }
 
 
+class Readable(Protocol):
+    """What `http.client` needs of a file that it sends."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Client:
     base_url: str
@@ -60,7 +66,7 @@ class Client:
     def delete(self, path: str, **query: Any) -> Any:
         return self._send("DELETE", path, query)
 
-    def upload(self, path: str, file: IO[bytes], size: int, **query: Any) -> Any:
+    def upload(self, path: str, file: Readable, size: int, **query: Any) -> Any:
         headers = {"Content-Length": str(size)}
         return self._send("POST", path, query, file, "application/octet-stream", headers)
 
@@ -89,7 +95,7 @@ class Client:
         method: str,
         path: str,
         query: Mapping[str, Any],
-        body: bytes | IO[bytes] | None = None,
+        body: bytes | Readable | None = None,
         content_type: str | None = None,
         more: Mapping[str, str] | None = None,
     ) -> Any:
@@ -111,7 +117,7 @@ class Client:
         self,
         method: str,
         target: str,
-        body: bytes | IO[bytes] | None,
+        body: bytes | Readable | None,
         headers: Mapping[str, str],
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer, its body not read yet; Unavailable when none comes, or stops half-way."""

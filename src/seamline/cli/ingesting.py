@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from seamline.cli.client import Client
+from seamline.cli.client import Client, Readable
 from seamline.cli.progress import Bar, is_watched, progress_bar
 from seamline.domain.errors import SeamlineError
 
@@ -42,9 +42,9 @@ def _follow(client: Client, dataset: str, bar: Bar, over: threading.Event) -> No
             bar.update(at["done"], at["total"], f"{at['stage']} {dataset}{unit}")
 
 
-def counted(file: IO[bytes], path: Path, size: int, bar: Bar) -> IO[bytes]:
+def counted(file: IO[bytes], path: Path, size: int, bar: Bar) -> Readable:
     """The file, telling how much of it has been sent."""
-    return _Counted(file, path.name, size, bar)  # type: ignore[return-value]
+    return _Counted(file, path.name, size, bar)
 
 
 class _Counted:

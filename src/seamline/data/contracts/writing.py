@@ -111,7 +111,7 @@ def _quoted(value: str) -> str:
     '"say \\\\"no\\\\""'
     """
     inner = value.replace("\\", "\\\\").replace('"', '\\"')
-    letters = (one if one.isprintable() else "\\U%08x" % ord(one) for one in inner)  # noqa: UP031
+    letters = (one if one.isprintable() else f"\\U{ord(one):08x}" for one in inner)
     return f'"{"".join(letters)}"'
 
 

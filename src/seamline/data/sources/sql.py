@@ -17,7 +17,14 @@ from seamline.data.databases import open_database, quoted_table, telling
 from seamline.data.locations import Location
 from seamline.data.sources.batches import Delivery, check_columns, spool
 from seamline.data.sources.sql_types import ALIAS, SqlColumn, columns_of, select_all, select_from
-from seamline.data.sources.watermarks import Reader, Value, Watermark, parse_start, read_mark
+from seamline.data.sources.watermarks import (
+    Reader,
+    Value,
+    Watermark,
+    is_earlier,
+    parse_start,
+    read_mark,
+)
 from seamline.domain.errors import InvalidInput, Refused, nearest
 
 FETCH_ROWS = 10_000
@@ -176,7 +183,7 @@ class _Reading:
             return before
         kind = next(one.dtype for one in columns if one.name == self._request.since)
         given = parse_start(self._start, kind)
-        if before is not None and given < before:  # type: ignore[operator]
+        if before is not None and is_earlier(given, before):
             raise Refused(
                 f"--since {self._start} is before {before}, up to which rows were read: these "
                 "would come twice.",

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from operator import lt
 from typing import Any, TypeVar
 
 import polars as pl
@@ -89,6 +90,27 @@ def read_mark(parse: Callable[[str], Mark], text: str, source: str) -> Mark:
             f"The dataset was read from another kind of source than {source}: which rows are new "
             "cannot be told.",
             next_step='Declare mode = "replace", or start a dataset of another name.',
+        ) from None
+
+
+def is_earlier(given: Value, mark: Value) -> bool:
+    """Refused where the column's type is not what it was when the mark was made.
+
+    >>> is_earlier(3, 7), is_earlier("b", "a")
+    (True, False)
+    >>> is_earlier("3", 7)
+    Traceback (most recent call last):
+    seamline.domain.errors.Refused: Rows were read up to 7 (int); '3' (str) cannot be told to be \
+earlier or later. The column has another type now: leave --since out, or declare mode = "replace".
+    """
+    try:
+        return bool(lt(given, mark))
+    except TypeError:
+        raise Refused(
+            f"Rows were read up to {mark} ({type(mark).__name__}); {given!r} "
+            f"({type(given).__name__}) cannot be told to be earlier or later.",
+            next_step="The column has another type now: leave --since out, or declare "
+            'mode = "replace".',
         ) from None
 
 
