@@ -16,12 +16,14 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from seamline.domain.clock import ManualClock
+from seamline.domain.clock import Clock, ManualClock
 from seamline.domain.errors import SeamlineError
 from seamline.runtime.container_engine import ContainerEngine, find_engine
 from seamline.runtime.containers import ContainerRun
@@ -112,6 +114,54 @@ def sqlite_stores(tmp_path: Path, clock: ManualClock) -> Iterator[Stores]:
     opened = open_stores(tmp_path / "workspace", clock)
     yield opened
     opened.db.close()
+
+
+@dataclass
+class Copies:
+    """Workspaces that are migrated already: migrating costs more than what is tried in them.
+    `server`: of PostgreSQL, where rows are to lie there."""
+
+    root: Path
+    server: str | None = None
+
+    def prepare(self, clock: Clock) -> None:
+        url = None if self.server is None else self._create("template0")
+        open_stores(self.root / "template", clock, database_url=url).db.close()
+        self._template = url
+
+    def open(self, clock: Clock) -> Stores:
+        folder = Path(tempfile.mkdtemp(dir=self.root))
+        shutil.copytree(self.root / "template", folder, dirs_exist_ok=True)
+        url = None
+        if self._template is not None:
+            url = self._create(self._template.rpartition("/")[2])
+        return open_stores(folder, clock, database_url=url)
+
+    def close(self, stores: Stores) -> None:
+        stores.db.close()
+        shutil.rmtree(stores.root)
+        if self.server is not None:
+            self._say(f"DROP DATABASE {stores.db.url.rpartition('/')[2]}")
+
+    def _create(self, template: str) -> str:
+        name = f"m{uuid.uuid4().hex[:12]}"
+        self._say(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return f"{self.server}/{name}"
+
+    def _say(self, sql: str) -> None:
+        plain = str(self.server).replace("+psycopg", "")
+        words: list[Any] = [shutil.which("psql") or "psql", f"{plain}/postgres", "-c", sql]
+        subprocess.run(words, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def copies(request: pytest.FixtureRequest) -> Iterator[Copies]:
+    is_postgres = request.param == "postgresql"
+    server = request.getfixturevalue("postgres_server") if is_postgres else None
+    # In memory, where there is room for it: what is tried in copies is never about disks.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Copies(Path(folder), server)
 
 
 # -- containers --------------------------------------------------------------------------------

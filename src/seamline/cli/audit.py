@@ -29,7 +29,8 @@ def audit() -> None:
 @click.option("--anchor", "anchors", multiple=True, type=_FILE, help="A head signed earlier.")
 @click.option("--git", "repository", type=_FOLDER, help="Anchors in this repository's tags.")
 def verify(client: Client, anchors: tuple[Path, ...], repository: Path | None) -> tuple[Any, str]:
-    """Recompute the hash chain of governance facts; names the first broken one.
+    """Recompute the hash chain of governance facts; names the first broken one. Then compare
+    the rows of releases, promotions, approvals, policies and pointers with these facts.
 
     With anchors the whole ledger is fetched and verified here, against the pinned key.
     """
@@ -44,6 +45,11 @@ def verify(client: Client, anchors: tuple[Path, ...], repository: Path | None) -
         raise Refused(
             f"The chain of {found['checked']} facts breaks at {found['broken']}.",
             next_step="The database was changed by hand; compare with a backup.",
+        )
+    if found["problems"]:
+        raise Refused(
+            f"Rows were changed by hand: {'; '.join(found['problems'])}.",
+            next_step="What is told by the facts was done; compare with a backup.",
         )
     return found, f"{found['checked']} facts verified, head {found['head']}"
 

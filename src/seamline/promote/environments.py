@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from seamline.domain.digests import short
-from seamline.domain.errors import Refused, not_found
+from seamline.domain.errors import DigestMismatch, Refused, not_found
 from seamline.domain.promote_facts import PolicyApplied
+from seamline.promote.pointers import check_pointer
 from seamline.promote.policy import EnvironmentPolicy, check_policies
 from seamline.promote.release import StoredRelease, find_release, pinned_digests
 from seamline.promote.rows import ENVIRONMENTS, POLICIES
@@ -51,6 +52,7 @@ def apply_policies(
     """
     check_policies(policies)
     changed = []
+    tx.execute(select(ENVIRONMENTS.c.name).order_by(ENVIRONMENTS.c.position).with_for_update())
     before = {environment.name: environment for environment in list_environments(tx)}
     for gone in set(before) - {policy.name for policy in policies}:
         _remove(tx, before[gone])
@@ -86,10 +88,15 @@ def record_policy(tx: Connection, policy: EnvironmentPolicy) -> None:
 
 
 def find_policy(connection: Connection, digest: str) -> EnvironmentPolicy | None:
-    """As it was; None for one of before policies were kept."""
+    """As it was; None for one of before policies were kept. Raises DigestMismatch."""
     query = select(POLICIES.c.document).where(POLICIES.c.digest == digest)
     row = connection.execute(query).one_or_none()
-    return None if row is None else EnvironmentPolicy.from_json(json.loads(row.document))
+    if row is None:
+        return None
+    found = EnvironmentPolicy.from_json(json.loads(row.document))
+    if found.digest != digest:
+        raise DigestMismatch(f"policy of {found.name}", expected=digest, actual=found.digest)
+    return found
 
 
 def _remove(tx: Connection, environment: Environment) -> None:
@@ -115,8 +122,21 @@ def find_environment(connection: Connection, name: str) -> Environment:
     return _environment(row)
 
 
+def lock_environment(tx: Connection, name: str) -> Environment:
+    """What changes its pointer or asks for that queues up here (SQLite has one writer anyway).
+
+    Taken before promotions are looked at and before any fact: in one order, none waits for another
+    in a circle.
+    """
+    row = select(ENVIRONMENTS.c.name).where(ENVIRONMENTS.c.name == name)
+    tx.execute(row.with_for_update())
+    return find_environment(tx, name)
+
+
 def live_release(connection: Connection, environment: str) -> StoredRelease | None:
+    """Raises Refused where the pointer is not where the facts moved it to."""
     found = find_environment(connection, environment)
+    check_pointer(connection, environment, found.release)
     return None if found.release is None else find_release(connection, found.release)
 
 

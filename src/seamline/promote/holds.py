@@ -65,12 +65,13 @@ def lift_holds(stores: Stores, environment: str, reason: str, *, by: str) -> lis
         if not standing:
             raise NotFound(f"There is no hold on {environment}.")
         for hold in standing:
-            tx.execute(
+            lifted = tx.execute(
                 update(HOLDS)
                 .where(HOLDS.c.id == hold.id, HOLDS.c.lifted_at.is_(None))
                 .values(lifted_by=by, lifted_at=iso(stores.clock.now()))
             )
-            stores.facts.append(tx, HoldLifted(hold.id, environment, reason.strip()), by=by)
+            if lifted.rowcount == 1:  # nobody else did in the same instant
+                stores.facts.append(tx, HoldLifted(hold.id, environment, reason.strip()), by=by)
     return standing
 
 

@@ -9,10 +9,11 @@ from seamline.promote.decide import Situation
 from seamline.promote.environments import find_environment
 from seamline.promote.gate_results import gate_results
 from seamline.promote.glass import find_glass
-from seamline.promote.history import live_since
-from seamline.promote.holds import Hold, standing_holds
+from seamline.promote.history import has_been_live, live_since
+from seamline.promote.holds import standing_holds
+from seamline.promote.policy import EnvironmentPolicy
 from seamline.promote.promotion import Promotion
-from seamline.promote.release import find_release
+from seamline.promote.release import StoredRelease, find_release
 from seamline.store.stores import Stores
 
 
@@ -34,15 +35,27 @@ def load_situation(connection: Connection, stores: Stores, promotion: Promotion)
         upstream,
         now,
         promotion.kind,
-        tuple(
-            _sentence(hold)
-            for hold in standing_holds(connection, promotion.environment)
-            if hold.release in (None, promotion.release)
-        ),
+        (*_held(connection, promotion), *_went_back(connection, release, policy)),
         promotion.glass_id is not None
         and find_glass(connection, promotion.glass_id).is_broken(now),
     )
 
 
-def _sentence(hold: Hold) -> str:
-    return f"{hold.environment} is on hold by {hold.set_by} since {hold.set_at}: {hold.reason}"
+def _held(connection: Connection, promotion: Promotion) -> list[str]:
+    return [
+        f"{hold.environment} is on hold by {hold.set_by} since {hold.set_at}: {hold.reason}"
+        for hold in standing_holds(connection, promotion.environment)
+        if hold.release in (None, promotion.release)
+    ]
+
+
+def _went_back(
+    connection: Connection, release: StoredRelease, policy: EnvironmentPolicy
+) -> list[str]:
+    """The order of environments was looked at when it was asked for; a rollback may have come
+    since."""
+    if policy.after is None or has_been_live(connection, release, policy.after):
+        return []
+    return [
+        f"release {release.alias} is not, or not any longer, one that was live in {policy.after}"
+    ]

@@ -9,9 +9,10 @@ from seamline.domain.promote_facts import EnvironmentChanged
 from seamline.domain.states import PromotionKind, PromotionPhase, is_terminal
 from seamline.promote.approvals import dismiss
 from seamline.promote.decide import Step, decide_step
-from seamline.promote.environments import find_environment
+from seamline.promote.environments import find_environment, lock_environment
 from seamline.promote.gate_results import evidence_digest, gate_results
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions, move
+from seamline.promote.recount import problems_of
 from seamline.promote.rows import ENVIRONMENTS
 from seamline.promote.situation import load_situation
 from seamline.store.stores import Stores
@@ -24,9 +25,15 @@ def advance(stores: Stores, promotion_id: str, *, caused_by: str | None = None) 
     with stores.db.transaction() as tx:
         promotion = find_promotion(tx, promotion_id, for_update=True)
         if promotion.phase is not PromotionPhase.APPLYING:
-            step = decide_step(load_situation(tx, stores, promotion))
-            _take(tx, stores, promotion, step, caused_by)
+            _take(tx, stores, promotion, _decide(tx, stores, promotion), caused_by)
         return find_promotion(tx, promotion_id)
+
+
+def _decide(tx: Connection, stores: Stores, promotion: Promotion) -> Step:
+    """From rows that the facts bear out; a promotion whose rows were edited by hand ends here."""
+    step = decide_step(load_situation(tx, stores, promotion))
+    problems = problems_of(tx, promotion) if step.phase is not None else []
+    return Step(PromotionPhase.ERRORED, tuple(problems)) if problems else step
 
 
 def _take(
@@ -57,10 +64,11 @@ def point_environment(
     """The pointer and the phase move in one transaction: applying → verifying. What the policy
     asks is asked once more in it; where it does not hold any longer, the promotion goes back."""
     with stores.db.transaction() as tx:
+        lock_environment(tx, find_promotion(tx, promotion_id).environment)
         promotion = find_promotion(tx, promotion_id, for_update=True)
         if promotion.phase is not PromotionPhase.APPLYING:
             return promotion
-        step = decide_step(load_situation(tx, stores, promotion))
+        step = _decide(tx, stores, promotion)
         _take(tx, stores, promotion, step, caused_by)
         if step.phase is PromotionPhase.VERIFYING:
             before = find_environment(tx, promotion.environment).release
@@ -85,7 +93,8 @@ def finish(
     What was verified supersedes the release before; what was not gives the pointer back to it.
     """
     with stores.db.transaction() as tx:
-        promotion = find_promotion(tx, promotion_id)
+        lock_environment(tx, find_promotion(tx, promotion_id).environment)
+        promotion = find_promotion(tx, promotion_id, for_update=True)
         if promotion.phase is after or is_terminal(promotion.phase):
             return
         here = list_promotions(tx, environment=promotion.environment)

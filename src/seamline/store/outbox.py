@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
 from seamline.domain.clock import Clock, iso
 from seamline.store.database import Database
@@ -36,7 +36,7 @@ def claim_next(db: Database, clock: Clock) -> OutboxEntry | None:
     with db.transaction() as tx:
         row = tx.execute(
             select(OUTBOX)
-            .where(OUTBOX.c.done.is_(False), OUTBOX.c.due_at <= iso(now))
+            .where(OUTBOX.c.done.is_(False), _is_due(now))
             .order_by(OUTBOX.c.due_at, OUTBOX.c.seq)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -65,10 +65,15 @@ def release_leases(db: Database, clock: Clock) -> None:
 
 def has_due(db: Database, clock: Clock) -> bool:
     with db.read() as connection:
-        query = select(OUTBOX.c.fact_id).where(
-            OUTBOX.c.done.is_(False), OUTBOX.c.due_at <= iso(clock.now())
-        )
+        query = select(OUTBOX.c.fact_id).where(OUTBOX.c.done.is_(False), _is_due(clock.now()))
         return connection.execute(query.limit(1)).first() is not None
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    """Nothing is put off for longer than a lease: what seems to be, a clock that has jumped back
+    since put there."""
+    beyond = iso(now + timedelta(seconds=2 * LEASE_S))
+    return or_(OUTBOX.c.due_at <= iso(now), OUTBOX.c.due_at > beyond)
 
 
 def list_undone(db: Database, kind: str, subjects: Sequence[str] | None = None) -> dict[str, str]:

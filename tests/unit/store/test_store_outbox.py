@@ -94,3 +94,15 @@ def test_what_a_killed_process_has_leased_comes_first_again(
     clock.advance(1)
     release_leases(stores.db, clock)
     assert [_claim(stores, clock)[1:] for _ in range(2)] == [("a", 2), ("b", 1)]
+
+
+def test_a_clock_that_jumps_back_keeps_nothing_waiting(stores: Stores, clock: ManualClock) -> None:
+    for name in ("a", "b"):
+        _release(stores, name)
+    entry = claim_next(stores.db, clock)
+    assert entry is not None
+    postpone(stores.db, clock, entry, "the disk is full")
+    clock.advance(-86_400)
+    found = [claim_next(stores.db, clock) for _ in range(2)]
+    assert sorted(one.fact.body["alias"] for one in found if one) == ["a", "b"]
+    assert claim_next(stores.db, clock) is None

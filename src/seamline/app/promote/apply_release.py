@@ -10,6 +10,7 @@ from typing import Any
 
 from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
+from seamline.app.promote.gates.digests import require_bytes
 from seamline.app.serve.serving_rules import input_rules
 from seamline.domain.errors import (
     DigestMismatch,
@@ -51,8 +52,8 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
         )
         return
     try:
+        require_bytes(platform, release)
         for pin in release.release.packages:
-            stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
             with stores.db.transaction() as tx:
                 admit(tx, stores.clock, name, pin.name, pin.version, by=fact.by)
         version = write_environment_snapshot(platform, name, release, caused_by=fact.id)

@@ -10,19 +10,23 @@ from seamline.promote.holds import standing_holds
 from seamline.promote.promotion import list_promotions
 from seamline.promote.requests import request_promotion
 from seamline.store.facts import RecordedFact
+from seamline.store.stores import Stores
 
 
 def on_release_created(platform: Platform, fact: RecordedFact) -> None:
-    _request(platform, fact.body["release"], TRAINING, fact)
+    request_automatic(platform.stores, fact.body["release"], TRAINING, fact)
 
 
 def on_release_live(platform: Platform, fact: RecordedFact) -> None:
     if fact.body["after"] == PromotionPhase.LIVE:
-        _request(platform, fact.body["release"], fact.body["environment"], fact)
+        release, environment = fact.body["release"], fact.body["environment"]
+        request_automatic(platform.stores, release, environment, fact)
 
 
-def _request(platform: Platform, release: str, after: str, fact: RecordedFact) -> None:
-    with platform.stores.db.read() as connection:
+def request_automatic(stores: Stores, release: str, after: str, fact: RecordedFact) -> None:
+    """Where the release may come next by itself. Raises Unavailable while another one is applied
+    there."""
+    with stores.db.read() as connection:
         wanting = [
             one.name
             for one in list_environments(connection)
@@ -35,7 +39,7 @@ def _request(platform: Platform, release: str, after: str, fact: RecordedFact) -
         if (release, environment) in asked or environment in held:
             continue  # under a hold nothing comes in by itself
         try:
-            request_promotion(platform.stores, release, environment, by=fact.by, caused_by=fact.id)
+            request_promotion(stores, release, environment, by=fact.by, caused_by=fact.id)
         except Refused:
             continue  # it is not live upstream any more
         except Conflict as error:

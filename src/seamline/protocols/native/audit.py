@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from seamline.app.trust.export_audit import export_ledger, sign_head
+from seamline.promote.recount import all_problems
 from seamline.protocols.native.access import Limit, PlatformOf, Reader
 from seamline.store.facts import read_facts, verify_chain
 
@@ -25,9 +27,12 @@ def facts(
 
 @ROUTER.get("/audit/verify")
 def verify(platform: PlatformOf, who: Reader) -> dict[str, Any]:
+    """`broken`: the first fact that does not fit; `problems`: where rows of promotions disagree
+    with the facts."""
     with platform.stores.db.read() as connection:
         report = verify_chain(connection)
-    return {"checked": report.checked, "head": report.head, "broken": report.broken}
+        problems = all_problems(connection)
+    return {**asdict(report), "problems": problems}
 
 
 @ROUTER.get("/audit/head")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from seamline.app.platform import Platform
 from seamline.data.versions import find_version
 from seamline.domain.digests import parse_digest
-from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound
+from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound, Refused
 from seamline.domain.states import Verdict
 from seamline.promote.gate_results import GateResult
 from seamline.promote.promotion import Promotion
@@ -18,6 +18,14 @@ from seamline.promote.release import Pin, StoredRelease
 
 def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> GateResult:
     return look(platform, release)
+
+
+def require_bytes(platform: Platform, release: StoredRelease) -> None:
+    """Raises Refused where a byte is not what the release names: they may have changed since the
+    gate was decided."""
+    found = look(platform, release)
+    if found.verdict is not Verdict.PASS:
+        raise Refused(found.sentence)
 
 
 def look(platform: Platform, release: StoredRelease) -> GateResult:
