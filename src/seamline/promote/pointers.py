@@ -52,7 +52,3 @@ def _went_live_at(connection: Connection, moved: RecordedFact) -> list[str]:
         for one in read_facts(connection, kinds=[PromotionMoved.kind], subject=promotion)
         if one.body["after"] == PromotionPhase.LIVE
     ]
-
-
-def is_about(fact: RecordedFact, kind: str, subject: str) -> bool:
-    return (fact.kind, fact.subject) == (kind, subject)

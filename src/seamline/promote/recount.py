@@ -37,7 +37,7 @@ from seamline.promote.environments import (
     list_environments,
 )
 from seamline.promote.gate_results import evidence_digest, gate_results
-from seamline.promote.pointers import is_about, pointer_problems
+from seamline.promote.pointers import pointer_problems
 from seamline.promote.promotion import Promotion, list_promotions
 from seamline.promote.release import find_release
 from seamline.promote.rows import APPROVALS, GLASS, HOLDS, POLICIES, RELEASES
@@ -135,7 +135,7 @@ def promotion_problems(
 def _approval_problems(connection: Connection, promotion: Promotion, told: Told) -> list[str]:
     mine = select(APPROVALS).where(APPROVALS.c.promotion_id == promotion.id)
     rows = connection.execute(mine).all()
-    given = Counter(
+    given: Counter[tuple[str, ...]] = Counter(
         (row.principal, row.policy_digest, row.evidence_digest, row.comment, row.self_approved)
         for row in rows
     )
@@ -154,7 +154,8 @@ def _approval_problems(connection: Connection, promotion: Promotion, told: Told)
 
 def policy_problems(environment: Environment, facts: Sequence[RecordedFact]) -> list[str]:
     """`facts`: among them the policies that were applied, oldest first."""
-    applied = [one for one in facts if is_about(one, PolicyApplied.kind, environment.name)]
+    about = (PolicyApplied.kind, environment.name)
+    applied = [one for one in facts if (one.kind, one.subject) == about]
     digest, said = environment.policy.digest, applied[-1].body["digest"] if applied else None
     what = f"policy of {environment.name}"
     return [_differs(what, digest, said)] if digest != said else []
