@@ -204,6 +204,8 @@ class Declarations:
     triggers: Mapping[str, TriggerDeclaration] = field(default_factory=dict)
     #: "section.name" → who applied the file that declares it.
     owners: Mapping[str, str] = field(default_factory=dict)
+    #: "section.name" → the team of the project that declares it.
+    team_of: Mapping[str, str] = field(default_factory=dict)
 
     def dataset(self, name: str) -> DatasetDeclaration:
         return _get("dataset", self.datasets, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,10 @@ import click
 from seamline.cli.command import Client, command, record, table
 from seamline.cli.promotion_plan import plan_text
 from seamline.domain.errors import Refused
+from seamline.trust.approval_statements import ApprovalStatement, sign_approval
+from seamline.trust.key_files import read_private_key
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 SETTLED = {
     "awaiting_approval",
     "live",
@@ -65,9 +69,13 @@ def show(client: Client, promotion_id: str) -> tuple[Any, str]:
 @command(promotion)
 @click.argument("promotion_id")
 @click.option("--comment", default="")
-def approve(client: Client, promotion_id: str, comment: str) -> tuple[Any, str]:
+@click.option("--sign-with", "key", type=_FILE, help="Your own private key (Ed25519).")
+def approve(client: Client, promotion_id: str, comment: str, key: Path | None) -> tuple[Any, str]:
     """Approve, bound to the release, the environment, the policy and the evidence as they are."""
-    client.post(f"/promotions/{promotion_id}/approve", {"comment": comment})
+    opinion = {"comment": comment}
+    if key is not None:
+        opinion["signed"] = _signed(client, promotion_id, comment, key)
+    client.post(f"/promotions/{promotion_id}/approve", opinion)
     found = settle(client, promotion_id)
     return found, promotion_text(found)
 
@@ -79,6 +87,21 @@ def reject(client: Client, promotion_id: str, reason: str) -> tuple[Any, str]:
     """Reject, with a reason."""
     found = client.post(f"/promotions/{promotion_id}/reject", {"reason": reason})
     return found, promotion_text(found)
+
+
+def _signed(client: Client, promotion_id: str, comment: str, path: Path) -> str:
+    """What the server says that there is to approve, signed here: the key stays here."""
+    found = client.get(f"/promotions/{promotion_id}")
+    statement = ApprovalStatement(
+        found["id"],
+        found["release"],
+        found["environment"],
+        found["policy_digest"] or "",
+        found["evidence_digest"] or "",
+        comment,
+        client.get("/status")["you"],
+    )
+    return sign_approval(statement, read_private_key(path)).decode()
 
 
 def settle(client: Client, promotion_id: str) -> Any:
@@ -99,7 +122,9 @@ def promotion_text(found: dict[str, Any]) -> str:
     names.append("reason")
     gates = table(found["gates"], ["gate", "verdict", "sentence"], "No gates.")
     approvals = table(
-        found["approvals"], ["principal", "at", "self_approved", "comment"], "No approvals yet."
+        found["approvals"],
+        ["principal", "at", "self_approved", "key_id", "comment"],
+        "No approvals yet.",
     )
     waits = "".join(f"\nwaits for {reason}" for reason in found["why_not_yet"])
     return f"{record(found, names)}{waits}\n\n{gates}\n\n{approvals}"

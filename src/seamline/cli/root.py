@@ -44,6 +44,7 @@ COMMANDS = {
     "verify": ("verify", "Explain what is proved of a file, a package or a pipeline."),
     "key": ("key", "The workspace's signing keys: see, rotate, pin."),
     "principal": ("principal", "People and their tokens."),
+    "approver-key": ("approver_key", "Keys that approvers sign their approvals with."),
     "team": ("team", "Teams, and which published names are theirs."),
     "token": ("token", "Tokens: issue within limits, list, rotate, revoke."),
     "why": ("audit", "The chain behind one prediction."),

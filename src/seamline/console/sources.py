@@ -11,6 +11,7 @@ from typing import Any
 from seamline.app.platform import Platform
 from seamline.app.promote.board import show_board, show_promotion
 from seamline.app.promote.parties import parties_of
+from seamline.app.promote.take_part import why_not_decide
 from seamline.app.register.show_model import list_models, list_standing_refusals, show_model
 from seamline.console.lineage import draw_lineage
 from seamline.console.run_list import any_going, newest_runs
@@ -18,7 +19,6 @@ from seamline.domain.clock import iso
 from seamline.domain.errors import NotFound
 from seamline.domain.states import PromotionPhase
 from seamline.evaluate.evaluations import show_evaluation
-from seamline.promote.decide import why_may_not_approve
 from seamline.promote.environments import find_environment, list_environments
 from seamline.promote.policy import Party
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
@@ -72,6 +72,7 @@ def read_request(platform: Platform, promotion: Promotion, principal: Principal)
     """A promotion with all that a decision needs, and whether it may be this person's."""
     shown = show_promotion(platform, promotion.id)
     release, parties = load_parties(platform, promotion.id)
+    not_approve, not_reject = why_not_decide(platform, promotion.id, principal)
     with platform.stores.db.read() as connection:
         policy = find_environment(connection, promotion.environment).policy
     excluded = [
@@ -85,10 +86,9 @@ def read_request(platform: Platform, promotion: Promotion, principal: Principal)
         "loading": _loading(platform, release),
         "evaluations": _evaluations(platform, shown["gates"]),
         "excluded": excluded,
-        "your_refusal": why_may_not_approve(principal, policy, parties),
+        "your_refusal": not_approve,
         "your_approval": any(one["principal"] == principal.name for one in shown["approvals"]),
-        "you_may_reject": principal.may(Verb.APPROVE)
-        and why_may_not_approve(principal, policy, {}) is None,
+        "you_may_reject": principal.may(Verb.APPROVE, promotion.environment) and not_reject is None,
     }
 
 

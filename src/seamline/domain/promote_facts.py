@@ -154,6 +154,18 @@ class ApprovalGiven(Fact):
 
 
 @dataclass(frozen=True)
+class ApprovalSigned(Fact):
+    """What the approver signed with their own key, as an envelope that anybody can verify."""
+
+    kind: ClassVar[str] = "approval.signed"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    approval_id: str
+    key_id: str
+    envelope: str
+
+
+@dataclass(frozen=True)
 class ApprovalDismissed(Fact):
     kind: ClassVar[str] = "approval.dismissed"
     room: ClassVar[str] = "promote"

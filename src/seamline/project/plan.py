@@ -81,13 +81,13 @@ def apply_project(
 ) -> Plan:
     """All of the file in one transaction; applying the same file again changes nothing.
 
-    `who`: where their token is for one team, Forbidden for what is not that team's.
+    `who`: where their role or token is for some teams, Forbidden for what is not theirs.
     """
     file = read_project_file(text, file_name)
     with stores.db.transaction() as tx:
         # One after the other: somebody may publish a package of a model's name at this moment.
         tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
-        if who is not None and who.scope.team is not None:
+        if who is not None and who.reach is not None:
             _check_team(who, file, _applied(tx).get(file.project))
         changed = _contract_changes(tx, file, contracts or {})
         plan = _plan(tx, file, changed)
@@ -119,6 +119,7 @@ def load_declarations(connection: Connection) -> Declarations:
     """Everything that the applied projects declare."""
     merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     owners: dict[str, str] = {}
+    team_of: dict[str, str] = {}
     for row in _rows(connection):
         stored = json.loads(row.value)
         file = read_project_file(stored["text"], stored["file"])
@@ -126,7 +127,8 @@ def load_declarations(connection: Connection) -> Declarations:
             declared = getattr(file.declarations, section)
             things.update(declared)
             owners |= {f"{section}.{name}": stored["by"] for name in declared}
-    return Declarations(**merged, owners=owners)
+            team_of |= {f"{section}.{name}": file.team for name in declared}
+    return Declarations(**merged, owners=owners, team_of=team_of)
 
 
 def project_declaring(connection: Connection, name: str) -> str | None:
@@ -171,7 +173,7 @@ def _check_team(who: Principal, file: ProjectFile, before: ProjectFile | None) -
     for one in (file, before):
         if one is None:
             continue
-        if one.team != who.scope.team:
+        if who.reach is not None and one.team not in who.reach:
             raise not_their_team(who, f"the project {one.project} of the team {one.team}")
         for section in ("environments", "teams"):
             if getattr(one.declarations, section):

@@ -106,4 +106,6 @@ APPROVALS = Table(
     Column("at", String(27), nullable=False),
     Column("dismissed_at", String(27)),
     Column("self_approved", String(60), nullable=False, server_default=""),
+    # The approver's own key that signed it; empty where none did.
+    Column("key_id", String(16), nullable=False, server_default=""),
 )

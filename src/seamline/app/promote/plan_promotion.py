@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 from seamline.app.platform import Platform
 from seamline.app.promote.gates import Gate, gates_of
 from seamline.app.promote.parties import parties_of
+from seamline.app.promote.release_teams import teams_of
 from seamline.domain.clock import iso
 from seamline.domain.errors import SeamlineError
 from seamline.domain.states import PromotionPhase, Verdict
-from seamline.promote.decide import why_may_not_approve, why_not_yet
+from seamline.promote.decide import may_vote, why_may_not_approve, why_not_yet
 from seamline.promote.environments import Environment, find_environment
 from seamline.promote.gate_results import GateResult
 from seamline.promote.promotion import Promotion, list_promotions
@@ -102,13 +103,13 @@ def _approvers(
     """Everybody with one of the roles, and why some of them may not."""
     if target.policy.approvals.count == 0:
         return []
-    parties = parties_of(platform, release, planned)
+    parties, teams = parties_of(platform, release, planned), teams_of(platform, release.release)
     with platform.stores.db.read() as connection:
         people = list_principals(connection)
     return [
-        {"name": one.name, "why_not": why_may_not_approve(one, target.policy, parties)}
+        {"name": one.name, "why_not": why_may_not_approve(one, target.policy, parties, teams)}
         for one in people
-        if one.roles & set(target.policy.approvals.roles)
+        if may_vote(one, target.policy)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from seamline.protocols.native import (
+    approver_keys,
     audit,
     data,
     dataset_contracts,
@@ -45,6 +46,7 @@ def make_router() -> APIRouter:
         packages,
         governance,
         holds,
+        approver_keys,
         monitoring,
         people,
         secrets,
