@@ -66,6 +66,9 @@ class EnvironmentDeclaration:
     break_glass: BreakGlassDeclaration = field(default_factory=BreakGlassDeclaration)
     #: Formats of models that run code when they are loaded, and that may come in all the same.
     formats: tuple[ModelFormat, ...] = ()
+    #: Releases kept loaded beside the live one, so that applying is a swap: the one before it, then
+    #: the one on its way in. Each costs the memory of its models.
+    warm: int = 2
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from seamline.app.data.commit_outputs import on_run_ended as commit_outputs
 from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import on_promotion_moved
 from seamline.app.promote.apply_release import on_environment_changed
+from seamline.app.promote.environment_snapshot import keep_warm
 from seamline.app.promote.promote_automatically import on_release_created, on_release_live
 from seamline.app.promote.release_run import on_run_ended as release_run
 from seamline.app.register.package_run import on_run_ended as package_models
@@ -57,6 +58,7 @@ REACTIONS = (
     Reaction(PromotionRequested, on_promotion_moved, "its gates are checked"),
     Reaction(RollbackRequested, on_promotion_moved, "its bytes are checked"),
     Reaction(EmergencyRequested, on_promotion_moved, "its bytes are checked"),
+    Reaction(PromotionMoved, keep_warm, "what may have to answer next is loaded beside what does"),
     Reaction(PromotionMoved, on_promotion_moved, "it takes the step that is decided"),
     Reaction(PromotionMoved, on_release_live, "promotion to automatic environments"),
     Reaction(PromotionMoved, promote_retrained, "a retrained release asks to go on"),

@@ -32,6 +32,8 @@ def check_environment(one: EnvironmentDeclaration, source: Source) -> None:
         if count < 1:
             where = f"{here}.{key}"
             raise source.error(where, f"{where} has to be 1 or more, not {count}.")
+    if one.warm < 0:
+        raise source.error(f"{here}.warm", f"{here}.warm has to be 0 or more, not {one.warm}.")
 
 
 def _policy(one: EnvironmentDeclaration) -> EnvironmentPolicy:
@@ -52,4 +54,5 @@ def _policy(one: EnvironmentDeclaration) -> EnvironmentPolicy:
             for name, gate in sorted(one.external.items())
         ),
         BreakGlassRule(one.break_glass.roles, parse_duration_s(one.break_glass.longest)),
+        one.warm,
     )

@@ -71,6 +71,9 @@ class EnvironmentPolicy:
     windows: tuple[str, ...] = ()
     external: tuple[ExternalGate, ...] = ()
     break_glass: BreakGlassRule = field(default_factory=BreakGlassRule)
+    #: How many releases are kept loaded beside the live one: first the one that a rollback would
+    #: bring back, then the one on its way in. Each costs the memory of its models.
+    warm: int = 2
 
     @property
     def digest(self) -> str:
@@ -115,10 +118,13 @@ class EnvironmentPolicy:
             )
             if glass
             else BreakGlassRule(),
+            warm=document.get("warm", 2),
         )
 
 
-_OPTIONAL = ("formats", "min_successes", "fidelity", "windows", "external", "break_glass")
+_OPTIONAL = (
+    "formats", "min_successes", "fidelity", "windows", "external", "break_glass", "warm",
+)  # fmt: skip
 
 #: Whether the bytes are the ones that were approved, and who made them: asked of every promotion.
 INTEGRITY = ("digests", "provenance")
