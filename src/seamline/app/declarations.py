@@ -9,6 +9,7 @@ from typing import TypeVar
 from seamline.data.declaration import DatasetDeclaration, check_units
 from seamline.domain.errors import not_found
 from seamline.domain.states import Fidelity, Role
+from seamline.hooks.declaration import HookDeclaration
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
 from seamline.serve.input_rules import ServingPolicy
@@ -205,6 +206,7 @@ class Declarations:
     deployments: Mapping[str, DeploymentDeclaration] = field(default_factory=dict)
     monitors: Mapping[str, MonitorDeclaration] = field(default_factory=dict)
     triggers: Mapping[str, TriggerDeclaration] = field(default_factory=dict)
+    hooks: Mapping[str, HookDeclaration] = field(default_factory=dict)
     #: "section.name" → who applied the file that declares it.
     owners: Mapping[str, str] = field(default_factory=dict)
     #: "section.name" → the team of the project that declares it.

@@ -100,11 +100,26 @@ def anchor(client: Client, path: Path | None, repository: Path | None) -> tuple[
 
 
 @command(audit)
+@click.option("--kind", "kinds", multiple=True, help='"approval.given", or "promotion.*".')
+@click.option("--by", help="Only what this principal did.")
+@click.option("--since", help="A date, a time, or how long ago: 7d.")
+@click.option("--until", help="The same; not any more of it.")
 @click.option("--subject", help="Only facts about this id.")
+@click.option("--before", type=click.IntRange(0), help="Only older ones than this `seq`.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-def log(client: Client, subject: str | None, limit: int) -> tuple[Any, str]:
+def log(
+    client: Client,
+    kinds: tuple[str, ...],
+    by: str | None,
+    since: str | None,
+    until: str | None,
+    subject: str | None,
+    before: int | None,
+    limit: int,
+) -> tuple[Any, str]:
     """Facts, newest first."""
-    found = client.get("/facts", subject=subject, limit=limit)
+    asked = {"by": by, "since": since, "until": until, "subject": subject, "before": before}
+    found = client.get("/facts", kind=list(kinds) or None, limit=limit, **asked)
     rows = [{**one, "kind": _said(one)} for one in found]
     return found, table(rows, ["at", "kind", "subject", "by", "caused_by"], "No facts yet.")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from seamline.cli.command import Client, command, record, table
+from seamline.cli.command import Client, command, record, table, wants_json
 from seamline.cli.promotion_plan import plan_text
+from seamline.cli.promotion_wait import STILL_WAITING, await_live
+from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import Refused
 from seamline.trust.approval_statements import ApprovalStatement, sign_approval
 from seamline.trust.key_files import read_private_key
@@ -30,16 +33,30 @@ SETTLED = {
 @click.option("--to", "environment", required=True)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would happen; ask for nothing.")
 @click.option("--emergency", is_flag=True, help="Under glass that you have broken.")
-@click.option("--wait/--no-wait", default=True, show_default=True)
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Until gates are checked.")
+@click.option("--live", "for_s", metavar="DURATION", help="Wait until it is live, for so long.")
 def promote(
-    client: Client, release: str, environment: str, plan_only: bool, emergency: bool, wait: bool
+    client: Client,
+    release: str,
+    environment: str,
+    plan_only: bool,
+    emergency: bool,
+    wait: bool,
+    for_s: str | None,
 ) -> tuple[Any, str]:
-    """Ask for RELEASE (alias or digest) to become live in an environment."""
+    """Ask for RELEASE (alias or digest) to become live in an environment.
+
+    With --live, exit codes are 0: live, 1: refused, rejected, failed or superseded, 3: the time is
+    over and it still waits (go on with seamline promotion wait).
+    """
+    patience_s = None if for_s is None else parse_duration_s(for_s)
     body = {"release": release, "environment": environment, "emergency": emergency}
     if plan_only:
         planned = client.post("/promotions/plan", body)
         return planned, plan_text(planned)
     found = client.post("/promotions", body)
+    if patience_s is not None:
+        return _wait(client, found["id"], patience_s)
     if wait:
         found = settle(client, found["id"])
     return found, promotion_text(found)
@@ -64,6 +81,18 @@ def show(client: Client, promotion_id: str) -> tuple[Any, str]:
     """One promotion: gates with evidence, approvals, why not yet."""
     found = client.get(f"/promotions/{promotion_id}")
     return found, promotion_text(found)
+
+
+@command(promotion)
+@click.argument("promotion_id")
+@click.option("--for", "for_s", default="1h", show_default=True, metavar="DURATION")
+def wait(client: Client, promotion_id: str, for_s: str) -> tuple[Any, str]:
+    """Wait until a promotion is live.
+
+    Exit codes are 0: it is (or was), 1: rejected, failed, errored or superseded, 3: the time is
+    over and it still waits. What it waits for is said on stderr.
+    """
+    return _wait(client, promotion_id, parse_duration_s(for_s))
 
 
 @command(promotion)
@@ -102,6 +131,14 @@ def _signed(client: Client, promotion_id: str, comment: str, path: Path) -> str:
         client.get("/status")["you"],
     )
     return sign_approval(statement, read_private_key(path)).decode()
+
+
+def _wait(client: Client, promotion_id: str, patience_s: float) -> tuple[Any, str]:
+    found, is_ended = await_live(client, promotion_id, patience_s)
+    if is_ended:
+        return found, promotion_text(found)
+    click.echo(json.dumps(found, indent=2) if wants_json() else promotion_text(found))
+    raise click.exceptions.Exit(STILL_WAITING)
 
 
 def settle(client: Client, promotion_id: str) -> Any:

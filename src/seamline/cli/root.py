@@ -47,6 +47,7 @@ COMMANDS = {
     "approver-key": ("approver_key", "Keys that approvers sign their approvals with."),
     "team": ("team", "Teams, and which published names are theirs."),
     "token": ("token", "Tokens: issue within limits, list, rotate, revoke."),
+    "hook": ("hook", "Hooks: who is told of facts, and what became of it."),
     "why": ("audit", "The chain behind one prediction."),
     "audit": ("audit", "The ledger of facts: verify and read it."),
     "gc": ("retention", "What nothing needs any more: see it, remove it."),

@@ -21,6 +21,7 @@ from seamline.data.contracts.declared import (
 from seamline.domain.clock import iso
 from seamline.domain.errors import Refused
 from seamline.domain.facts import ProjectApplied
+from seamline.hooks.deliveries import record_hooks
 from seamline.project.file import SECTIONS, ProjectFile, read_project_file
 from seamline.project.policies import policies_of
 from seamline.project.references import check_references
@@ -87,8 +88,9 @@ def apply_project(
     with stores.db.transaction() as tx:
         # One after the other: somebody may publish a package of a model's name at this moment.
         tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
+        before = _applied(tx).get(file.project)
         if who is not None and who.reach is not None:
-            _check_team(who, file, _applied(tx).get(file.project))
+            _check_team(who, file, before)
         changed = _contract_changes(tx, file, contracts or {})
         plan = _plan(tx, file, changed)
         if not plan.changes:
@@ -99,6 +101,7 @@ def apply_project(
         tx.execute(insert(SETTINGS).values(name=name, value=document))
         if any(change.section == "environments" for change in plan.changes):
             apply_policies(tx, stores.facts, _policies_after(file), by=by)
+        record_hooks(tx, before.declarations.hooks if before else {}, file.declarations.hooks)
         record_contracts(tx, stores.facts, changed, by=by, at=iso(stores.clock.now()))
         sentences = tuple(change.sentence() for change in plan.changes)
         fact = ProjectApplied(file.project, digest_of_json(text), sentences)
@@ -175,7 +178,7 @@ def _check_team(who: Principal, file: ProjectFile, before: ProjectFile | None) -
             continue
         if who.reach is not None and one.team not in who.reach:
             raise not_their_team(who, f"the project {one.project} of the team {one.team}")
-        for section in ("environments", "teams"):
+        for section in ("environments", "teams", "hooks"):
             if getattr(one.declarations, section):
                 raise not_their_team(
                     who, f"the project {one.project}, whose {section} are every team's"

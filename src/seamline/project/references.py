@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from seamline.app.declarations import Declarations, family_of
 from seamline.domain.errors import nearest
+from seamline.hooks.declaration import split_secret
 from seamline.project.file import ProjectFile
 
 
@@ -48,6 +49,8 @@ def _references(declarations: Declarations) -> Iterator[tuple[str, str, str]]:
     for name, monitor in declarations.monitors.items():
         yield f"monitors.{name}.deployment", "deployments", monitor.deployment
         yield f"monitors.{name}.environment", "environments", monitor.environment
+    for name, hook in declarations.hooks.items():
+        yield f"hooks.{name}.secret", "environments", split_secret(hook.secret)[0]
     for name, trigger in declarations.triggers.items():
         yield f"triggers.{name}.monitor", "monitors", trigger.monitor
         yield f"triggers.{name}.model", "models", trigger.model

@@ -7,9 +7,10 @@ import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from seamline.domain.clock import Clock, iso, new_id
 from seamline.domain.fact import Fact, FactClass
@@ -104,14 +105,20 @@ def read_facts(
     ids: Sequence[str] = (),
     mentioning: str | None = None,
     caused_by: str | None = None,
+    by: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     after: int = 0,
+    before: int | None = None,
     limit: int | None = None,
     newest_first: bool = False,
 ) -> list[RecordedFact]:
+    """`kinds`: "promotion.*" is all of a group. `since` is of it, `until` is not any more."""
     query = select(FACTS).where(FACTS.c.seq > after)
     query = query.order_by(FACTS.c.seq.desc() if newest_first else FACTS.c.seq)
     if kinds:
-        query = query.where(FACTS.c.kind.in_(kinds))
+        groups = [FACTS.c.kind.startswith(one[:-1]) for one in kinds if one.endswith(".*")]
+        query = query.where(or_(FACTS.c.kind.in_(kinds), *groups))
     if subject is not None:
         query = query.where(FACTS.c.subject == subject)
     if ids:
@@ -120,6 +127,14 @@ def read_facts(
         query = query.where(FACTS.c.body.contains(mentioning, autoescape=True))
     if caused_by is not None:
         query = query.where(FACTS.c.caused_by == caused_by)
+    if by is not None:
+        query = query.where(FACTS.c.by == by)
+    if since is not None:
+        query = query.where(FACTS.c.at >= iso(since))
+    if until is not None:
+        query = query.where(FACTS.c.at < iso(until))
+    if before is not None:
+        query = query.where(FACTS.c.seq < before)
     if limit is not None:
         query = query.limit(limit)
     return [_recorded(row) for row in connection.execute(query).mappings()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -41,6 +41,7 @@ _SETTLED = {
     for phase in PromotionPhase
     if is_terminal(phase) or phase in {PromotionPhase.AWAITING_APPROVAL, PromotionPhase.LIVE}
 }
+_ENDED = _SETTLED - {PromotionPhase.AWAITING_APPROVAL.value}
 
 
 class NewRelease(BaseModel):
@@ -133,12 +134,19 @@ def promotions(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
 
 @ROUTER.get("/promotions/{promotion_id}")
 def promotion(
-    platform: PlatformOf, who: Reader, promotion_id: str, wait_s: float = 0
+    platform: PlatformOf,
+    who: Reader,
+    promotion_id: str,
+    wait_s: float = 0,
+    until: Literal["settled", "end"] = "settled",
 ) -> dict[str, Any]:
+    """`wait_s`: held until somebody is waited for, or (`until=end`) it is live or never will be."""
+
     def show() -> dict[str, Any]:
         return show_promotion(platform, promotion_id)
 
-    await_state(platform, lambda: show()["settled_phase"], _SETTLED, wait_s)
+    ends = _SETTLED if until == "settled" else _ENDED
+    await_state(platform, lambda: show()["settled_phase"], ends, wait_s)
     return show()
 
 
