@@ -66,6 +66,12 @@ class EnvironmentDeclaration:
     break_glass: BreakGlassDeclaration = field(default_factory=BreakGlassDeclaration)
     #: Formats of models that run code when they are loaded, and that may come in all the same.
     formats: tuple[ModelFormat, ...] = ()
+    #: Address of the server that the environment is live on, when that is another one.
+    url: str | None = None
+    #: Name of a secret of the environment, whose key `token` is sent to that server.
+    secret: str | None = None
+    #: Public key of the one server that releases for this environment come from.
+    origin: str | None = None
 
 
 @dataclass(frozen=True)

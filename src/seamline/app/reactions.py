@@ -13,6 +13,7 @@ from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import on_promotion_moved
 from seamline.app.promote.apply_release import on_environment_changed
 from seamline.app.promote.promote_automatically import on_release_created, on_release_live
+from seamline.app.promote.ship_release import follow_shipped
 from seamline.app.register.package_run import on_run_ended as package_models
 from seamline.app.register.resolve_images import on_pipeline_published
 from seamline.app.retrain.retrain_on_data import on_contract_broken
@@ -28,6 +29,7 @@ from seamline.domain.promote_facts import (
     PromotionMoved,
     PromotionRequested,
     ReleaseCreated,
+    ReleaseShipped,
     RollbackRequested,
 )
 from seamline.store.facts import RecordedFact
@@ -59,7 +61,12 @@ REACTIONS = (
     Reaction(PromotionMoved, on_release_live, "promotion to automatic environments"),
     Reaction(PromotionMoved, promote_retrained, "a retrained release asks to go on"),
     Reaction(ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
-    Reaction(EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
+    Reaction(
+        EnvironmentChanged,
+        on_environment_changed,
+        "index, snapshot, then live; or it is sent to the environment's own server",
+    ),
+    Reaction(ReleaseShipped, follow_shipped, "live, when it is on that server"),
     Reaction(facts.AlarmRaised, on_alarm, "triggers decide whether to retrain"),
     Reaction(facts.ContractBroken, on_contract_broken, "triggers decide whether to retrain"),
     Reaction(facts.RetrainingRequested, start_retraining, "the training pipeline is run"),

@@ -7,6 +7,7 @@ from seamline.domain.durations import parse_duration_s
 from seamline.project.reader import Source
 from seamline.promote.policy import ApprovalRule, BreakGlassRule, EnvironmentPolicy, ExternalGate
 from seamline.promote.windows import parse_window
+from seamline.trust.keys import parse_public_key
 
 
 def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
@@ -25,6 +26,7 @@ def check_environment(one: EnvironmentDeclaration, source: Source) -> None:
         if not gate.url.startswith(("https://", "http://")):
             where = f"{here}.external.{name}.url"
             raise source.error(where, f"{where} has to be an http(s) address, not {gate.url!r}.")
+    _check_servers(one, source)
     counts = {"min_successes": one.min_successes}
     if one.approvals is not None:
         counts["approvals.count"] = one.approvals.count
@@ -32,6 +34,22 @@ def check_environment(one: EnvironmentDeclaration, source: Source) -> None:
         if count < 1:
             where = f"{here}.{key}"
             raise source.error(where, f"{where} has to be 1 or more, not {count}.")
+
+
+def _check_servers(one: EnvironmentDeclaration, source: Source) -> None:
+    here = f"environments.{one.name}"
+    if one.url is not None and not one.url.startswith(("https://", "http://")):
+        raise source.error(
+            f"{here}.url", f"{here}.url has to be an http(s) address, not {one.url!r}."
+        )
+    if one.url is not None and one.after is None:
+        raise source.error(
+            f"{here}.url", f"{here} has a url and comes after nothing: there is nothing to send."
+        )
+    if one.url is None and one.secret is not None:
+        raise source.error(f"{here}.secret", f"{here}.secret is for the server that url names.")
+    if one.origin is not None:
+        source.pointing(f"{here}.origin", parse_public_key, one.origin)
 
 
 def _policy(one: EnvironmentDeclaration) -> EnvironmentPolicy:
@@ -52,4 +70,7 @@ def _policy(one: EnvironmentDeclaration) -> EnvironmentPolicy:
             for name, gate in sorted(one.external.items())
         ),
         BreakGlassRule(one.break_glass.roles, parse_duration_s(one.break_glass.longest)),
+        url=one.url.rstrip("/") if one.url else None,
+        secret=one.secret,
+        origin=one.origin,
     )

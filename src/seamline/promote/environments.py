@@ -127,6 +127,7 @@ def check_runs_here(
     if environment == TRAINING:
         find_environment(connection, environment)
         return
+    _check_is_here(connection, environment, what)
     live = live_release(connection, environment)
     if live is None:
         raise Refused(
@@ -140,6 +141,15 @@ def check_runs_here(
             f"{environment}: the live release {live.alias} ({short(live.digest)}) "
             "does not hold it.",
             next_step="Make a release that holds it, and promote that.",
+        )
+
+
+def _check_is_here(connection: Connection, environment: str, what: str) -> None:
+    url = find_environment(connection, environment).policy.url
+    if url is not None:
+        raise Refused(
+            f"{what} cannot run in {environment} from here: it is live on another server.",
+            next_step=f"Ask that one: --url {url}.",
         )
 
 

@@ -41,6 +41,10 @@ def _about_checks(before: EnvironmentPolicy, after: EnvironmentPolicy) -> Iterab
         yield f"min_successes: {before.min_successes} → {after.min_successes}"
     if _weight(after.fidelity) < _weight(before.fidelity):
         yield f"fidelity: {before.fidelity} → {after.fidelity or 'any'}"
+    if before.origin is not None and after.origin != before.origin:
+        yield "releases of another origin may come in"
+    if after.url != before.url:
+        yield f"live on {after.url or 'this server'}, not on {before.url or 'this server'}"
     added = sorted(set(after.formats) - set(before.formats))
     if added:
         yield f"models may come in as {', '.join(added)}, which run code when they are loaded"

@@ -71,6 +71,12 @@ class EnvironmentPolicy:
     windows: tuple[str, ...] = ()
     external: tuple[ExternalGate, ...] = ()
     break_glass: BreakGlassRule = field(default_factory=BreakGlassRule)
+    #: Where the environment is live, if that is another server; `secret` (of the environment)
+    #: holds the token for it, as its key `token`.
+    url: str | None = None
+    secret: str | None = None
+    #: Public key of the one server that releases for this environment come from.
+    origin: str | None = None
 
     @property
     def digest(self) -> str:
@@ -115,10 +121,16 @@ class EnvironmentPolicy:
             )
             if glass
             else BreakGlassRule(),
+            url=document.get("url"),
+            secret=document.get("secret"),
+            origin=document.get("origin"),
         )
 
 
-_OPTIONAL = ("formats", "min_successes", "fidelity", "windows", "external", "break_glass")
+_OPTIONAL = (
+    *("formats", "min_successes", "fidelity", "windows", "external", "break_glass"),
+    *("url", "secret", "origin"),
+)
 
 #: Whether the bytes are the ones that were approved, and who made them: asked of every promotion.
 INTEGRITY = ("digests", "provenance")
