@@ -133,8 +133,9 @@ class Server:
         said = self.api("/project/apply", {"text": text, "file": name})
         assert "error" not in said, said
 
-    def facts(self, kind: str) -> list[dict[str, Any]]:
-        return [one for one in self.api("/facts?limit=1000") if one["kind"] == kind]
+    def facts(self, kind: str, about: str) -> list[dict[str, Any]]:
+        found = self.api("/facts?limit=1000")
+        return [one for one in found if one["kind"] == kind and about in str(one)]
 
     def promotion(self, promotion_id: str) -> dict[str, Any]:
         return dict(self.api(f"/promotions/{promotion_id}"))
@@ -276,10 +277,11 @@ class Pair:
         self.far.apply(FAR.format(origin=origin, more=more) + MODELS, "far.toml")
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    lab, far = Server(tmp_path / "lab"), Server(tmp_path / "far")
-    register(lab.workspace, tmp_path, "1.0.0", "1.0.1", "1.0.9")
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("servers")
+    lab, far = Server(folder / "lab"), Server(folder / "far")
+    register(lab.workspace, folder, *(f"1.0.{number}" for number in range(6)), "1.0.9")
     try:
         lab.start()
         far.start()
@@ -297,6 +299,14 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         far.end()
 
 
+@pytest.fixture
+def pair(servers: Pair) -> Pair:
+    """Whatever the story before has done to the far policy and to the wire."""
+    servers.wire.mend()
+    servers.trust()
+    return servers
+
+
 def test_a_release_goes_live_on_the_other_server_and_back(pair: Pair) -> None:
     lab, far = pair.lab, pair.far
     first = pair.release("1.0.0")
@@ -304,7 +314,8 @@ def test_a_release_goes_live_on_the_other_server_and_back(pair: Pair) -> None:
     assert done["phase"] == "live", done
     assert far.predict() == ("1.0.0", 200)
     assert lab.predict()[1] == 404  # it is not served where it does not live
-    shipped, received = lab.facts("release.shipped")[0], far.facts("release.received")[0]
+    shipped = lab.facts("release.shipped", done["id"])[0]
+    received = far.facts("release.received", done["id"])[0]
     assert received["body"]["promotion_id"] == done["id"] == shipped["body"]["promotion_id"]
     there = far.promotion(shipped["body"]["there"])
     assert (there["phase"], there["release"]) == ("live", done["release"])
@@ -325,18 +336,19 @@ def test_a_release_goes_live_on_the_other_server_and_back(pair: Pair) -> None:
 
 def test_what_comes_altered_or_from_a_stranger_is_refused(pair: Pair) -> None:
     lab, far = pair.lab, pair.far
-    first = pair.release("1.0.0")
+    first = pair.release("1.0.2")
     pair.trust(origin="A" * 43 + "=")
     refused = lab.settled(lab.promote(first, "production"))
     assert refused["phase"] == "failed"
     assert "none of this workspace's keys" in refused["reason"]
-    assert far.facts("release.received") == [] and far.api("/releases") == []
+    assert far.facts("release.received", refused["release"]) == []
+    assert refused["release"] not in {one["digest"] for one in far.api("/releases")}
     pair.trust()
     assert lab.settled(lab.promote(first, "production"))["phase"] == "live"
     # Nothing gets into that environment past its origin, either.
-    second = pair.release("1.0.1")
+    second = pair.release("1.0.3")
     assert lab.settled(lab.promote(second, "production"))["phase"] == "live"
-    far.api("/releases", {"alias": "local", "models": ["late@1.0.0", "late@1.0.1"]})
+    far.api("/releases", {"alias": "local", "models": ["late@1.0.2", "late@1.0.3"]})
     said = far.api("/promotions", {"release": "local", "environment": "production"})
     assert "was not sent from there" in said["error"]["message"]
 
@@ -346,7 +358,7 @@ def test_the_other_servers_own_policy_decides(pair: Pair) -> None:
     pair.trust("approvals = { count = 1 }")
     far.api("/principals", {"name": "bea", "roles": ["approver"]})
     bea = far.api("/tokens", {"principal": "bea"})["token"]
-    first = pair.release("1.0.0")
+    first = pair.release("1.0.4")
     asked = lab.promote(first, "production")
     waiting = until(lambda: lab.promotion(asked), lambda one: "approval" in str(one["why_not_yet"]))
     assert waiting["phase"] == "verifying"
@@ -361,7 +373,7 @@ def test_the_other_servers_own_policy_decides(pair: Pair) -> None:
     waiting = until(lambda: lab.promotion(again), lambda one: one["server"] is not None)
     far.api(f"/promotions/{waiting['server']['promotion_id']}/approve", {}, token=bea)
     assert lab.settled(again)["phase"] == "live"
-    assert far.predict() == ("1.0.0", 200)
+    assert far.predict() == ("1.0.4", 200)
 
 
 def test_a_cut_wire_and_kills_on_both_sides_lose_and_double_nothing(pair: Pair) -> None:
@@ -385,8 +397,9 @@ def test_a_cut_wire_and_kills_on_both_sides_lose_and_double_nothing(pair: Pair) 
     wheel = far.api("/models/late?version=1.0.9")["wheel_digest"].removeprefix("sha256:")
     size = (far.workspace / "blobs" / "sha256" / wheel[:2] / wheel[2:]).stat().st_size
     assert wire.seen < size - arrived + (1 << 20)  # what had come was not sent again
-    assert len(lab.facts("release.shipped")) == len(far.facts("release.received")) == 1
-    assert len(far.facts("promotion.requested")) == 1
+    assert len(lab.facts("release.shipped", asked)) == 1
+    assert len(far.facts("release.received", asked)) == 1
+    assert len(far.facts("promotion.requested", done["release"])) == 1
     assert list((far.workspace / "arriving").iterdir()) == []
     assert far.predict() == ("1.0.9", 200)
     assert lab.verified() and far.verified()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from seamline.data.declaration import DatasetDeclaration, check_units
 from seamline.domain.errors import not_found
-from seamline.domain.states import Fidelity, Role
+from seamline.domain.states import Fidelity, Promotes, Role
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
 from seamline.serve.input_rules import ServingPolicy
@@ -72,6 +72,19 @@ class EnvironmentDeclaration:
     secret: str | None = None
     #: Public key of the one server that releases for this environment come from.
     origin: str | None = None
+    #: `model`: the trained bytes; `code`: the training pipelines, which are run in the environment
+    #: while the promotion is checked, and what they make goes live.
+    promotes: Promotes = Promotes.MODEL
+    #: Reach the environment's runs as arguments, where their pipeline has a parameter of that name
+    #: and whoever asks for the run gives none.
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    #: Where the environment's data lies: its runs' parameter `data_root`.
+    data_root: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        root = {} if self.data_root is None else {"data_root": self.data_root}
+        return {**root, **self.parameters}
 
 
 @dataclass(frozen=True)

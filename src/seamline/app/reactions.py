@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from seamline.app.data.commit_outputs import on_run_ended as commit_outputs
 from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import on_promotion_moved
+from seamline.app.promote.advance_promotion import on_run_ended as check_retrained
 from seamline.app.promote.apply_release import on_environment_changed
 from seamline.app.promote.promote_automatically import on_release_created, on_release_live
 from seamline.app.promote.ship_release import follow_shipped
@@ -52,6 +53,7 @@ REACTIONS = (
     Reaction(facts.RunEnded, commit_outputs, "outputs declared as datasets become versions"),
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
     Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),
+    Reaction(facts.RunEnded, check_retrained, "a promotion of code goes on with what it trained"),
     Reaction(facts.PipelinePublished, on_pipeline_published, "its images are looked up"),
     Reaction(ReleaseCreated, on_release_created, "promotion to automatic environments"),
     Reaction(PromotionRequested, on_promotion_moved, "its gates are checked"),

@@ -198,3 +198,19 @@ class ReleaseReceived(Fact):
     parties: Mapping[str, Mapping[str, str]]
     #: Digest of a training version → digest of the contract that it was held to.
     contracts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CodeRetrained(Fact):
+    """The training pipelines of a release have run in the environment that it is promoted to: what
+    they made is checked, approved and served in its place."""
+
+    kind: ClassVar[str] = "code.retrained"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    environment: str
+    #: The code.
+    release: str
+    #: What was trained by it, there.
+    retrained: str
+    runs: tuple[str, ...]

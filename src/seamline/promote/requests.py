@@ -116,7 +116,7 @@ def check_request(tx: Connection, release: StoredRelease, target: Environment) -
             f"Nothing is promoted into {target.name}: releases are made there.",
             next_step="Promote to an environment that follows it.",
         )
-    if not has_been_live(tx, release, after):
+    if not has_been_live(tx, release, after, target.policy.promotes):
         raise Refused(
             f"Release {release.alias} ({short(release.digest)}) has not been live in "
             f"{after}, which comes before {target.name}.",

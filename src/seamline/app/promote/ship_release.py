@@ -51,7 +51,7 @@ def ship_release(
     with stores.db.read() as connection:
         if find_shipped(connection, promotion.id) is not None:
             return False
-        release = find_release(connection, promotion.release)
+        release = find_release(connection, promotion.goes_live)
     try:
         server = find_far_server(platform, environment)
         here = f"/environments/{environment.name}/shipments"
@@ -75,7 +75,7 @@ def follow_shipped(platform: Platform, fact: RecordedFact) -> None:
     with stores.db.read() as connection:
         promotion = find_promotion(connection, fact.body["promotion_id"])
         environment = find_environment(connection, promotion.environment)
-        release = find_release(connection, promotion.release)
+        release = find_release(connection, promotion.goes_live)
     if promotion.phase is not PromotionPhase.VERIFYING:
         return
     url = fact.body["url"]

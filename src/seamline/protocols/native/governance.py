@@ -135,7 +135,7 @@ def approve_(
 ) -> dict[str, Any]:
     with platform.stores.db.read() as connection:
         found = find_promotion(connection, promotion_id)
-        stored = find_release(connection, found.release)
+        stored = find_release(connection, found.goes_live)
     parties = parties_of(platform, stored, found)
     approve(platform.stores, promotion_id, who, parties, comment=body.comment)
     return show_promotion(platform, promotion_id)
