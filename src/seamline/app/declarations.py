@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from seamline.data.declaration import DatasetDeclaration, check_units
 from seamline.domain.errors import not_found
-from seamline.domain.states import Fidelity, Role
+from seamline.domain.states import Fidelity, Promotes, Role
 from seamline.hooks.declaration import HookDeclaration
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
@@ -70,6 +70,25 @@ class EnvironmentDeclaration:
     #: Releases kept loaded beside the live one, so that applying is a swap: the one before it, then
     #: the one on its way in. Each costs the memory of its models.
     warm: int = 2
+    #: Address of the server that the environment is live on, when that is another one.
+    url: str | None = None
+    #: Name of a secret of the environment, whose key `token` is sent to that server.
+    secret: str | None = None
+    #: Public key of the one server that releases for this environment come from.
+    origin: str | None = None
+    #: `model`: the trained bytes; `code`: the training pipelines, which are run in the environment
+    #: while the promotion is checked, and what they make goes live.
+    promotes: Promotes = Promotes.MODEL
+    #: Reach the environment's runs as arguments, where their pipeline has a parameter of that name
+    #: and whoever asks for the run gives none.
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    #: Where the environment's data lies: its runs' parameter `data_root`.
+    data_root: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        root = {} if self.data_root is None else {"data_root": self.data_root}
+        return {**root, **self.parameters}
 
 
 @dataclass(frozen=True)

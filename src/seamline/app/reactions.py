@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from seamline.app.data.commit_outputs import on_run_ended as commit_outputs
 from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import on_promotion_moved
+from seamline.app.promote.advance_promotion import on_run_ended as check_retrained
 from seamline.app.promote.apply_release import on_environment_changed
 from seamline.app.promote.environment_snapshot import keep_warm
 from seamline.app.promote.promote_automatically import on_release_created, on_release_live
 from seamline.app.promote.release_run import on_run_ended as release_run
+from seamline.app.promote.ship_release import follow_shipped
 from seamline.app.register.package_run import on_run_ended as package_models
 from seamline.app.register.resolve_images import on_pipeline_published
 from seamline.app.retrain.retrain_on_data import on_contract_broken
@@ -30,6 +32,7 @@ from seamline.domain.promote_facts import (
     PromotionMoved,
     PromotionRequested,
     ReleaseCreated,
+    ReleaseShipped,
     RollbackRequested,
 )
 from seamline.store.facts import RecordedFact
@@ -53,6 +56,7 @@ REACTIONS = (
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
     Reaction(facts.RunEnded, release_run, "what is declared as a release of it becomes one"),
     Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),
+    Reaction(facts.RunEnded, check_retrained, "a promotion of code goes on with what it trained"),
     Reaction(facts.PipelinePublished, on_pipeline_published, "its images are looked up"),
     Reaction(ReleaseCreated, on_release_created, "promotion to automatic environments"),
     Reaction(PromotionRequested, on_promotion_moved, "its gates are checked"),
@@ -63,7 +67,12 @@ REACTIONS = (
     Reaction(PromotionMoved, on_release_live, "promotion to automatic environments"),
     Reaction(PromotionMoved, promote_retrained, "a retrained release asks to go on"),
     Reaction(ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
-    Reaction(EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
+    Reaction(
+        EnvironmentChanged,
+        on_environment_changed,
+        "index, snapshot, then live; or it is sent to the environment's own server",
+    ),
+    Reaction(ReleaseShipped, follow_shipped, "live, when it is on that server"),
     Reaction(facts.AlarmRaised, on_alarm, "triggers decide whether to retrain"),
     Reaction(facts.ContractBroken, on_contract_broken, "triggers decide whether to retrain"),
     Reaction(facts.RetrainingRequested, start_retraining, "the training pipeline is run"),

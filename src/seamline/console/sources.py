@@ -109,7 +109,7 @@ def load_parties(
 ) -> tuple[StoredRelease, dict[Party, dict[str, str]]]:
     with platform.stores.db.read() as connection:
         promotion = find_promotion(connection, promotion_id)
-        release = find_release(connection, promotion.release)
+        release = find_release(connection, promotion.goes_live)
     return release, parties_of(platform, release, promotion)
 
 

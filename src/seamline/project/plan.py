@@ -162,6 +162,7 @@ def _plan(connection: Connection, file: ProjectFile, contracts: Sequence[Contrac
             changes += _section_changes(section, old, new)
         elif new or old:
             changes += _environment_changes(connection, file)
+            changes += _parameter_changes(old, new)
         if section == "models":
             _check_publishers(connection, set(new) - set(old))
     if file.declarations.environments:
@@ -200,6 +201,17 @@ def _environment_changes(connection: Connection, file: ProjectFile) -> list[Chan
     standing = {one.name: one.policy for one in list_environments(connection)}
     new = {policy.name: policy for policy in _policies_after(file)}
     return _section_changes("environments", standing, new)
+
+
+def _parameter_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """What reaches an environment's runs, and is no part of its policy."""
+    changes = []
+    for name, one in new.items():
+        before = old[name].arguments if name in old else {}
+        if before != one.arguments:
+            detail = f"parameters: {before!r} → {one.arguments!r}"
+            changes.append(Change("~", "environments", name, detail))
+    return changes
 
 
 def _policies_after(file: ProjectFile) -> tuple[EnvironmentPolicy, ...]:

@@ -61,7 +61,7 @@ def approve(
         tx.execute(insert(APPROVALS).values(promotion_id=promotion_id, **row))
         fact = ApprovalGiven(
             promotion_id,
-            promotion.release,
+            promotion.goes_live,
             promotion.environment,
             approval.policy_digest,
             approval.evidence_digest,

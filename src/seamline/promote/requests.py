@@ -20,7 +20,9 @@ from seamline.promote.holds import check_reason, record_hold, standing_holds
 from seamline.promote.promotion import Promotion, list_promotions, move
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.rows import ENVIRONMENTS, PROMOTIONS
+from seamline.promote.shipments import received_of
 from seamline.store.stores import Stores
+from seamline.trust.keys import parse_public_key
 
 #: Phases in which a newer request for the same environment takes over.
 REPLACEABLE = (
@@ -46,7 +48,9 @@ def request_promotion(
     return promotion
 
 
-def request_emergency(stores: Stores, reference: str, environment: str, *, by: str) -> Promotion:
+def request_emergency(
+    stores: Stores, reference: str, environment: str, *, by: str, caused_by: str | None = None
+) -> Promotion:
     """Under glass that the same person has broken; Forbidden without. Holds and the order of
     environments do not keep it back."""
     with stores.db.transaction() as tx:
@@ -64,12 +68,18 @@ def request_emergency(stores: Stores, reference: str, environment: str, *, by: s
             tx, stores, release, environment, PromotionKind.EMERGENCY, by, mine[-1].id
         )
         fact = EmergencyRequested(promotion.id, environment, release.digest, mine[-1].id)
-        stores.facts.append(tx, fact, by=by)
+        stores.facts.append(tx, fact, by=by, caused_by=caused_by)
     return promotion
 
 
 def request_rollback(
-    stores: Stores, environment: str, reason: str, *, by: str, to: str | None = None
+    stores: Stores,
+    environment: str,
+    reason: str,
+    *,
+    by: str,
+    to: str | None = None,
+    caused_by: str | None = None,
 ) -> Promotion:
     """To the release that was live before, or to `to`, which has to have been live there. In the
     same transaction a hold is set: what goes does not come back by itself."""
@@ -92,7 +102,7 @@ def request_rollback(
         fact = RollbackRequested(
             promotion.id, environment, release.digest, target.release, reason.strip()
         )
-        asked = stores.facts.append(tx, fact, by=by)
+        asked = stores.facts.append(tx, fact, by=by, caused_by=caused_by)
         record_hold(tx, stores, environment, target.release, reason, by=by, caused_by=asked)
     return promotion
 
@@ -106,13 +116,32 @@ def check_request(tx: Connection, release: StoredRelease, target: Environment) -
             f"Nothing is promoted into {target.name}: releases are made there.",
             next_step="Promote to an environment that follows it.",
         )
-    if not has_been_live(tx, release, after):
+    if not has_been_live(tx, release, after, target.policy.promotes):
         raise Refused(
             f"Release {release.alias} ({short(release.digest)}) has not been live in "
             f"{after}, which comes before {target.name}.",
             next_step=f"First: seamline promote {release.alias} --to {after}.",
         )
+    _check_origin(tx, release, target)
     _check_held(tx, release, target.name)
+
+
+def _check_origin(tx: Connection, release: StoredRelease, target: Environment) -> None:
+    pinned = target.policy.origin
+    if pinned is None:
+        return
+    origins = {
+        fact.body["origin"]
+        for fact in received_of(tx, release.digest)
+        if fact.body["environment"] == target.name and fact.body["release"] == release.digest
+    }
+    if not origins:
+        raise Refused(
+            f"Releases for {target.name} come from the server whose key is "
+            f"{parse_public_key(pinned).key_id}; {release.alias} ({short(release.digest)}) was "
+            "not sent from there.",
+            next_step=f"Promote it to {target.name} there.",
+        )
 
 
 def _check_held(tx: Connection, release: StoredRelease, environment: str) -> None:

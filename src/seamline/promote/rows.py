@@ -47,6 +47,8 @@ PROMOTIONS = Table(
     Column("glass_id", String(36)),
     # Which in the row of those that went live in the environment: no clock tells their order.
     Column("live_number", Integer),
+    # Where the policy promotes code: the release of what was trained in the environment.
+    Column("retrained", String(71)),
     Index(None, "environment", "phase"),
 )
 

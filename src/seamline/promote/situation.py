@@ -20,7 +20,9 @@ def load_situation(connection: Connection, stores: Stores, promotion: Promotion)
     policy = find_environment(connection, promotion.environment).policy
     release = find_release(connection, promotion.release)
     now = stores.clock.now()
-    upstream = live_since(connection, release, policy.after) if policy.after else None
+    upstream = None
+    if policy.after:
+        upstream = live_since(connection, release, policy.after, policy.promotes)
     return Situation(
         promotion.phase,
         policy,
@@ -37,7 +39,7 @@ def load_situation(connection: Connection, stores: Stores, promotion: Promotion)
         tuple(
             _sentence(hold)
             for hold in standing_holds(connection, promotion.environment)
-            if hold.release in (None, promotion.release)
+            if hold.release in (None, promotion.release, promotion.goes_live)
         ),
         promotion.glass_id is not None
         and find_glass(connection, promotion.glass_id).is_broken(now),

@@ -25,7 +25,7 @@ def wanted_standbys(connection: Connection, environment: Environment) -> list[st
     name = environment.name
     found = [*_before(connection, environment)]
     coming = list_promotions(connection, environment=name, open_only=True)
-    found += [one.release for one in coming if one.phase in _ON_THEIR_WAY]
+    found += [one.goes_live for one in coming if one.phase in _ON_THEIR_WAY]
     wanted = [one for one in dict.fromkeys(found) if one != environment.release]
     return wanted[: environment.policy.warm]
 
@@ -33,9 +33,9 @@ def wanted_standbys(connection: Connection, environment: Environment) -> list[st
 def _before(connection: Connection, environment: Environment) -> list[str]:
     """While a new one is verified, the one that it takes over from."""
     live = [
-        one.release
+        one.goes_live
         for one in were_live(connection, environment.name)
-        if one.phase is PromotionPhase.LIVE and one.release != environment.release
+        if one.phase is PromotionPhase.LIVE and one.goes_live != environment.release
     ]
     if live:
         return live

@@ -11,6 +11,7 @@ from seamline.app.promote.environment_snapshot import (
     write_empty_snapshot,
     write_environment_snapshot,
 )
+from seamline.app.promote.ship_release import ship_release
 from seamline.domain.errors import (
     MachineryError,
     Refused,
@@ -28,8 +29,9 @@ from seamline.store.facts import RecordedFact
 PLANE_TIMEOUT_S = 60.0
 
 
-def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
-    """Idempotent: everything is derived again from the pointer as it stands."""
+def on_environment_changed(platform: Platform, fact: RecordedFact) -> bool:
+    """Idempotent: everything is derived again from the pointer as it stands. Whether there is more
+    to do: then ask again."""
     stores, name = platform.stores, fact.body["environment"]
     promotion_id = fact.body["promotion_id"]
     with stores.db.read() as connection:
@@ -37,11 +39,13 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
         release = find_release(connection, fact.body["release"] or fact.body["before"])
         promotion = find_promotion(connection, promotion_id)
     if environment.release != fact.body["release"]:
-        return  # a newer release has taken its place meanwhile
+        return False  # a newer release has taken its place meanwhile
+    if environment.policy.url is not None:
+        return ship_release(platform, environment, promotion, fact)
     if environment.release is None:
         # The first one could not be verified: whatever of it was written serves nothing.
         write_empty_snapshot(platform, name, caused_by=fact.id)
-        return
+        return False
     try:
         for pin in release.release.packages:
             stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
@@ -55,8 +59,9 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
         broke = isinstance(error, Unavailable | MachineryError)
         end = PromotionPhase.ERRORED if broke else PromotionPhase.FAILED
         finish(stores, promotion_id, end, str(error), caused_by=fact.id)
-        return
+        return False
     finish(stores, promotion_id, PromotionPhase.LIVE, "", caused_by=fact.id)
+    return False
 
 
 def await_data_plane(platform: Platform, environment: str, version: int) -> None:

@@ -13,6 +13,7 @@ from seamline.app.promote.release_teams import teams_of
 from seamline.domain.clock import iso
 from seamline.domain.errors import SeamlineError
 from seamline.domain.states import PromotionPhase, Verdict
+from seamline.promote.code import promotes_code
 from seamline.promote.decide import may_vote, why_may_not_approve, why_not_yet
 from seamline.promote.environments import Environment, find_environment
 from seamline.promote.gate_results import GateResult
@@ -26,6 +27,7 @@ from seamline.trust.principals import list_principals
 #: Stands for the promotion that is not made.
 PLANNED = "planned"
 _EXTERNAL = "external:"
+_OF_WHAT_IS_TRAINED = ("code", "evaluation", "formats")
 
 
 def plan_promotion(
@@ -88,13 +90,24 @@ def _refusal(connection: Connection, release: StoredRelease, target: Environment
 def _look(
     platform: Platform, name: str, gate: Gate, planned: Promotion, release: StoredRelease
 ) -> dict[str, Any]:
-    if name.startswith(_EXTERNAL):
-        return {"gate": name, "verdict": None, "sentence": "is asked when the promotion is checked"}
+    later = _asked_later(platform, name, planned)
+    if later is not None:
+        return {"gate": name, "verdict": None, "sentence": later}
     try:
         result = gate(platform, planned, release)
     except SeamlineError as error:
         result = GateResult(name, Verdict.ERROR, str(error), {})
     return {"gate": name, "verdict": result.verdict.value, "sentence": result.sentence}
+
+
+def _asked_later(platform: Platform, name: str, planned: Promotion) -> str | None:
+    """What a plan does not do: ask others, or train."""
+    if name.startswith(_EXTERNAL):
+        return "is asked when the promotion is checked"
+    with platform.stores.db.read() as connection:
+        if name in _OF_WHAT_IS_TRAINED and promotes_code(connection, planned):
+            return f"is asked of what is trained in {planned.environment}"
+    return None
 
 
 def _approvers(

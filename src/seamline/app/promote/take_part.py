@@ -84,7 +84,7 @@ def why_not_decide(
 def _find(platform: Platform, promotion_id: str) -> tuple[Promotion, StoredRelease]:
     with platform.stores.db.read() as connection:
         promotion = find_promotion(connection, promotion_id)
-        return promotion, find_release(connection, promotion.release)
+        return promotion, find_release(connection, promotion.goes_live)
 
 
 def _require(
