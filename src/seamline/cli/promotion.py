@@ -26,16 +26,23 @@ SETTLED = {
 @click.option("--to", "environment", required=True)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would happen; ask for nothing.")
 @click.option("--emergency", is_flag=True, help="Under glass that you have broken.")
+@click.option("--reason", default="", help="Why; whoever approves reads it.")
 @click.option("--wait/--no-wait", default=True, show_default=True)
 def promote(
-    client: Client, release: str, environment: str, plan_only: bool, emergency: bool, wait: bool
+    client: Client,
+    release: str,
+    environment: str,
+    plan_only: bool,
+    emergency: bool,
+    reason: str,
+    wait: bool,
 ) -> tuple[Any, str]:
     """Ask for RELEASE (alias or digest) to become live in an environment."""
     body = {"release": release, "environment": environment, "emergency": emergency}
     if plan_only:
         planned = client.post("/promotions/plan", body)
         return planned, plan_text(planned)
-    found = client.post("/promotions", body)
+    found = client.post("/promotions", {**body, "reason": reason})
     if wait:
         found = settle(client, found["id"])
     return found, promotion_text(found)

@@ -32,6 +32,8 @@ class PromotionRequested(Fact):
     promotion_id: str
     release: str
     environment: str
+    #: Why, where whoever asked said so.
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,10 @@ def read_facts(
     ids: Sequence[str] = (),
     mentioning: str | None = None,
     caused_by: str | None = None,
+    by: str | None = None,
+    chained_only: bool = False,
     after: int = 0,
+    before: int | None = None,
     limit: int | None = None,
     newest_first: bool = False,
 ) -> list[RecordedFact]:
@@ -120,9 +123,21 @@ def read_facts(
         query = query.where(FACTS.c.body.contains(mentioning, autoescape=True))
     if caused_by is not None:
         query = query.where(FACTS.c.caused_by == caused_by)
+    if by is not None:
+        query = query.where(FACTS.c.by == by)
+    if chained_only:
+        query = query.where(FACTS.c.chain_seq.is_not(None))
+    if before is not None:
+        query = query.where(FACTS.c.seq < before)
     if limit is not None:
         query = query.limit(limit)
     return [_recorded(row) for row in connection.execute(query).mappings()]
+
+
+def read_head(connection: Connection) -> tuple[int, str]:
+    """How many facts the chain says that it holds, and the hash of the last one."""
+    row = connection.execute(select(CHAIN_HEAD.c.chain_seq, CHAIN_HEAD.c.hash)).one()
+    return row.chain_seq, row.hash
 
 
 def verify_chain(connection: Connection) -> ChainReport:
@@ -133,9 +148,9 @@ def verify_chain(connection: Connection) -> ChainReport:
             if not (fits(link, checked + 1, previous) and _is_filed_rightly(link, subject)):
                 return ChainReport(checked, previous, link.id)
             previous, checked = link.hash, checked + 1
-    head = connection.execute(select(CHAIN_HEAD.c.hash, CHAIN_HEAD.c.chain_seq)).one()
-    if (head.hash, head.chain_seq) != (previous, checked):
-        return ChainReport(checked, previous, f"chain head {head.chain_seq}")
+    chain_seq, head = read_head(connection)
+    if (head, chain_seq) != (previous, checked):
+        return ChainReport(checked, previous, f"chain head {chain_seq}")
     return ChainReport(checked, previous, None)
 
 

@@ -46,6 +46,8 @@ class NewPromotion(BaseModel):
     environment: str
     #: Under glass that the caller has broken.
     emergency: bool = False
+    #: Why: whoever approves reads it. In an emergency the reason is the broken glass's.
+    reason: str = ""
 
 
 class NewRollback(BaseModel):
@@ -95,8 +97,11 @@ def verify(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
 
 @ROUTER.post("/promotions")
 def request_(platform: PlatformOf, who: Requester, body: NewPromotion) -> dict[str, Any]:
-    ask = request_emergency if body.emergency else request_promotion
-    made = ask(platform.stores, body.release, body.environment, by=who.name)
+    stores, release, environment = platform.stores, body.release, body.environment
+    if body.emergency:
+        made = request_emergency(stores, release, environment, by=who.name)
+    else:
+        made = request_promotion(stores, release, environment, by=who.name, reason=body.reason)
     return show_promotion(platform, made.id)
 
 
