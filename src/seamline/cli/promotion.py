@@ -33,6 +33,7 @@ SETTLED = {
 @click.option("--to", "environment", required=True)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would happen; ask for nothing.")
 @click.option("--emergency", is_flag=True, help="Under glass that you have broken.")
+@click.option("--reason", default="", help="Why; whoever approves reads it.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until gates are checked.")
 @click.option("--live", "for_s", metavar="DURATION", help="Wait until it is live, for so long.")
 def promote(
@@ -41,6 +42,7 @@ def promote(
     environment: str,
     plan_only: bool,
     emergency: bool,
+    reason: str,
     wait: bool,
     for_s: str | None,
 ) -> tuple[Any, str]:
@@ -54,7 +56,7 @@ def promote(
     if plan_only:
         planned = client.post("/promotions/plan", body)
         return planned, plan_text(planned)
-    found = client.post("/promotions", body)
+    found = client.post("/promotions", {**body, "reason": reason})
     if patience_s is not None:
         return _wait(client, found["id"], patience_s)
     if wait:

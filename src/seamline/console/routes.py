@@ -13,9 +13,16 @@ from fastapi.responses import RedirectResponse
 from seamline.app.platform import Platform
 from seamline.app.promote.take_part import approve_promotion, reject_promotion
 from seamline.console import sources
+from seamline.console.audit import add_audit_views
 from seamline.console.catalogue import add_catalogue_views, add_schedule_actions
 from seamline.console.datasets import add_dataset_views
+from seamline.console.environment_routes import (
+    add_environment_actions,
+    add_environment_views,
+    add_hold_actions,
+)
 from seamline.console.page import ASSETS, HEADERS, Pages, page_route
+from seamline.console.releases import add_release_views
 from seamline.console.run_routes import add_run_actions, add_run_views
 from seamline.console.session import Sessions, local_path, sign_in, sign_out
 from seamline.domain.errors import SeamlineError, Unauthenticated, not_found
@@ -36,6 +43,11 @@ def make_router() -> APIRouter:
     add_run_views(router, pages)
     add_catalogue_views(router, pages)
     add_dataset_views(router, pages)
+    add_release_views(router, pages)
+    add_environment_views(router, pages)
+    add_audit_views(router, pages)
+    add_environment_actions(router, pages)
+    add_hold_actions(router, pages)
     add_run_actions(router, pages)
     add_schedule_actions(router, pages)
     _add_decisions(router, pages)

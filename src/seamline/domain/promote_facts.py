@@ -44,6 +44,8 @@ class PromotionRequested(Fact):
     promotion_id: str
     release: str
     environment: str
+    #: Why, where whoever asked said so.
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -196,9 +196,17 @@ def _find_by_digits(connection: Connection, digits: str) -> StoredRelease | None
     return _stored(rows[0]) if rows else None
 
 
-def list_releases(connection: Connection) -> list[StoredRelease]:
-    rows = connection.execute(select(RELEASES).order_by(RELEASES.c.created_at.desc()))
+def list_releases(connection: Connection, limit: int | None = None) -> list[StoredRelease]:
+    """Newest first."""
+    rows = connection.execute(select(RELEASES).order_by(RELEASES.c.created_at.desc()).limit(limit))
     return [_stored(row) for row in rows]
+
+
+def aliases_of(connection: Connection, digests: Iterable[str]) -> dict[str, str]:
+    """Of those that are releases."""
+    query = select(RELEASES.c.digest, RELEASES.c.alias)
+    rows = connection.execute(query.where(RELEASES.c.digest.in_(set(digests))))
+    return {row.digest: row.alias for row in rows}
 
 
 def releases_pinning(connection: Connection, digests: Iterable[str]) -> list[str]:

@@ -14,13 +14,14 @@ from seamline.domain.promote_facts import (
 )
 from seamline.domain.states import PromotionKind, PromotionPhase
 from seamline.promote.environments import TRAINING, Environment, find_environment
-from seamline.promote.glass import broken_glass
+from seamline.promote.glass import broken_glass, find_glass
 from seamline.promote.history import find_previous, has_been_live
 from seamline.promote.holds import check_reason, record_hold, standing_holds
 from seamline.promote.promotion import Promotion, list_promotions, move
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.rows import ENVIRONMENTS, PROMOTIONS
 from seamline.promote.shipments import received_of
+from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.keys import parse_public_key
 
@@ -33,7 +34,13 @@ REPLACEABLE = (
 
 
 def request_promotion(
-    stores: Stores, reference: str, environment: str, *, by: str, caused_by: str | None = None
+    stores: Stores,
+    reference: str,
+    environment: str,
+    *,
+    by: str,
+    caused_by: str | None = None,
+    reason: str = "",
 ) -> Promotion:
     """Refused out of order, or while a hold keeps this release back; an older request for the
     environment is superseded."""
@@ -43,7 +50,7 @@ def request_promotion(
         check_request(tx, release, target)
         _make_way(tx, stores, environment, release, by)
         promotion = _insert(tx, stores, release, environment, PromotionKind.REGULAR, by)
-        fact = PromotionRequested(promotion.id, release.digest, environment)
+        fact = PromotionRequested(promotion.id, release.digest, environment, reason.strip())
         stores.facts.append(tx, fact, by=by, caused_by=caused_by)
     return promotion
 
@@ -105,6 +112,15 @@ def request_rollback(
         asked = stores.facts.append(tx, fact, by=by, caused_by=caused_by)
         record_hold(tx, stores, environment, target.release, reason, by=by, caused_by=asked)
     return promotion
+
+
+def why_asked(connection: Connection, promotion: Promotion) -> str:
+    """What whoever asked for it gave as the reason; empty where nothing was said."""
+    if promotion.glass_id is not None:
+        return find_glass(connection, promotion.glass_id).reason
+    kinds = [PromotionRequested.kind, RollbackRequested.kind]
+    asked = read_facts(connection, kinds=kinds, subject=promotion.id, limit=1)
+    return str(asked[0].body.get("reason", "")) if asked else ""
 
 
 def check_request(tx: Connection, release: StoredRelease, target: Environment) -> None:

@@ -108,6 +108,7 @@ def read_facts(
     by: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    chained_only: bool = False,
     after: int = 0,
     before: int | None = None,
     limit: int | None = None,
@@ -133,11 +134,19 @@ def read_facts(
         query = query.where(FACTS.c.at >= iso(since))
     if until is not None:
         query = query.where(FACTS.c.at < iso(until))
+    if chained_only:
+        query = query.where(FACTS.c.chain_seq.is_not(None))
     if before is not None:
         query = query.where(FACTS.c.seq < before)
     if limit is not None:
         query = query.limit(limit)
     return [_recorded(row) for row in connection.execute(query).mappings()]
+
+
+def read_head(connection: Connection) -> tuple[int, str]:
+    """How many facts the chain says that it holds, and the hash of the last one."""
+    row = connection.execute(select(CHAIN_HEAD.c.chain_seq, CHAIN_HEAD.c.hash)).one()
+    return row.chain_seq, row.hash
 
 
 def verify_chain(connection: Connection) -> ChainReport:
@@ -148,9 +157,9 @@ def verify_chain(connection: Connection) -> ChainReport:
             if not (fits(link, checked + 1, previous) and _is_filed_rightly(link, subject)):
                 return ChainReport(checked, previous, link.id)
             previous, checked = link.hash, checked + 1
-    head = connection.execute(select(CHAIN_HEAD.c.hash, CHAIN_HEAD.c.chain_seq)).one()
-    if (head.hash, head.chain_seq) != (previous, checked):
-        return ChainReport(checked, previous, f"chain head {head.chain_seq}")
+    chain_seq, head = read_head(connection)
+    if (head, chain_seq) != (previous, checked):
+        return ChainReport(checked, previous, f"chain head {chain_seq}")
     return ChainReport(checked, previous, None)
 
 

@@ -65,6 +65,11 @@ def require_teams(
     )
 
 
+def require_whole(principal: Principal, verb: Verb, environment: str) -> None:
+    """For what concerns all that is in an environment, whosever it is: holds and glass."""
+    require_teams(principal, verb, environment, {None}, f"the whole of {environment}")
+
+
 def say_owners(teams: Set[str | None]) -> str:
     """
     >>> say_owners({"punctuality", "arrivals"}), say_owners({None})

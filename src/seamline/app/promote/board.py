@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from seamline.app.platform import Platform
+from seamline.app.promote.next_up import next_up, show_window
 from seamline.domain.promote_facts import EnvironmentChanged, ReleaseShipped
 from seamline.domain.states import PromotionPhase
 from seamline.promote.approvals import approvals_of
@@ -17,6 +18,7 @@ from seamline.promote.glass import broken_glass
 from seamline.promote.holds import standing_holds
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release
+from seamline.promote.requests import why_asked
 from seamline.promote.shipments import find_shipped
 from seamline.promote.situation import load_situation
 from seamline.store.outbox import list_undone
@@ -39,6 +41,8 @@ def show_board(platform: Platform) -> dict[str, Any]:
                 {
                     **environment.to_json(),
                     "live": live.to_json() if live else None,
+                    "next": next_up(platform, connection, environment),
+                    "window": show_window(platform, environment),
                     "waiting": [_promotion(platform, connection, one) for one in waiting],
                     "holds": [
                         one.to_json() for one in holds if one.environment == environment.name
@@ -72,6 +76,7 @@ def _promotion(platform: Platform, connection: Connection, promotion: Promotion)
         # A promotion that waits for nothing any more is about to move: not settled.
         "settled_phase": "moving" if moving else phase.value,
         "release_alias": find_release(connection, promotion.release).alias,
+        "why_asked": why_asked(connection, promotion),
         "policy": situation.policy.to_json(),
         "gates": [one.to_json() for one in gate_results(connection, promotion.id)],
         "approvals": [one.__dict__ for one in approvals_of(connection, promotion.id)],

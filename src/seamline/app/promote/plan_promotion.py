@@ -41,21 +41,10 @@ def plan_promotion(
         release = find_release(connection, reference)
         target = find_environment(connection, environment)
         live = find_release(connection, target.release) if target.release else None
-        planned = Promotion(
-            PLANNED,
-            release.digest,
-            environment,
-            PromotionPhase.CHECKING,
-            by,
-            now,
-            now,
-            None,
-            None,
-            "",
-        )
+        planned = planned_promotion(release, environment, by, now)
         waits = why_not_yet(load_situation(connection, stores, planned))
         others = list_promotions(connection, environment=environment, open_only=True)
-        refused = _refusal(connection, release, target)
+        refused = why_refused(connection, release, target)
     gates = [
         _look(platform, name, gate, planned, release)
         for name, gate in gates_of(platform, target.policy, planned, release).items()
@@ -65,6 +54,7 @@ def plan_promotion(
         "release_alias": release.alias,
         "environment": environment,
         "live": live.alias if live else None,
+        "live_release": live.digest if live else None,
         "changes": [
             one.to_json()
             for one in changes_between(live.release if live else Release(), release.release)
@@ -79,7 +69,14 @@ def plan_promotion(
     }
 
 
-def _refusal(connection: Connection, release: StoredRelease, target: Environment) -> str | None:
+def planned_promotion(release: StoredRelease, environment: str, by: str, now: str) -> Promotion:
+    """One that nobody made, to ask rules and gates about."""
+    phase = PromotionPhase.CHECKING
+    return Promotion(PLANNED, release.digest, environment, phase, by, now, now, None, None, "")
+
+
+def why_refused(connection: Connection, release: StoredRelease, target: Environment) -> str | None:
+    """Why it could not even be asked for."""
     try:
         check_request(connection, release, target)
     except SeamlineError as error:

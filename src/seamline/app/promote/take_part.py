@@ -20,13 +20,22 @@ from seamline.trust.roles import Principal, Verb
 
 
 def ask_promotion(
-    platform: Platform, reference: str, environment: str, who: Principal, *, emergency: bool = False
+    platform: Platform,
+    reference: str,
+    environment: str,
+    who: Principal,
+    *,
+    emergency: bool = False,
+    reason: str = "",
 ) -> Promotion:
+    """`reason` is for whoever approves; an emergency has that of its broken glass."""
     with platform.stores.db.read() as connection:
         release = find_release(connection, reference)
     _require(platform, who, Verb.REQUEST_PROMOTION, environment, release)
-    ask = request_emergency if emergency else request_promotion
-    return ask(platform.stores, reference, environment, by=who.name)
+    stores = platform.stores
+    if emergency:
+        return request_emergency(stores, reference, environment, by=who.name)
+    return request_promotion(stores, reference, environment, by=who.name, reason=reason)
 
 
 def ask_rollback(

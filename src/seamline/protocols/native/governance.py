@@ -55,6 +55,8 @@ class NewPromotion(BaseModel):
     environment: str
     #: Under glass that the caller has broken.
     emergency: bool = False
+    #: Why: whoever approves reads it. In an emergency the reason is the broken glass's.
+    reason: str = ""
 
 
 class NewRollback(BaseModel):
@@ -110,7 +112,14 @@ def verify(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
 
 @ROUTER.post("/promotions")
 def request_(platform: PlatformOf, who: Requester, body: NewPromotion) -> dict[str, Any]:
-    made = ask_promotion(platform, body.release, body.environment, who, emergency=body.emergency)
+    made = ask_promotion(
+        platform,
+        body.release,
+        body.environment,
+        who,
+        emergency=body.emergency,
+        reason=body.reason,
+    )
     return show_promotion(platform, made.id)
 
 
