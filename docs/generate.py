@@ -31,13 +31,14 @@ from seamline.domain.clock import SystemClock
 from seamline.domain.fact import Fact
 from seamline.domain.facts import FACT_TYPES
 from seamline.domain.settings import PREFIX, Settings
+from seamline.domain.states import Role
 from seamline.project.file import SECTIONS
 from seamline.protocols import oip_rest
 from seamline.protocols.application import API
 from seamline.protocols.errors import STATUS
 from seamline.protocols.native import make_router
 from seamline.server import build_control_plane
-from seamline.trust.roles import Verb
+from seamline.trust.roles import ALLOWED, OF_NO_TEAM, Grant, Verb
 
 HERE = Path(__file__).resolve().parent
 FEATURES = HERE.parent / "tests" / "conformance" / "kfp"
@@ -352,7 +353,7 @@ def http_page() -> str:
     document = own.openapi()
     lines = [
         "Paths of the control plane, and what a caller has to be allowed to do (a role allows it:",
-        f"[roles](protocols.md#roles)). `{API}` has an OpenAPI document at `{API}/openapi.json`.",
+        f"[roles](roles.md)). `{API}` has an OpenAPI document at `{API}/openapi.json`.",
         "The data plane's paths are in [protocols](protocols.md#the-data-planes-paths).",
         "",
         f"## `{API}`",
@@ -370,6 +371,38 @@ def http_page() -> str:
         if not (route.path or "").startswith(f"{API}/"):
             lines += [f"| `{method} {route.path}` |" for method in sorted(route.methods or ())]
     return page("HTTP API", lines)
+
+
+def roles_page() -> str:
+    """A test asks each cell over HTTP, of each environment."""
+    lines = [
+        "What each role may do. A role is granted everywhere, or in one environment, or for one",
+        "team's things, or both ([how](../howto/run-behind-a-token.md#where-and-for-whom)): the",
+        "last two columns say what is left of it then. Roles add up. Each cell is asked over HTTP,",
+        "of each environment, by `tests/unit/app/trust/test_app_permissions.py`.",
+        "",
+        f"| verb | {' | '.join(Role)} | in one environment | for one team |",
+        f"|---|{'---|' * (len(Role) + 2)}",
+    ]
+    for verb in Verb:
+        cells = ["yes" if verb in ALLOWED[role] else "–" for role in Role]
+        cells.append("there" if Grant(Role.ADMIN, None, "e").holds(verb) else "–")
+        theirs = "all" if verb in OF_NO_TEAM else "theirs"
+        cells.append(theirs if Grant(Role.ADMIN, "t").holds(verb) else "–")
+        lines.append(f"| {verb} | {' | '.join(cells)} |")
+    own = FastAPI(openapi_url=None)
+    own.include_router(make_router(), prefix=API)
+    lines += ["", "## What asks for it", ""]
+    for verb in Verb:
+        asking = [
+            f"`{method} {route.path}`"
+            for route in routes_of(own)
+            for method in sorted(route.methods or ())
+            if verb_of(route) == verb.replace("_", " ")
+        ]
+        if verb is not Verb.READ and asking:
+            lines.append(f"- **{verb}**: {', '.join(asking)}")
+    return page("Roles", lines)
 
 
 def all_routes() -> list[RouteContext]:
@@ -480,6 +513,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/seamline-toml.md": project_page,
     "reference/http-api.md": http_page,
     "reference/kfp-features.md": features_page,
+    "reference/roles.md": roles_page,
 }
 
 

@@ -35,6 +35,7 @@ from seamline.data.recovery import finish_all_pending
 from seamline.domain.clock import Clock, SystemClock
 from seamline.domain.errors import Conflict
 from seamline.domain.settings import Settings
+from seamline.hooks.sender import HookSender
 from seamline.project.plan import load_declarations
 from seamline.promote.environments import apply_policies, list_environments
 from seamline.promote.policy import DEFAULT_POLICIES
@@ -123,7 +124,10 @@ def running(
     url: str = "",
     with_schedules: bool = True,
 ) -> Iterator[ControlPlane]:
-    """The control plane with its engine, loop and scheduler, stopped in order at the end."""
+    """The control plane with its engine, loop, scheduler and hooks, stopped in order at the end.
+
+    `with_schedules`: what nobody waits for, schedules and hooks, goes on, too.
+    """
     plane = build_control_plane(settings, SystemClock(), pages, url)
     platform = plane.platform
     with ExitStack() as stack:
@@ -136,6 +140,9 @@ def running(
         if with_schedules:
             stack.callback(platform.scheduler.stop)
             platform.scheduler.start()
+            hooks = HookSender(platform.stores)
+            stack.callback(hooks.stop)
+            hooks.start()
         yield plane
 
 

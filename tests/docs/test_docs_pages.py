@@ -49,6 +49,7 @@ STORIES = (
     ("docs/howto/contracts-of-data.md",),
     ("docs/howto/versions-and-retention.md",),
     ("docs/howto/edge-devices.md",),
+    ("docs/howto/promote-from-ci.md", "docs/howto/webhooks.md"),
 )
 TIMEOUT_S = 300
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")

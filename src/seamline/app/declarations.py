@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from seamline.data.declaration import DatasetDeclaration, check_units
 from seamline.domain.errors import not_found
-from seamline.domain.states import Fidelity, Role
+from seamline.domain.states import Fidelity, Promotes, Role
+from seamline.hooks.declaration import HookDeclaration
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
 from seamline.serve.input_rules import ServingPolicy
@@ -66,6 +67,28 @@ class EnvironmentDeclaration:
     break_glass: BreakGlassDeclaration = field(default_factory=BreakGlassDeclaration)
     #: Formats of models that run code when they are loaded, and that may come in all the same.
     formats: tuple[ModelFormat, ...] = ()
+    #: Releases kept loaded beside the live one, so that applying is a swap: the one before it, then
+    #: the one on its way in. Each costs the memory of its models.
+    warm: int = 2
+    #: Address of the server that the environment is live on, when that is another one.
+    url: str | None = None
+    #: Name of a secret of the environment, whose key `token` is sent to that server.
+    secret: str | None = None
+    #: Public key of the one server that releases for this environment come from.
+    origin: str | None = None
+    #: `model`: the trained bytes; `code`: the training pipelines, which are run in the environment
+    #: while the promotion is checked, and what they make goes live.
+    promotes: Promotes = Promotes.MODEL
+    #: Reach the environment's runs as arguments, where their pipeline has a parameter of that name
+    #: and whoever asks for the run gives none.
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    #: Where the environment's data lies: its runs' parameter `data_root`.
+    data_root: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        root = {} if self.data_root is None else {"data_root": self.data_root}
+        return {**root, **self.parameters}
 
 
 @dataclass(frozen=True)
@@ -130,6 +153,23 @@ class ModelDeclaration:
 
 
 @dataclass(frozen=True)
+class ReleaseDeclaration:
+    """A release of each successful run of a pipeline: what it has trained, with what serves it.
+
+    It is called NAME-1, NAME-2 and so on. A run that made nothing new makes no release; one that a
+    trigger asked for is released when its candidate has won.
+    """
+
+    name: str
+    #: The training pipeline.
+    pipeline: str
+    #: Those of the run; a family (`per`) stands for all of its models. Without it: all of them.
+    models: tuple[str, ...] = ()
+    #: NAME@TAG of what goes with them: prediction pipelines, or the training pipeline itself.
+    pipelines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DeploymentDeclaration:
     """An endpoint: named like the deployment, in every environment that holds its model."""
 
@@ -181,11 +221,15 @@ class Declarations:
     teams: Mapping[str, TeamDeclaration] = field(default_factory=dict)
     datasets: Mapping[str, DatasetDeclaration] = field(default_factory=dict)
     models: Mapping[str, ModelDeclaration] = field(default_factory=dict)
+    releases: Mapping[str, ReleaseDeclaration] = field(default_factory=dict)
     deployments: Mapping[str, DeploymentDeclaration] = field(default_factory=dict)
     monitors: Mapping[str, MonitorDeclaration] = field(default_factory=dict)
     triggers: Mapping[str, TriggerDeclaration] = field(default_factory=dict)
+    hooks: Mapping[str, HookDeclaration] = field(default_factory=dict)
     #: "section.name" → who applied the file that declares it.
     owners: Mapping[str, str] = field(default_factory=dict)
+    #: "section.name" → the team of the project that declares it.
+    team_of: Mapping[str, str] = field(default_factory=dict)
 
     def dataset(self, name: str) -> DatasetDeclaration:
         return _get("dataset", self.datasets, name)

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from seamline.app.data.commit_outputs import on_run_ended as commit_outputs
 from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import on_promotion_moved
+from seamline.app.promote.advance_promotion import on_run_ended as check_retrained
 from seamline.app.promote.apply_release import on_environment_changed
+from seamline.app.promote.environment_snapshot import keep_warm
 from seamline.app.promote.promote_automatically import on_release_created, on_release_live
+from seamline.app.promote.release_run import on_run_ended as release_run
+from seamline.app.promote.ship_release import follow_shipped
 from seamline.app.register.package_run import on_run_ended as package_models
 from seamline.app.register.resolve_images import on_pipeline_published
 from seamline.app.retrain.retrain_on_data import on_contract_broken
@@ -28,6 +32,7 @@ from seamline.domain.promote_facts import (
     PromotionMoved,
     PromotionRequested,
     ReleaseCreated,
+    ReleaseShipped,
     RollbackRequested,
 )
 from seamline.store.facts import RecordedFact
@@ -49,17 +54,25 @@ REACTIONS = (
     Reaction(facts.RunEnded, _wake_scheduler, "a schedule that waits for room takes its next run"),
     Reaction(facts.RunEnded, commit_outputs, "outputs declared as datasets become versions"),
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
+    Reaction(facts.RunEnded, release_run, "what is declared as a release of it becomes one"),
     Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),
+    Reaction(facts.RunEnded, check_retrained, "a promotion of code goes on with what it trained"),
     Reaction(facts.PipelinePublished, on_pipeline_published, "its images are looked up"),
     Reaction(ReleaseCreated, on_release_created, "promotion to automatic environments"),
     Reaction(PromotionRequested, on_promotion_moved, "its gates are checked"),
     Reaction(RollbackRequested, on_promotion_moved, "its bytes are checked"),
     Reaction(EmergencyRequested, on_promotion_moved, "its bytes are checked"),
+    Reaction(PromotionMoved, keep_warm, "what may have to answer next is loaded beside what does"),
     Reaction(PromotionMoved, on_promotion_moved, "it takes the step that is decided"),
     Reaction(PromotionMoved, on_release_live, "promotion to automatic environments"),
     Reaction(PromotionMoved, promote_retrained, "a retrained release asks to go on"),
     Reaction(ApprovalGiven, on_promotion_moved, "it goes on when enough have approved"),
-    Reaction(EnvironmentChanged, on_environment_changed, "index, snapshot, then live"),
+    Reaction(
+        EnvironmentChanged,
+        on_environment_changed,
+        "index, snapshot, then live; or it is sent to the environment's own server",
+    ),
+    Reaction(ReleaseShipped, follow_shipped, "live, when it is on that server"),
     Reaction(facts.AlarmRaised, on_alarm, "triggers decide whether to retrain"),
     Reaction(facts.ContractBroken, on_contract_broken, "triggers decide whether to retrain"),
     Reaction(facts.RetrainingRequested, start_retraining, "the training pipeline is run"),

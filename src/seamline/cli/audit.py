@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from seamline.cli.audit_anchors import read_bytes, tag_head, tagged_heads, written
-from seamline.cli.command import Client, command, table
+from seamline.cli.command import Client, command, key_values, table
 from seamline.cli.proofs import pin_here
 from seamline.domain.errors import Refused
 from seamline.trust.audit import verify_export
@@ -71,18 +71,22 @@ def export(client: Client, path: Path) -> tuple[Any, str]:
 )
 @click.option("--anchor", "anchors", multiple=True, type=_FILE, help="A head signed earlier.")
 @click.option("--git", "repository", type=_FOLDER, help="Anchors in this repository's tags.")
+@click.option(
+    "--approver", "approvers", multiple=True, help="NAME=KEY: id or public key of theirs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
     path: Path,
     key: str | None,
     anchors: tuple[Path, ...],
     repository: Path | None,
+    approvers: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Verify an export, without any server or workspace."""
     envelopes = [*map(read_bytes, anchors), *(tagged_heads(repository) if repository else ())]
     with path.open("rb") as file:
-        data, text = _verified(file, key, envelopes)
+        data, text = _verified(file, key, envelopes, key_values(approvers))
     click.echo(json.dumps(data, indent=2) if as_json else text)
 
 
@@ -102,12 +106,28 @@ def anchor(client: Client, path: Path | None, repository: Path | None) -> tuple[
 
 
 @command(audit)
+@click.option("--kind", "kinds", multiple=True, help='"approval.given", or "promotion.*".')
+@click.option("--by", help="Only what this principal did.")
+@click.option("--since", help="A date, a time, or how long ago: 7d.")
+@click.option("--until", help="The same; not any more of it.")
 @click.option("--subject", help="Only facts about this id.")
+@click.option("--before", type=click.IntRange(0), help="Only older ones than this `seq`.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-def log(client: Client, subject: str | None, limit: int) -> tuple[Any, str]:
+def log(
+    client: Client,
+    kinds: tuple[str, ...],
+    by: str | None,
+    since: str | None,
+    until: str | None,
+    subject: str | None,
+    before: int | None,
+    limit: int,
+) -> tuple[Any, str]:
     """Facts, newest first."""
-    found = client.get("/facts", subject=subject, limit=limit)
-    return found, table(found, ["at", "kind", "subject", "by", "caused_by"], "No facts yet.")
+    asked = {"by": by, "since": since, "until": until, "subject": subject, "before": before}
+    found = client.get("/facts", kind=list(kinds) or None, limit=limit, **asked)
+    rows = [{**one, "kind": _said(one)} for one in found]
+    return found, table(rows, ["at", "kind", "subject", "by", "caused_by"], "No facts yet.")
 
 
 @command()
@@ -119,8 +139,22 @@ def why(client: Client, prediction_id: str) -> tuple[Any, str]:
     return found, "\n".join(lines)
 
 
-def _verified(file: IO[bytes], pin: str | None, anchors: Sequence[bytes]) -> tuple[Any, str]:
-    report = verify_export(file, pin, anchors)
+def _said(fact: dict[str, Any]) -> str:
+    """
+    >>> _said({"kind": "approval.given", "body": {"self_approved": ["requester"]}})
+    'approval.given (self-approved: requester)'
+    """
+    parties = fact["body"].get("self_approved")
+    return f"{fact['kind']} (self-approved: {', '.join(parties)})" if parties else fact["kind"]
+
+
+def _verified(
+    file: IO[bytes],
+    pin: str | None,
+    anchors: Sequence[bytes],
+    approvers: Mapping[str, str] | None = None,
+) -> tuple[Any, str]:
+    report = verify_export(file, pin, anchors, approvers)
     if report.problems:
         raise Refused(
             f"The ledger does not hold. {' '.join(report.problems)}",
@@ -128,4 +162,10 @@ def _verified(file: IO[bytes], pin: str | None, anchors: Sequence[bytes]) -> tup
         )
     trusted = f"signed by the pinned key's workspace ({pin})" if pin else "whose, nobody pinned"
     held = f", {report.anchors} anchors hold" if report.anchors else ""
-    return report.to_json(), f"{report.facts} facts verified, {trusted}{held}, head {report.head}"
+    said = f"{report.facts} facts verified, {trusted}{held}, head {report.head}"
+    if report.approvals:
+        said += (
+            f"\n{report.approvals} approvals: {report.signed} signed by their approver's own key"
+        )
+        said += f", {report.self_approved} self-approved"
+    return report.to_json(), said

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from seamline.console.alarms import read_alarms
 from seamline.console.graph import Sizes, lay_out
 from seamline.console.intervals import scale_of
 from seamline.console.session import Sessions, Who
@@ -66,10 +67,11 @@ class Pages:
         who: Who,
         status: int = 200,
     ) -> Response:
-        """The template sees `data` and `who`, and nothing else."""
+        """The template sees `data`, `who` and what is wrong everywhere, and nothing else."""
+        alarms = read_alarms(request.app.state.platform) if who.name else []
         if wants_json(request):
-            return JSONResponse(data, status, HEADERS)
-        text = self._templates.get_template(template).render(data=data, who=who)
+            return JSONResponse({**data, "alarms": alarms}, status, HEADERS)
+        text = self._templates.get_template(template).render(data=data, who=who, alarms=alarms)
         return HTMLResponse(text, status, HEADERS)
 
     def refusal(self, request: Request, error: SeamlineError) -> Response:

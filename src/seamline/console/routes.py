@@ -11,14 +11,21 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from seamline.app.platform import Platform
+from seamline.app.promote.take_part import approve_promotion, reject_promotion
 from seamline.console import sources
+from seamline.console.audit import add_audit_views
 from seamline.console.catalogue import add_catalogue_views, add_schedule_actions
 from seamline.console.datasets import add_dataset_views
+from seamline.console.environment_routes import (
+    add_environment_actions,
+    add_environment_views,
+    add_hold_actions,
+)
 from seamline.console.page import ASSETS, HEADERS, Pages, page_route
+from seamline.console.releases import add_release_views
 from seamline.console.run_routes import add_run_actions, add_run_views
 from seamline.console.session import Sessions, local_path, sign_in, sign_out
 from seamline.domain.errors import SeamlineError, Unauthenticated, not_found
-from seamline.promote.approvals import approve, reject
 from seamline.protocols.errors import STATUS, error_body
 from seamline.protocols.identity import SESSION_COOKIE, caller_who_may
 from seamline.trust.roles import Principal, Verb
@@ -36,6 +43,11 @@ def make_router() -> APIRouter:
     add_run_views(router, pages)
     add_catalogue_views(router, pages)
     add_dataset_views(router, pages)
+    add_release_views(router, pages)
+    add_environment_views(router, pages)
+    add_audit_views(router, pages)
+    add_environment_actions(router, pages)
+    add_hold_actions(router, pages)
     add_run_actions(router, pages)
     add_schedule_actions(router, pages)
     _add_decisions(router, pages)
@@ -88,9 +100,7 @@ def _add_decisions(router: APIRouter, pages: Pages) -> None:
         request: Request, promotion_id: str, form_token: Field = "", comment: Field = ""
     ) -> Response:
         def decide(principal: Principal) -> None:
-            platform = _platform(request)
-            _, parties = sources.load_parties(platform, promotion_id)
-            approve(platform.stores, promotion_id, principal, parties, comment=comment.strip())
+            approve_promotion(_platform(request), promotion_id, principal, comment=comment.strip())
 
         return _decide(request, pages, promotion_id, form_token, decide)
 
@@ -99,7 +109,7 @@ def _add_decisions(router: APIRouter, pages: Pages) -> None:
         request: Request, promotion_id: str, form_token: Field = "", reason: Field = ""
     ) -> Response:
         def decide(principal: Principal) -> None:
-            reject(_platform(request).stores, promotion_id, principal, reason)
+            reject_promotion(_platform(request), promotion_id, principal, reason)
 
         return _decide(request, pages, promotion_id, form_token, decide)
 

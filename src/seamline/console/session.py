@@ -17,7 +17,8 @@ from fastapi import Request, Response
 from seamline.domain.errors import Forbidden
 from seamline.protocols.environment_scope import check_environments
 from seamline.protocols.identity import SESSION_COOKIE, caller, token_of
-from seamline.trust.roles import Principal, Verb, require
+from seamline.trust.refusals import require
+from seamline.trust.roles import Principal, Verb
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Sessions:
     def known(self, request: Request) -> tuple[Principal, Who]:
         """Raises Unauthenticated."""
         principal = caller(request)
-        roles = tuple(sorted(principal.roles))
+        roles = tuple(sorted(map(str, principal.held)))
         signed_in = token_of(request) is not None
         return principal, Who(principal.name, roles, signed_in, self.form_token(request))
 

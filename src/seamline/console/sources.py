@@ -11,19 +11,21 @@ from typing import Any
 from seamline.app.platform import Platform
 from seamline.app.promote.board import show_board, show_promotion
 from seamline.app.promote.parties import parties_of
+from seamline.app.promote.take_part import why_not_decide
 from seamline.app.register.show_model import list_models, list_standing_refusals, show_model
 from seamline.console.lineage import draw_lineage
 from seamline.console.run_list import any_going, newest_runs
 from seamline.domain.clock import iso
 from seamline.domain.errors import NotFound
+from seamline.domain.promote_facts import ApprovalDismissed
 from seamline.domain.states import PromotionPhase
 from seamline.evaluate.evaluations import show_evaluation
-from seamline.promote.decide import why_may_not_approve
 from seamline.promote.environments import find_environment, list_environments
-from seamline.promote.policy import Party
+from seamline.promote.policy import POLICY, Party
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release, list_releases
 from seamline.register.models.catalogue import find_by_wheel
+from seamline.store.facts import read_facts
 from seamline.train.runs import show_request
 from seamline.trust.roles import Principal, Verb
 
@@ -47,6 +49,8 @@ def read_board(platform: Platform) -> dict[str, Any]:
         "releases": releases[:RECENT_RELEASES],
         "runs": runs,
         "awaiting_approval": sum(one["phase"] == "awaiting_approval" for one in waiting),
+        "is_waiting": bool(waiting)
+        or any(one["holds"] or one["glass"] for one in board["environments"]),
         "is_moving": any(one["settled_phase"] != "awaiting_approval" for one in waiting)
         or any_going(runs),
         "now": iso(platform.stores.clock.now()),
@@ -72,8 +76,10 @@ def read_request(platform: Platform, promotion: Promotion, principal: Principal)
     """A promotion with all that a decision needs, and whether it may be this person's."""
     shown = show_promotion(platform, promotion.id)
     release, parties = load_parties(platform, promotion.id)
+    not_approve, not_reject = why_not_decide(platform, promotion.id, principal)
     with platform.stores.db.read() as connection:
         policy = find_environment(connection, promotion.environment).policy
+        dismissed = read_facts(connection, kinds=[ApprovalDismissed.kind], subject=promotion.id)
     excluded = [
         {"party": party.value, "name": name, "deed": deed}
         for party in policy.approvals.exclude
@@ -85,11 +91,24 @@ def read_request(platform: Platform, promotion: Promotion, principal: Principal)
         "loading": _loading(platform, release),
         "evaluations": _evaluations(platform, shown["gates"]),
         "excluded": excluded,
-        "your_refusal": why_may_not_approve(principal, policy, parties),
+        "loosened": _loosened(shown["gates"]),
+        "dismissed": [{"at": one.at, "reason": one.body["reason"]} for one in dismissed],
+        # What would make an approval of theirs a self-approval, where the policy lets them.
+        "your_part": {
+            party.value: deeds[principal.name]
+            for party, deeds in parties.items()
+            if principal.name in deeds
+        },
+        "your_refusal": not_approve,
         "your_approval": any(one["principal"] == principal.name for one in shown["approvals"]),
-        "you_may_reject": principal.may(Verb.APPROVE)
-        and why_may_not_approve(principal, policy, {}) is None,
+        "you_may_reject": principal.may(Verb.APPROVE, promotion.environment) and not_reject is None,
     }
+
+
+def _loosened(gates: Iterable[dict[str, Any]]) -> list[str]:
+    """Which rules ask for less than they did, as the gate `policy` found."""
+    found = [gate["evidence"].get("loosened", ()) for gate in gates if gate["gate"] == POLICY]
+    return [rule for rules in found for rule in rules]
 
 
 def _loading(platform: Platform, release: StoredRelease) -> dict[str, Any]:
@@ -109,7 +128,7 @@ def load_parties(
 ) -> tuple[StoredRelease, dict[Party, dict[str, str]]]:
     with platform.stores.db.read() as connection:
         promotion = find_promotion(connection, promotion_id)
-        release = find_release(connection, promotion.release)
+        release = find_release(connection, promotion.goes_live)
     return release, parties_of(platform, release, promotion)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime, timedelta
 
 from seamline.domain.errors import InvalidInput
 
@@ -21,6 +22,26 @@ def parse_duration_s(text: str) -> float:
             f"{text!r} is not a duration.", next_step="Write a number and s, m, h or d: 24h."
         )
     return float(match[1]) * _UNIT_S[match[2]]
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """A date or time (UTC where it says no zone), or how long ago.
+
+    >>> now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    >>> parse_moment("2026-11-01", now).isoformat(), parse_moment("2h", now).isoformat()
+    ('2026-11-01T00:00:00+00:00', '2026-11-21T10:00:00+00:00')
+    """
+    try:
+        if re.fullmatch(r"[\d.]+\s*[smhd]", text.strip()):
+            return now - timedelta(seconds=parse_duration_s(text))
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"{text[:80]!r} is no moment.",
+            next_step="Write a date (2026-11-21), a time (2026-11-21T08:00+01:00), or how long "
+            "ago (7d).",
+        ) from None
 
 
 def say_duration(seconds: float) -> str:

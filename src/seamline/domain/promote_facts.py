@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,12 +27,25 @@ class ReleaseCreated(Fact):
 
 
 @dataclass(frozen=True)
+class ReleaseRefused(Fact):
+    """A run was to make a release, and cannot."""
+
+    kind: ClassVar[str] = "release.refused"
+    room: ClassVar[str] = "promote"
+    name: str
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class PromotionRequested(Fact):
     kind: ClassVar[str] = "promotion.requested"
     room: ClassVar[str] = "promote"
     promotion_id: str
     release: str
     environment: str
+    #: Why, where whoever asked said so.
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,18 @@ class ApprovalGiven(Fact):
 
 
 @dataclass(frozen=True)
+class ApprovalSigned(Fact):
+    """What the approver signed with their own key, as an envelope that anybody can verify."""
+
+    kind: ClassVar[str] = "approval.signed"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    approval_id: str
+    key_id: str
+    envelope: str
+
+
+@dataclass(frozen=True)
 class ApprovalDismissed(Fact):
     kind: ClassVar[str] = "approval.dismissed"
     room: ClassVar[str] = "promote"
@@ -160,3 +186,56 @@ class EnvironmentChanged(Fact):
     release: str | None
     before: str | None
     promotion_id: str
+
+
+@dataclass(frozen=True)
+class ReleaseShipped(Fact):
+    """The environment is live on another server: there the release is promoted under another id."""
+
+    kind: ClassVar[str] = "release.shipped"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    environment: str
+    release: str
+    url: str
+    #: Of the promotion, there.
+    there: str
+    #: What that server signs with.
+    key: str
+
+
+@dataclass(frozen=True)
+class ReleaseReceived(Fact):
+    """From another server: all its bytes are here, and are what the pinned key has signed."""
+
+    kind: ClassVar[str] = "release.received"
+    room: ClassVar[str] = "promote"
+    #: Of the promotion, where it comes from.
+    promotion_id: str
+    environment: str
+    release: str
+    #: Public key of where it comes from.
+    origin: str
+    #: The signed document, by digest.
+    envelope: str
+    requested_by: str
+    #: party → {person: what they did}, there: none of them can approve here, either.
+    parties: Mapping[str, Mapping[str, str]]
+    #: Digest of a training version → digest of the contract that it was held to.
+    contracts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CodeRetrained(Fact):
+    """The training pipelines of a release have run in the environment that it is promoted to: what
+    they made is checked, approved and served in its place."""
+
+    kind: ClassVar[str] = "code.retrained"
+    room: ClassVar[str] = "promote"
+    promotion_id: str
+    environment: str
+    #: The code.
+    release: str
+    #: What was trained by it, there.
+    retrained: str
+    runs: tuple[str, ...]

@@ -87,6 +87,15 @@ class PromotionKind(StrEnum):
     EMERGENCY = "emergency"
 
 
+class Promotes(StrEnum):
+    """What an environment takes over from the one before."""
+
+    #: The trained bytes: train once.
+    MODEL = "model"
+    #: The training pipelines: they are run in the environment, and what they make goes live.
+    CODE = "code"
+
+
 class Verdict(StrEnum):
     PASS = "pass"
     FAIL = "fail"

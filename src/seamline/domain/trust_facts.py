@@ -10,10 +10,55 @@ from seamline.domain.fact import Fact
 
 @dataclass(frozen=True)
 class PrincipalAdded(Fact):
+    """With roles that hold everywhere and for everybody's things."""
+
     kind: ClassVar[str] = "principal.added"
     room: ClassVar[str] = "trust"
     principal: str
     roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RoleGranted(Fact):
+    """For the things of `team`, in `environment`; None: for everybody's, in each."""
+
+    kind: ClassVar[str] = "role.granted"
+    room: ClassVar[str] = "trust"
+    principal: str
+    role: str
+    team: str | None
+    environment: str | None
+
+
+@dataclass(frozen=True)
+class RoleTaken(Fact):
+    """A role that was held in just this way ended; others of the same person may go on."""
+
+    kind: ClassVar[str] = "role.taken"
+    room: ClassVar[str] = "trust"
+    principal: str
+    role: str
+    team: str | None
+    environment: str | None
+
+
+@dataclass(frozen=True)
+class ApproverKeyAdded(Fact):
+    """From now on this person's approvals count only when this key of theirs signed them."""
+
+    kind: ClassVar[str] = "approver_key.added"
+    room: ClassVar[str] = "trust"
+    principal: str
+    key_id: str
+    public_key: str
+
+
+@dataclass(frozen=True)
+class ApproverKeyEnded(Fact):
+    kind: ClassVar[str] = "approver_key.ended"
+    room: ClassVar[str] = "trust"
+    principal: str
+    key_id: str
 
 
 @dataclass(frozen=True)

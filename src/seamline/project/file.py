@@ -14,12 +14,14 @@ from seamline.app.declarations import (
     EnvironmentDeclaration,
     ModelDeclaration,
     MonitorDeclaration,
+    ReleaseDeclaration,
     TeamDeclaration,
     TriggerDeclaration,
 )
 from seamline.data.declaration import DatasetDeclaration
 from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import InvalidInput, nearest
+from seamline.hooks.declaration import HookDeclaration, check_event, check_url, split_secret
 from seamline.measure.checks import parse_check
 from seamline.project.policies import check_environment
 from seamline.project.reader import Source, read_declared
@@ -29,11 +31,15 @@ SECTIONS: Mapping[str, type] = {
     "teams": TeamDeclaration,
     "datasets": DatasetDeclaration,
     "models": ModelDeclaration,
+    "releases": ReleaseDeclaration,
     "deployments": DeploymentDeclaration,
     "monitors": MonitorDeclaration,
     "triggers": TriggerDeclaration,
+    "hooks": HookDeclaration,
 }
 _TOP = ("project", "team", *SECTIONS)
+#: A receiver that needs longer does its work after its answer.
+_LONGEST_HOOK_S = 60.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -106,12 +112,34 @@ def _check_values(declarations: Declarations, source: Source) -> None:
         source.pointing(f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
     for model in declarations.models.values():
         _check_model(model, source)
+    for name, release in declarations.releases.items():
+        for reference in release.pipelines:
+            if not all(reference.partition("@")):
+                where = f"releases.{name}.pipelines"
+                raise source.error(where, f"{where}: {reference!r} has to be NAME@TAG.")
+    for hook in declarations.hooks.values():
+        _check_hook(hook, source)
     for name, monitor in declarations.monitors.items():
         for check in monitor.checks:
             source.pointing(f"monitors.{name}.checks", parse_check, check)
         if monitor.window not in ("day", "week", "month"):
             where = f"monitors.{name}.window"
             raise source.error(where, f"{where} has to be day, week or month.")
+
+
+def _check_hook(hook: HookDeclaration, source: Source) -> None:
+    here = f"hooks.{hook.name}"
+    source.pointing(f"{here}.url", check_url, hook.url)
+    source.pointing(f"{here}.secret", split_secret, hook.secret)
+    source.pointing(f"{here}.timeout", parse_duration_s, hook.timeout)
+    for event in hook.events:
+        source.pointing(f"{here}.events", check_event, event)
+    if not hook.events:
+        raise source.error(f"{here}.events", f"{here}.events names nothing to tell.")
+    if not 0 < parse_duration_s(hook.timeout) <= _LONGEST_HOOK_S:
+        raise source.error(
+            f"{here}.timeout", f"{here}.timeout has to be 60s or less, not {hook.timeout!r}."
+        )
 
 
 def _check_model(model: ModelDeclaration, source: Source) -> None:

@@ -21,6 +21,7 @@ from seamline.data.contracts.declared import (
 from seamline.domain.clock import iso
 from seamline.domain.errors import Refused
 from seamline.domain.facts import ProjectApplied
+from seamline.hooks.deliveries import record_hooks
 from seamline.project.file import SECTIONS, ProjectFile, read_project_file
 from seamline.project.policies import policies_of
 from seamline.project.references import check_references
@@ -81,14 +82,15 @@ def apply_project(
 ) -> Plan:
     """All of the file in one transaction; applying the same file again changes nothing.
 
-    `who`: where their token is for one team, Forbidden for what is not that team's.
+    `who`: where their role or token is for some teams, Forbidden for what is not theirs.
     """
     file = read_project_file(text, file_name)
     with stores.db.transaction() as tx:
         # One after the other: somebody may publish a package of a model's name at this moment.
         tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
-        if who is not None and who.scope.team is not None:
-            _check_team(who, file, _applied(tx).get(file.project))
+        before = _applied(tx).get(file.project)
+        if who is not None and who.reach is not None:
+            _check_team(who, file, before)
         changed = _contract_changes(tx, file, contracts or {})
         plan = _plan(tx, file, changed)
         if not plan.changes:
@@ -99,6 +101,7 @@ def apply_project(
         tx.execute(insert(SETTINGS).values(name=name, value=document))
         if any(change.section == "environments" for change in plan.changes):
             apply_policies(tx, stores.facts, _policies_after(file), by=by)
+        record_hooks(tx, before.declarations.hooks if before else {}, file.declarations.hooks)
         record_contracts(tx, stores.facts, changed, by=by, at=iso(stores.clock.now()))
         sentences = tuple(change.sentence() for change in plan.changes)
         fact = ProjectApplied(file.project, digest_of_json(text), sentences)
@@ -119,6 +122,7 @@ def load_declarations(connection: Connection) -> Declarations:
     """Everything that the applied projects declare."""
     merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     owners: dict[str, str] = {}
+    team_of: dict[str, str] = {}
     for row in _rows(connection):
         stored = json.loads(row.value)
         file = read_project_file(stored["text"], stored["file"])
@@ -126,7 +130,8 @@ def load_declarations(connection: Connection) -> Declarations:
             declared = getattr(file.declarations, section)
             things.update(declared)
             owners |= {f"{section}.{name}": stored["by"] for name in declared}
-    return Declarations(**merged, owners=owners)
+            team_of |= {f"{section}.{name}": file.team for name in declared}
+    return Declarations(**merged, owners=owners, team_of=team_of)
 
 
 def project_declaring(connection: Connection, name: str) -> str | None:
@@ -157,6 +162,7 @@ def _plan(connection: Connection, file: ProjectFile, contracts: Sequence[Contrac
             changes += _section_changes(section, old, new)
         elif new or old:
             changes += _environment_changes(connection, file)
+            changes += _parameter_changes(old, new)
         if section == "models":
             _check_publishers(connection, set(new) - set(old))
     if file.declarations.environments:
@@ -171,9 +177,9 @@ def _check_team(who: Principal, file: ProjectFile, before: ProjectFile | None) -
     for one in (file, before):
         if one is None:
             continue
-        if one.team != who.scope.team:
+        if who.reach is not None and one.team not in who.reach:
             raise not_their_team(who, f"the project {one.project} of the team {one.team}")
-        for section in ("environments", "teams"):
+        for section in ("environments", "teams", "hooks"):
             if getattr(one.declarations, section):
                 raise not_their_team(
                     who, f"the project {one.project}, whose {section} are every team's"
@@ -195,6 +201,17 @@ def _environment_changes(connection: Connection, file: ProjectFile) -> list[Chan
     standing = {one.name: one.policy for one in list_environments(connection)}
     new = {policy.name: policy for policy in _policies_after(file)}
     return _section_changes("environments", standing, new)
+
+
+def _parameter_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """What reaches an environment's runs, and is no part of its policy."""
+    changes = []
+    for name, one in new.items():
+        before = old[name].arguments if name in old else {}
+        if before != one.arguments:
+            detail = f"parameters: {before!r} → {one.arguments!r}"
+            changes.append(Change("~", "environments", name, detail))
+    return changes
 
 
 def _policies_after(file: ProjectFile) -> tuple[EnvironmentPolicy, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from seamline.app.declarations import Declarations, family_of
 from seamline.domain.errors import nearest
+from seamline.hooks.declaration import split_secret
 from seamline.project.file import ProjectFile
 
 
@@ -20,7 +21,8 @@ def check_references(
         if section == "environments":
             known |= set(environments)
         family = family_of(name, models) if section == "models" else None
-        if family == name and models[name].per:
+        takes_families = where.startswith("releases.")
+        if family == name and models[name].per and not takes_families:
             raise file.source.error(
                 where,
                 f"{where}: {name} has one model per scenario ({', '.join(models[name].per)}).",
@@ -39,11 +41,16 @@ def _references(declarations: Declarations) -> Iterator[tuple[str, str, str]]:
     for name, model in declarations.models.items():
         if model.evaluation is not None:
             yield f"models.{name}.evaluation.data", "datasets", model.evaluation.data
+    for name, release in declarations.releases.items():
+        for model_name in release.models:
+            yield f"releases.{name}.models", "models", model_name
     for name, deployment in declarations.deployments.items():
         yield f"deployments.{name}.model", "models", deployment.model
     for name, monitor in declarations.monitors.items():
         yield f"monitors.{name}.deployment", "deployments", monitor.deployment
         yield f"monitors.{name}.environment", "environments", monitor.environment
+    for name, hook in declarations.hooks.items():
+        yield f"hooks.{name}.secret", "environments", split_secret(hook.secret)[0]
     for name, trigger in declarations.triggers.items():
         yield f"triggers.{name}.monitor", "monitors", trigger.monitor
         yield f"triggers.{name}.model", "models", trigger.model

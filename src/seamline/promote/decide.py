@@ -7,7 +7,7 @@ superseded (a newer request for the environment).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,8 @@ from seamline.domain.durations import say_duration
 from seamline.domain.states import PromotionKind, PromotionPhase, Verdict
 from seamline.promote.policy import FORMATS, EnvironmentPolicy, Party, gates_asked
 from seamline.promote.windows import is_open, opens_at
-from seamline.trust.roles import Principal
+from seamline.trust.refusals import say_owners, say_roles
+from seamline.trust.roles import Grant, Principal
 
 GLASS_IS_WHOLE = "the glass that it came in under is whole again"
 
@@ -31,6 +32,8 @@ class Approval:
     at: str
     #: What the approver was to the release, where the policy lets such a person approve.
     self_approved: tuple[Party, ...] = ()
+    #: The approver's own key that signed it; empty where none did.
+    key_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,19 +199,35 @@ def soak_left_s(policy: EnvironmentPolicy, live_since: str | None, now: datetime
     return max(0.0, policy.soak_s - passed)
 
 
+def may_vote(approver: Principal, policy: EnvironmentPolicy) -> frozenset[Grant]:
+    """The roles of theirs that the policy lets approve, as they have them in its environment."""
+    rule = policy.approvals
+    return frozenset(
+        one for one in approver.held if one.role in rule.roles and one.is_in(policy.name)
+    )
+
+
 def why_may_not_approve(
-    approver: Principal, policy: EnvironmentPolicy, parties: Mapping[Party, Mapping[str, str]]
+    approver: Principal,
+    policy: EnvironmentPolicy,
+    parties: Mapping[Party, Mapping[str, str]],
+    teams: Set[str | None] = frozenset(),
 ) -> str | None:
     """None when this person may approve, else the sentence that says why not.
 
     `parties`: party → {person: what they did}, for the release and this promotion.
+    `teams`: whose things the release holds; None among them: something is no team's.
     """
-    rule = policy.approvals
-    if not approver.roles & set(rule.roles):
-        held = ", ".join(sorted(approver.roles)) or "no role"
+    rule, votes = policy.approvals, may_vote(approver, policy)
+    if not votes:
         return (
-            f"{approver.name} ({held}) may not approve for {policy.name}: "
+            f"{approver.name} ({say_roles(approver)}) may not approve for {policy.name}: "
             f"that needs the role {' or '.join(rule.roles)}."
+        )
+    if not approver.covers(votes, teams):
+        return (
+            f"{approver.name} ({say_roles(approver)}) may not approve this promotion to "
+            f"{policy.name}: {say_owners(teams)}."
         )
     for party in rule.exclude:
         deed = parties.get(party, {}).get(approver.name)

@@ -141,13 +141,21 @@ def live_release(connection: Connection, environment: str) -> StoredRelease | No
 
 
 def check_runs_here(
-    connection: Connection, environment: str, what: str, digests: Iterable[str]
+    connection: Connection,
+    environment: str,
+    what: str,
+    digests: Iterable[str],
+    checking: StoredRelease | None = None,
 ) -> None:
-    """Law 4: outside dataops only the current release's digests run; Refused otherwise."""
+    """Law 4: outside dataops only the current release's digests run; Refused otherwise.
+
+    `checking`: the release that the platform itself checks by this run.
+    """
     if environment == TRAINING:
         find_environment(connection, environment)
         return
-    live = live_release(connection, environment)
+    _check_is_here(connection, environment, what)
+    live = checking or live_release(connection, environment)
     if live is None:
         raise Refused(
             f"{what} cannot run in {environment}: no release is live there.",
@@ -160,6 +168,15 @@ def check_runs_here(
             f"{environment}: the live release {live.alias} ({short(live.digest)}) "
             "does not hold it.",
             next_step="Make a release that holds it, and promote that.",
+        )
+
+
+def _check_is_here(connection: Connection, environment: str, what: str) -> None:
+    url = find_environment(connection, environment).policy.url
+    if url is not None:
+        raise Refused(
+            f"{what} cannot run in {environment} from here: it is live on another server.",
+            next_step=f"Ask that one: --url {url}.",
         )
 
 

@@ -20,7 +20,7 @@ from seamline.promote.environments import TRAINING, find_environment
 from seamline.promote.holds import check_reason
 from seamline.promote.rows import GLASS
 from seamline.store.stores import Stores
-from seamline.trust.roles import Principal
+from seamline.trust.roles import Principal, Verb
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def break_glass(
             raise InvalidInput(
                 f"There is no glass before {environment}: nothing is promoted there."
             )
-        if not who.roles & set(rule.roles):
+        if not any(one.role in rule.roles and one.holds(Verb.BREAK_GLASS, environment)
+                   for one in who.held):  # fmt: skip
             able = " or ".join(rule.roles) or "nobody"
             raise Forbidden(
                 f"{who.name} may not break the glass of {environment}: its policy lets {able}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from seamline.domain.durations import say_duration
-from seamline.domain.states import Fidelity
+from seamline.domain.states import Fidelity, Promotes
 from seamline.promote.policy import EnvironmentPolicy, external_name
 
 
@@ -41,6 +41,12 @@ def _about_checks(before: EnvironmentPolicy, after: EnvironmentPolicy) -> Iterab
         yield f"min_successes: {before.min_successes} → {after.min_successes}"
     if _weight(after.fidelity) < _weight(before.fidelity):
         yield f"fidelity: {before.fidelity} → {after.fidelity or 'any'}"
+    if after.promotes is not before.promotes and after.promotes is Promotes.CODE:
+        yield "what goes live is trained there, and was live nowhere before"
+    if before.origin is not None and after.origin != before.origin:
+        yield "releases of another origin may come in"
+    if after.url != before.url:
+        yield f"live on {after.url or 'this server'}, not on {before.url or 'this server'}"
     added = sorted(set(after.formats) - set(before.formats))
     if added:
         yield f"models may come in as {', '.join(added)}, which run code when they are loaded"

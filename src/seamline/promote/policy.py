@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.domain.states import Fidelity, PromotionKind, Role
+from seamline.domain.states import Fidelity, Promotes, PromotionKind, Role
 from seamline.promote.windows import Window, parse_window
 from seamline.store.canonical import digest_of_json
 
@@ -71,6 +71,16 @@ class EnvironmentPolicy:
     windows: tuple[str, ...] = ()
     external: tuple[ExternalGate, ...] = ()
     break_glass: BreakGlassRule = field(default_factory=BreakGlassRule)
+    #: How many releases are kept loaded beside the live one: first the one that a rollback would
+    #: bring back, then the one on its way in. Each costs the memory of its models.
+    warm: int = 2
+    #: Where the environment is live, if that is another server; `secret` (of the environment)
+    #: holds the token for it, as its key `token`.
+    url: str | None = None
+    secret: str | None = None
+    #: Public key of the one server that releases for this environment come from.
+    origin: str | None = None
+    promotes: Promotes = Promotes.MODEL
 
     @property
     def digest(self) -> str:
@@ -115,10 +125,18 @@ class EnvironmentPolicy:
             )
             if glass
             else BreakGlassRule(),
+            warm=document.get("warm", 2),
+            url=document.get("url"),
+            secret=document.get("secret"),
+            origin=document.get("origin"),
+            promotes=Promotes(document.get("promotes", Promotes.MODEL)),
         )
 
 
-_OPTIONAL = ("formats", "min_successes", "fidelity", "windows", "external", "break_glass")
+_OPTIONAL = (
+    *("formats", "min_successes", "fidelity", "windows", "external", "break_glass", "warm"),
+    *("url", "secret", "origin", "promotes"),
+)
 
 #: Whether the bytes are the ones that were approved, and who made them: asked of every promotion.
 INTEGRITY = ("digests", "provenance")
@@ -127,6 +145,8 @@ GATES = (*INTEGRITY, "evaluation", "successes", "soak")
 FORMATS = "formats"
 #: Decided for each regular promotion: which of the policy's rules are looser than they were.
 POLICY = "policy"
+#: Decided where an environment takes over code: what was trained in it, and goes live.
+CODE = "code"
 
 _DAY_S = 86_400.0
 
@@ -159,7 +179,8 @@ def gates_asked(policy: EnvironmentPolicy, kind: PromotionKind) -> tuple[str, ..
     """
     if kind is not PromotionKind.REGULAR:
         return INTEGRITY
-    return (*policy.gates, *(external_name(one) for one in policy.external), POLICY)
+    code = (CODE,) if policy.promotes is Promotes.CODE else ()
+    return (*code, *policy.gates, *(external_name(one) for one in policy.external), POLICY)
 
 
 def external_name(gate: ExternalGate) -> str:

@@ -31,6 +31,13 @@ class Promotion:
     glass_id: str | None = None
     #: Which in the row of those that went live in the environment.
     live_number: int | None = None
+    #: What the release's training pipelines made in the environment, where it takes over code.
+    retrained: str | None = None
+
+    @property
+    def goes_live(self) -> str:
+        """The release whose bytes are checked, approved and served."""
+        return self.retrained or self.release
 
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "phase": self.phase.value, "kind": self.kind.value}
@@ -107,4 +114,5 @@ def _promotion(row: Any) -> Promotion:
         PromotionKind(row.kind),
         row.glass_id,
         row.live_number,
+        row.retrained,
     )

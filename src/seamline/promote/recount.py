@@ -17,6 +17,7 @@ from seamline.domain.errors import SeamlineError
 from seamline.domain.promote_facts import (
     ApprovalDismissed,
     ApprovalGiven,
+    CodeRetrained,
     EmergencyRequested,
     GateDecided,
     GlassBroken,
@@ -54,6 +55,7 @@ _OF_PROMOTIONS = (
     ApprovalGiven.kind,
     ApprovalDismissed.kind,
     PromotionMoved.kind,
+    CodeRetrained.kind,
 )
 _HOLDS = (HoldSet.kind, HoldLifted.kind)
 _GLASS = (GlassBroken.kind, GlassMended.kind)
@@ -86,6 +88,7 @@ def tell_promotion(facts: Iterable[RecordedFact]) -> Told | None:
                     "requested_by": fact.by,
                     "kind": _REQUESTS[fact.kind].value,
                     "glass_id": body.get("glass_id"),
+                    "retrained": None,
                     "phase": PromotionPhase.REQUESTED.value,
                 }
             )
@@ -94,6 +97,8 @@ def tell_promotion(facts: Iterable[RecordedFact]) -> Told | None:
         elif fact.kind == PromotionMoved.kind:
             told.says["phase"] = body["after"]
             told.was_live |= body["after"] == PromotionPhase.LIVE
+        elif fact.kind == CodeRetrained.kind:
+            told.says["retrained"] = body["retrained"]
         elif fact.kind == GateDecided.kind:
             told.gates[body["gate"]] = (body["verdict"], body["evidence_digest"])
         elif fact.kind == ApprovalGiven.kind:
@@ -210,7 +215,7 @@ def problems_of(connection: Connection, promotion: Promotion) -> list[str]:
         before = find_environment(connection, upstream)
         found += pointer_problems(connection, upstream, before.release, before.changed_at)
         for one in list_promotions(connection, environment=upstream):
-            if one.release == promotion.release:
+            if promotion.release in (one.release, one.goes_live):
                 told = read_facts(connection, subject=one.id)
                 found += promotion_problems(connection, one, told)
     return found

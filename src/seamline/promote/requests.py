@@ -14,14 +14,17 @@ from seamline.domain.promote_facts import (
 )
 from seamline.domain.states import PromotionKind, PromotionPhase
 from seamline.promote.environments import TRAINING, Environment, lock_environment
-from seamline.promote.glass import broken_glass
+from seamline.promote.glass import broken_glass, find_glass
 from seamline.promote.history import find_previous, has_been_live
 from seamline.promote.holds import check_reason, record_hold, standing_holds
 from seamline.promote.pointers import check_pointer
 from seamline.promote.promotion import Promotion, list_promotions, move
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.rows import PROMOTIONS
+from seamline.promote.shipments import received_of
+from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
+from seamline.trust.keys import parse_public_key
 
 #: Phases in which a newer request for the same environment takes over.
 REPLACEABLE = (
@@ -32,7 +35,13 @@ REPLACEABLE = (
 
 
 def request_promotion(
-    stores: Stores, reference: str, environment: str, *, by: str, caused_by: str | None = None
+    stores: Stores,
+    reference: str,
+    environment: str,
+    *,
+    by: str,
+    caused_by: str | None = None,
+    reason: str = "",
 ) -> Promotion:
     """Refused out of order, or while a hold keeps this release back; an older request for the
     environment is superseded."""
@@ -42,12 +51,14 @@ def request_promotion(
         check_request(tx, release, target)
         _make_way(tx, stores, environment, release, by)
         promotion = _insert(tx, stores, release, environment, PromotionKind.REGULAR, by)
-        fact = PromotionRequested(promotion.id, release.digest, environment)
+        fact = PromotionRequested(promotion.id, release.digest, environment, reason.strip())
         stores.facts.append(tx, fact, by=by, caused_by=caused_by)
     return promotion
 
 
-def request_emergency(stores: Stores, reference: str, environment: str, *, by: str) -> Promotion:
+def request_emergency(
+    stores: Stores, reference: str, environment: str, *, by: str, caused_by: str | None = None
+) -> Promotion:
     """Under glass that the same person has broken; Forbidden without. Holds and the order of
     environments do not keep it back."""
     with stores.db.transaction() as tx:
@@ -65,12 +76,18 @@ def request_emergency(stores: Stores, reference: str, environment: str, *, by: s
             tx, stores, release, environment, PromotionKind.EMERGENCY, by, mine[-1].id
         )
         fact = EmergencyRequested(promotion.id, environment, release.digest, mine[-1].id)
-        stores.facts.append(tx, fact, by=by)
+        stores.facts.append(tx, fact, by=by, caused_by=caused_by)
     return promotion
 
 
 def request_rollback(
-    stores: Stores, environment: str, reason: str, *, by: str, to: str | None = None
+    stores: Stores,
+    environment: str,
+    reason: str,
+    *,
+    by: str,
+    to: str | None = None,
+    caused_by: str | None = None,
 ) -> Promotion:
     """To the release that was live before, or to `to`, which has to have been live there. In the
     same transaction a hold is set: what goes does not come back by itself."""
@@ -94,9 +111,18 @@ def request_rollback(
         fact = RollbackRequested(
             promotion.id, environment, release.digest, target.release, reason.strip()
         )
-        asked = stores.facts.append(tx, fact, by=by)
+        asked = stores.facts.append(tx, fact, by=by, caused_by=caused_by)
         record_hold(tx, stores, environment, target.release, reason, by=by, caused_by=asked)
     return promotion
+
+
+def why_asked(connection: Connection, promotion: Promotion) -> str:
+    """What whoever asked for it gave as the reason; empty where nothing was said."""
+    if promotion.glass_id is not None:
+        return find_glass(connection, promotion.glass_id).reason
+    kinds = [PromotionRequested.kind, RollbackRequested.kind]
+    asked = read_facts(connection, kinds=kinds, subject=promotion.id, limit=1)
+    return str(asked[0].body.get("reason", "")) if asked else ""
 
 
 def check_request(tx: Connection, release: StoredRelease, target: Environment) -> None:
@@ -108,13 +134,32 @@ def check_request(tx: Connection, release: StoredRelease, target: Environment) -
             f"Nothing is promoted into {target.name}: releases are made there.",
             next_step="Promote to an environment that follows it.",
         )
-    if not has_been_live(tx, release, after):
+    if not has_been_live(tx, release, after, target.policy.promotes):
         raise Refused(
             f"Release {release.alias} ({short(release.digest)}) has not been live in "
             f"{after}, which comes before {target.name}.",
             next_step=f"First: seamline promote {release.alias} --to {after}.",
         )
+    _check_origin(tx, release, target)
     _check_held(tx, release, target.name)
+
+
+def _check_origin(tx: Connection, release: StoredRelease, target: Environment) -> None:
+    pinned = target.policy.origin
+    if pinned is None:
+        return
+    origins = {
+        fact.body["origin"]
+        for fact in received_of(tx, release.digest)
+        if fact.body["environment"] == target.name and fact.body["release"] == release.digest
+    }
+    if not origins:
+        raise Refused(
+            f"Releases for {target.name} come from the server whose key is "
+            f"{parse_public_key(pinned).key_id}; {release.alias} ({short(release.digest)}) was "
+            "not sent from there.",
+            next_step=f"Promote it to {target.name} there.",
+        )
 
 
 def _check_held(tx: Connection, release: StoredRelease, environment: str) -> None:

@@ -47,6 +47,8 @@ PROMOTIONS = Table(
     Column("glass_id", String(36)),
     # Which in the row of those that went live in the environment: no clock tells their order.
     Column("live_number", Integer),
+    # Where the policy promotes code: the release of what was trained in the environment.
+    Column("retrained", String(71)),
     Index(None, "environment", "phase"),
 )
 
@@ -106,4 +108,6 @@ APPROVALS = Table(
     Column("at", String(27), nullable=False),
     Column("dismissed_at", String(27)),
     Column("self_approved", String(60), nullable=False, server_default=""),
+    # The approver's own key that signed it; empty where none did.
+    Column("key_id", String(16), nullable=False, server_default=""),
 )

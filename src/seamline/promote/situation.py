@@ -21,7 +21,9 @@ def load_situation(connection: Connection, stores: Stores, promotion: Promotion)
     policy = find_environment(connection, promotion.environment).policy
     release = find_release(connection, promotion.release)
     now = stores.clock.now()
-    upstream = live_since(connection, release, policy.after) if policy.after else None
+    upstream = None
+    if policy.after:
+        upstream = live_since(connection, release, policy.after, policy.promotes)
     return Situation(
         promotion.phase,
         policy,
@@ -45,7 +47,7 @@ def _held(connection: Connection, promotion: Promotion) -> list[str]:
     return [
         f"{hold.environment} is on hold by {hold.set_by} since {hold.set_at}: {hold.reason}"
         for hold in standing_holds(connection, promotion.environment)
-        if hold.release in (None, promotion.release)
+        if hold.release in (None, promotion.release, promotion.goes_live)
     ]
 
 
@@ -54,7 +56,7 @@ def _went_back(
 ) -> list[str]:
     """The order of environments was looked at when it was asked for; a rollback may have come
     since."""
-    if policy.after is None or has_been_live(connection, release, policy.after):
+    if policy.after is None or has_been_live(connection, release, policy.after, policy.promotes):
         return []
     return [
         f"release {release.alias} is not, or not any longer, one that was live in {policy.after}"

@@ -76,10 +76,10 @@ def point_environment(
             tx.execute(
                 update(ENVIRONMENTS)
                 .where(ENVIRONMENTS.c.name == promotion.environment)
-                .values(release=promotion.release, promotion_id=promotion.id, changed_at=now)
+                .values(release=promotion.goes_live, promotion_id=promotion.id, changed_at=now)
             )
             fact = EnvironmentChanged(
-                promotion.environment, promotion.release, before, promotion.id
+                promotion.environment, promotion.goes_live, before, promotion.id
             )
             stores.facts.append(tx, fact, by=PLATFORM, caused_by=caused_by)
         return find_promotion(tx, promotion_id)
@@ -122,7 +122,7 @@ def _point_back(
 ) -> None:
     """To the release that is served still; its time there goes on."""
     back = {
-        "release": live.release if live else None,
+        "release": live.goes_live if live else None,
         "promotion_id": live.id if live else None,
         "changed_at": live.updated_at if live else None,
     }
@@ -133,6 +133,9 @@ def _point_back(
     if tx.execute(update(ENVIRONMENTS).where(*mine).values(**back)).rowcount == 0:
         return
     fact = EnvironmentChanged(
-        promotion.environment, back["release"], promotion.release, live.id if live else promotion.id
+        promotion.environment,
+        back["release"],
+        promotion.goes_live,
+        live.id if live else promotion.id,
     )
     stores.facts.append(tx, fact, by=PLATFORM, caused_by=caused_by)

@@ -1,4 +1,4 @@
-"""Which environments a request is about: the one place where a token's environments hold.
+"""Which environments a request is about: the one place where those of roles and tokens hold.
 
 Named they are in the path, the query or the JSON body: by name (`environment`, the Kubeflow API's
 `namespace`), or by something that lives in one (a run, a schedule, an experiment, a promotion).
@@ -23,7 +23,8 @@ from seamline.store.stores import Stores
 from seamline.train.experiments import find_experiment
 from seamline.train.runs import find_run_row
 from seamline.train.schedule.schedules import find_schedule
-from seamline.trust.roles import Principal, Verb, require_environments
+from seamline.trust.refusals import require_environments, say_roles
+from seamline.trust.roles import Principal, Verb
 
 _BY_NAME = frozenset({"environment", "namespace"})
 
@@ -57,38 +58,54 @@ _BY_WHAT_LIVES_IN_IT: Mapping[str, Callable[[Stores, str], str]] = {
 }
 
 
-def check_named_environments(request: Request, who: Principal) -> frozenset[str]:
-    """Raises Forbidden where path or query name an environment that the token is not for.
+def check_named_environments(request: Request, who: Principal, verb: Verb) -> frozenset[str]:
+    """Raises Forbidden where path or query name an environment that this is not allowed in.
 
     Returns those that they name. To be asked before a body is read, which may name others yet.
     """
-    if who.scope.environments is None:
+    if _is_limited_nowhere(who):
         return frozenset()
     named = environments_of(request.app.state.platform, _given(request))
-    require_environments(who, named)
+    require_environments(who, verb, named)
     return named
 
 
-def check_environments(request: Request, who: Principal, verb: Verb, body: object = None) -> None:
-    """Raises Forbidden for what the token is not for. `body`: the JSON that was sent, if any."""
-    allowed = who.scope.environments
-    if allowed is None:
-        return
-    named = check_named_environments(request, who)
+def check_environments(
+    request: Request, who: Principal, verb: Verb, body: object = None
+) -> Principal:
+    """The caller as this request lets them act; raises Forbidden where roles or token do not.
+
+    `body`: the JSON that was sent, if any.
+    """
+    if _is_limited_nowhere(who):
+        return who
+    named = check_named_environments(request, who, verb)
     if isinstance(body, dict):
         said = [(name, value) for name, value in body.items() if isinstance(value, str) and value]
         named |= environments_of(request.app.state.platform, said)
     if not named:
-        takes = _query_names(request)
-        if "environment" in takes:
-            raise Forbidden(
-                f"This token of {who.name} is for {', '.join(sorted(allowed))}; the request is "
-                "about every environment.",
-                next_step="Name one of them: environment=" + min(allowed) + ".",
-            )
+        takes, allowed = _query_names(request), who.environments_for(verb)
+        if "environment" in takes and allowed is not None:
+            raise _about_all(who, allowed)
         if verb is not Verb.READ or "namespace" in takes:
             named = frozenset({TRAINING})
-    require_environments(who, named)
+    require_environments(who, verb, named)
+    return who.acting(verb, named)
+
+
+def _is_limited_nowhere(who: Principal) -> bool:
+    return who.scope.environments is None and not who.grants
+
+
+def _about_all(who: Principal, allowed: frozenset[str]) -> Forbidden:
+    named = ", ".join(sorted(allowed))
+    whose = f"This token of {who.name} is for {named}"
+    if who.scope.environments is None:
+        whose = f"{who.name} ({say_roles(who)}) may look into {named}"
+    return Forbidden(
+        f"{whose}; the request is about every environment.",
+        next_step=f"Name one of them: environment={min(allowed)}." if allowed else "",
+    )
 
 
 def environments_of(platform: Platform, said: Iterable[tuple[str, str]]) -> frozenset[str]:

@@ -12,7 +12,8 @@ from seamline.domain.errors import Unauthenticated
 from seamline.domain.states import Role
 from seamline.protocols.environment_scope import check_environments, check_named_environments
 from seamline.store.stores import Stores
-from seamline.trust.roles import Principal, Verb, require
+from seamline.trust.refusals import require
+from seamline.trust.roles import Principal, Verb
 from seamline.trust.tokens import principal_of_token
 
 SESSION_COOKIE = "seamline_token"
@@ -60,18 +61,18 @@ def token_of(request: Request) -> str | None:
 
 
 def caller_who_may(request: Request, verb: Verb, body: object = None) -> Principal:
-    """The caller, whose roles and token allow `verb` in the environments of this request.
+    """The caller, whose roles and token allow `verb` in the environments of this request; for
+    their teams' things only, where these roles are.
 
     `body`: the JSON that was sent, where it may name an environment.
     """
     principal = caller(request)
     require(principal, verb)
-    check_environments(request, principal, verb, body)
-    return principal
+    return check_environments(request, principal, verb, body)
 
 
 def check_sender(request: Request, verb: Verb) -> None:
     """Before a body is read: raises what its sender could not do with any body."""
     principal = caller(request)
     require(principal, verb)
-    check_named_environments(request, principal)
+    check_named_environments(request, principal, verb)

@@ -210,14 +210,18 @@ class OipApp:
         return _json(200, {"accepted": len(rows), "received_id": rows[0].received_id})
 
     async def _snapshot(self, environment: str, query: bytes) -> Reply:
-        """The control plane's question: is this version served yet? Waits up to `wait_s`."""
+        """The control plane's question: is this version served yet? Waits up to `wait_s`; with
+        `standbys`, until those are warm, too, or failed."""
         given = dict(parse_qsl(query.decode("latin-1")))
         try:
             version, wait_s = int(given.get("version", 0)), float(given.get("wait_s", 0))
         except ValueError:
             raise InvalidInput("version and wait_s are numbers.") from None
         wait_s = min(max(wait_s, 0.0), MAX_WAIT_S)
-        return _json(200, await self._plane.wait_for_snapshot(environment, version, wait_s))
+        state = await self._plane.wait_for_snapshot(
+            environment, version, wait_s, with_standbys="standbys" in given
+        )
+        return _json(200, state)
 
     def _check_site(self, request: Request) -> None:
         """A page of another site must not feed a loopback server."""

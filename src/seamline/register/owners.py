@@ -66,7 +66,8 @@ def nobody_else(name: str) -> Principal:
 
 
 def may_use(owner: Owner, who: Principal) -> bool:
-    """A token for one team reaches that team's names only, its principal's own ones neither.
+    """A token for one team reaches that team's names only, its principal's own ones neither; so
+    does a role for some teams.
 
     >>> from seamline.trust.roles import Scope
     >>> ada = Principal("ada", frozenset(), frozenset({"arrivals"}))
@@ -76,8 +77,8 @@ def may_use(owner: Owner, who: Principal) -> bool:
     >>> may_use(Owner("ada", None), ada), may_use(Owner("ada", None), robot)
     (True, False)
     """
-    if who.scope.team is not None:
-        return owner.team == who.scope.team
+    if who.reach is not None:
+        return owner.team in who.reach
     if who.may(Verb.ADMINISTER):
         return True
     if owner.team is not None:
@@ -93,16 +94,15 @@ def decide_team(what: str, who: Principal) -> str | None:
     >>> decide_team("x", Principal("ada", frozenset())) is None
     True
     """
-    if who.scope.team is not None:
-        return who.scope.team
-    if len(who.teams) > 1:
+    teams = who.teams if who.reach is None else who.reach
+    if len(teams) > 1:
         raise InvalidInput(
-            f"{who.name} belongs to {' and '.join(sorted(who.teams))}, and {what} is new: whose "
+            f"{who.name} publishes for {' and '.join(sorted(teams))}, and {what} is new: whose "
             "it is to be is not told.",
             next_step=f"Publish with a token of one team: seamline token issue {who.name} "
             "--team TEAM.",
         )
-    return next(iter(who.teams), None)
+    return next(iter(teams), None)
 
 
 def claim_package(stores: Stores, tx: Connection, name: str, who: Principal) -> None:
@@ -188,7 +188,7 @@ def _claim(
 
 
 def _forbidden(spoken: str, owner: Owner, who: Principal) -> Forbidden:
-    acting = [who.scope.team] if who.scope.team is not None else sorted(who.teams)
+    acting = sorted(who.teams if who.reach is None else who.reach)
     of = f" ({', '.join(acting)})" if acting else ""
     return Forbidden(
         f"{spoken} belongs to {owner}; {who.name}{of} cannot publish under it.",

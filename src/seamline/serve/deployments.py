@@ -12,6 +12,7 @@ from seamline.serve.rows import SNAPSHOTS
 from seamline.serve.snapshot import (
     EndpointSpec,
     ServingSnapshot,
+    Standby,
     snapshot_path,
     write_snapshot,
 )
@@ -27,6 +28,7 @@ def publish_snapshot(
     release: str,
     release_alias: str,
     endpoints: tuple[EndpointSpec, ...],
+    standbys: tuple[Standby, ...] = (),
     *,
     caused_by: str | None = None,
 ) -> int:
@@ -42,6 +44,7 @@ def publish_snapshot(
             release_alias=release_alias,
             written_at=iso(stores.clock.now()),
             endpoints=endpoints,
+            standbys=standbys,
         )
         digest = digest_of_json(dataclasses.asdict(snapshot))
         tx.execute(

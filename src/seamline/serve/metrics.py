@@ -22,6 +22,8 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     ),
     "seamline_snapshot_version": ("gauge", "Version of the snapshot being served.", ()),
     "seamline_load_failures_total": ("counter", "Snapshots that were not taken.", ()),
+    "seamline_standby_releases": ("gauge", "Releases kept warm beside the served one.", ()),
+    "seamline_standby_failures_total": ("counter", "Standbys that did not load.", ()),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),
 }
 

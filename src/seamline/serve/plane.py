@@ -1,7 +1,8 @@
 """The data plane: snapshots in, routing table out.
 
 Reads the signed snapshots below `<root>/serving`; loads, proves and probes what a new one names
-before one reference is swapped; keeps what it serves when a new one does not hold. It needs
+before one reference is swapped; keeps what it serves when a new one does not hold. What a snapshot
+names as standbys is loaded and proved beside it, so that a later swap loads nothing. It needs
 nothing else: no database, no control plane (law 9).
 """
 
@@ -9,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +18,10 @@ from types import MappingProxyType
 from typing import Any
 
 from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable
-from seamline.serve.batching import Batcher
 from seamline.serve.metrics import Metrics
 from seamline.serve.routing import EnvironmentRoutes, RoutingTable, ServedModel, Target
+from seamline.serve.running_models import RunningModels, Warmth, start_identity
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
-from seamline.serve.validate import Tensor, rows_of
-from seamline.serve.worker import ModelWorker
 from seamline.trust.keys import PublicKey, load_public_key
 
 LOG = logging.getLogger(__name__)
@@ -63,8 +60,9 @@ class Plane:
         self._public_key_path = public_key_path
         self._attempts: dict[str, Attempt] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
-        self._background: set[asyncio.Task[None]] = set()
-        self._starting = asyncio.Semaphore(os.cpu_count() or 1)
+        #: The newest snapshot that was taken, also where it serves nothing.
+        self._taken: dict[str, ServingSnapshot] = {}
+        self._models = RunningModels(metrics, self._tell)
         self._watcher: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -77,11 +75,8 @@ class Plane:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        models = self.table.models()
         self.table = RoutingTable()
-        await asyncio.gather(
-            *(model.worker.close() for model in models), *self._background, return_exceptions=True
-        )
+        await self._models.close()
 
     def find_target(self, environment: str, endpoint: str) -> Target:
         """NotFound for an unknown name, Unavailable for one that should be served but cannot."""
@@ -121,33 +116,57 @@ class Plane:
                 "message": problem.message,
                 "endpoints": dict(problem.endpoints),
             }
-        return detail
+        return {**detail, "standbys": self._standbys_of(environment)}
 
     async def wait_for_snapshot(
-        self, environment: str, version: int, wait_s: float
+        self, environment: str, version: int, wait_s: float, *, with_standbys: bool = False
     ) -> dict[str, Any]:
-        """`version` and `release` that are served, and `error`, once snapshot `version` is wholly
-        served or was refused, or when the time is up."""
+        """`version` and `release` that are served, `error`, and `standbys`, once snapshot `version`
+        is wholly served or was refused, or when the time is up.
 
+        Whoever asks has written the file before: it is looked for at once. `with_standbys`: wait
+        until none is being warmed any more, too.
+        """
+        self._look_now()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while not self._is_settled(environment, version):
+                while not self._is_settled(environment, version, with_standbys):
                     await self._changed.wait()
         return self._state_of(environment)
 
     def _state_of(self, environment: str) -> dict[str, Any]:
+        taken = self._taken.get(environment)
         routes = self.table.environments.get(environment)
         problem = self.problems.get(environment)
-        whole = routes is not None and len(routes.targets) == len(routes.snapshot.endpoints)
+        answering = 0 if routes is None else len(routes.targets)
+        whole = taken is not None and len(taken.endpoints) == answering
         return {
             "environment": environment,
-            "version": routes.snapshot.version if routes is not None and whole else None,
+            "version": taken.version if taken is not None and whole else None,
             "release": None if routes is None else routes.snapshot.release,
             "error": None if problem is None else problem.message,
+            "standbys": self._standbys_of(environment),
         }
 
-    def _is_settled(self, environment: str, version: int) -> bool:
+    def _standbys_of(self, environment: str) -> list[dict[str, Any]]:
+        taken = self._taken.get(environment)
+        told = []
+        for one in () if taken is None else taken.standbys:
+            warmth, problem = self._models.warmth(environment, one.endpoints)
+            told.append(
+                {
+                    "release": one.release,
+                    "release_alias": one.release_alias,
+                    "state": warmth.value,
+                    "error": problem or None,
+                }
+            )
+        return told
+
+    def _is_settled(self, environment: str, version: int, with_standbys: bool) -> bool:
         state = self._state_of(environment)
+        if with_standbys and any(one["state"] == Warmth.WARMING for one in state["standbys"]):
+            return False
         if state["version"] is not None and state["version"] >= version:
             return True
         return state["error"] is not None and not self._is_behind(environment)
@@ -161,11 +180,14 @@ class Plane:
 
     async def _watch(self) -> None:
         while True:
-            try:
-                self._look()
-            except OSError:
-                LOG.exception("The snapshots below %s cannot be listed.", self._folder)
+            self._look_now()
             await asyncio.sleep(POLL_S)
+
+    def _look_now(self) -> None:
+        try:
+            self._look()
+        except OSError:
+            LOG.exception("The snapshots below %s cannot be listed.", self._folder)
 
     def _look(self) -> None:
         """Start a load for each new file, and again for one that could not be taken.
@@ -184,7 +206,7 @@ class Plane:
             elif seen.retry_at is None or loop.time() < seen.retry_at:
                 continue
             load = loop.create_task(self._load(environment, path, seen))
-            load.add_done_callback(self._tell)
+            load.add_done_callback(lambda _load: self._tell())
             self._loads[environment] = load
 
     async def _load(self, environment: str, path: Path, attempt: Attempt) -> None:
@@ -209,19 +231,28 @@ class Plane:
     async def _take(self, snapshot: ServingSnapshot) -> Problem | None:
         """Swap to this snapshot. With something to keep, it is taken whole or not at all; without,
         what can be served is."""
-        incumbent = self.table.environments.get(snapshot.environment)
-        if incumbent is not None and snapshot.version < incumbent.snapshot.version:
+        taken = self._taken.get(snapshot.environment)
+        if taken is not None and snapshot.version < taken.version:
             raise Refused(
                 f"Snapshot {snapshot.version} of {snapshot.environment} is older than "
-                f"{incumbent.snapshot.version}, which is being served.",
+                f"{taken.version}, which is being served.",
                 next_step="Write it again under a new version.",
             )
-        models, failures = await self._models_of(snapshot, incumbent)
+        incumbent = self.table.environments.get(snapshot.environment)
+        try:
+            models, failures = await self._models_of(snapshot, incumbent)
+        except BaseException:
+            self._keep_running(snapshot.environment, taken)
+            raise
         problem = _problem_of(snapshot, failures)
         if incumbent is not None and problem is not None:
-            self._retire(set(models.values()) - self.table.models())
+            self._keep_running(snapshot.environment, taken)
             return problem
-        before = self.table.models()
+        self._swap(snapshot, models)
+        self._keep_running(snapshot.environment, snapshot)
+        return problem
+
+    def _swap(self, snapshot: ServingSnapshot, models: Mapping[str, ServedModel]) -> None:
         targets = {
             spec.endpoint: Target(
                 snapshot.environment, snapshot.release, spec, models[spec.endpoint]
@@ -229,16 +260,27 @@ class Plane:
             for spec in snapshot.endpoints
             if spec.endpoint in models
         }
-        routes = EnvironmentRoutes(snapshot, MappingProxyType(targets))
-        self.table = self.table.with_routes(routes)
-        self._retire(before - self.table.models())
+        self._taken[snapshot.environment] = snapshot
+        if snapshot.release:
+            routes = EnvironmentRoutes(snapshot, MappingProxyType(targets))
+            self.table = self.table.with_routes(routes)
+        else:
+            self.table = self.table.without(snapshot.environment)
         labels = (("environment", snapshot.environment),)
         self.metrics.put("seamline_snapshot_version", labels, snapshot.version)
         LOG.info(
             "%s serves snapshot %d, release %s: %s", snapshot.environment, snapshot.version,
-            snapshot.release_alias, ", ".join(sorted(targets)) or "no endpoints",
+            snapshot.release_alias or "none", ", ".join(sorted(targets)) or "no endpoints",
         )  # fmt: skip
-        return problem
+
+    def _keep_running(self, environment: str, taken: ServingSnapshot | None) -> None:
+        """What answers and what stands by, and nothing else of this environment."""
+        standbys = taken.standbys if taken else ()
+        spare = [spec for standby in standbys for spec in standby.endpoints]
+        self._models.keep_only(environment, [*(taken.endpoints if taken else ()), *spare])
+        for spec in spare:
+            self._models.warm_up(environment, spec)
+        self._count_standbys()
 
     async def _models_of(
         self, snapshot: ServingSnapshot, incumbent: EnvironmentRoutes | None
@@ -249,52 +291,30 @@ class Plane:
 
         async def make(spec: EndpointSpec) -> None:
             kept = None if incumbent is None else incumbent.targets.get(spec.endpoint)
-            if kept is not None and _start_identity(kept.spec) == _start_identity(spec):
+            if kept is not None and start_identity(kept.spec) == start_identity(spec):
                 models[spec.endpoint] = kept.model
                 return
             try:
-                models[spec.endpoint] = await self._start_model(snapshot.environment, spec)
+                models[spec.endpoint] = await self._models.answering(snapshot.environment, spec)
             except SeamlineError as error:
                 failures[spec.endpoint] = str(error)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for spec in snapshot.endpoints:
-                    group.create_task(make(spec))
-        except BaseException:
-            self._retire(set(models.values()) - self.table.models())
-            raise
+        async with asyncio.TaskGroup() as group:
+            for spec in snapshot.endpoints:
+                group.create_task(make(spec))
         return models, failures
 
-    async def _start_model(self, environment: str, spec: EndpointSpec) -> ServedModel:
-        labels = (("environment", environment), ("endpoint", spec.endpoint))
-        async with self._starting:
-            worker = await ModelWorker.start(
-                spec, lambda: self.metrics.add("seamline_worker_restarts_total", labels)
-            )
-        batcher = Batcher(
-            worker.predict,
-            on_batch=lambda rows: self.metrics.observe("seamline_batch_rows", labels, rows),
-        )
-        try:
-            await _probe(spec, worker)
-        except BaseException:
-            await worker.close()
-            raise
-        return ServedModel(worker, batcher)
-
-    def _tell(self, load: asyncio.Task[None]) -> None:
+    def _tell(self) -> None:
         """Wakes whoever waits for a snapshot; the next to wait gets an event of their own."""
+        self._count_standbys()
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    def _retire(self, models: set[ServedModel]) -> None:
-        for model in models:
-            self._keep(asyncio.get_running_loop().create_task(model.retire()))
+    def _count_standbys(self) -> None:
+        for environment in self._taken:
+            warm = [one for one in self._standbys_of(environment) if one["state"] == Warmth.WARM]
+            labels = (("environment", environment),)
+            self.metrics.put("seamline_standby_releases", labels, len(warm))
 
     def _key(self) -> PublicKey:
         try:
@@ -304,31 +324,6 @@ class Plane:
                 f"No snapshot can be verified: the workspace's public key "
                 f"{self._public_key_path} cannot be read ({error})."
             ) from error
-
-
-async def _probe(spec: EndpointSpec, worker: ModelWorker) -> None:
-    """One sample row, by the same way that a request takes."""
-    if worker.probe is None:
-        return
-    tensors = [
-        Tensor(column.name, column.datatype, [1], [worker.probe.get(column.name)])
-        for column in spec.signature.inputs
-    ]
-    rows = rows_of(tensors, _without_times(spec))
-    await worker.predict(rows.columns, rows.count)
-
-
-def _without_times(spec: EndpointSpec) -> EndpointSpec:
-    """Sample rows hold what the model takes, and no more."""
-    return dataclasses.replace(spec, event_time=None, context=())
-
-
-def _start_identity(spec: EndpointSpec) -> tuple[object, ...]:
-    """Two specs that agree in this can share one running worker."""
-    return (
-        spec.model, spec.model_version, spec.package_digest, spec.wheel_path, spec.module,
-        spec.python, spec.signature,
-    )  # fmt: skip
 
 
 def _problem_of(snapshot: ServingSnapshot, failures: dict[str, str]) -> Problem | None:

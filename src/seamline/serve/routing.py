@@ -77,15 +77,12 @@ class RoutingTable:
         name = routes.snapshot.environment
         return RoutingTable(MappingProxyType({**self.environments, name: routes}))
 
+    def without(self, environment: str) -> RoutingTable:
+        left = {name: one for name, one in self.environments.items() if name != environment}
+        return RoutingTable(MappingProxyType(left))
+
     def routes_of(self, environment: str) -> EnvironmentRoutes:
         found = self.environments.get(environment)
         if found is None:
             raise not_found("served environment", environment, self.environments)
         return found
-
-    def models(self) -> set[ServedModel]:
-        return {
-            target.model
-            for routes in self.environments.values()
-            for target in routes.targets.values()
-        }

@@ -66,7 +66,18 @@ class EndpointSpec:
 
 
 @dataclass(frozen=True)
+class Standby:
+    """A release that is loaded and proved, and answers nobody: what may have to at any moment."""
+
+    release: str
+    release_alias: str
+    endpoints: tuple[EndpointSpec, ...]
+
+
+@dataclass(frozen=True)
 class ServingSnapshot:
+    """`release` is empty, and no endpoint is named, where nothing is live."""
+
     environment: str
     version: int
     release: str
@@ -74,6 +85,8 @@ class ServingSnapshot:
     written_at: str
     endpoints: tuple[EndpointSpec, ...]
     schema: int = SCHEMA
+    #: What to keep warm, the most wanted first.
+    standbys: tuple[Standby, ...] = ()
 
 
 def snapshot_path(root: Path, environment: str) -> Path:
@@ -112,11 +125,18 @@ def check_snapshot(snapshot: ServingSnapshot) -> None:
             f"The snapshot has schema {snapshot.schema}; this data plane reads {SCHEMA}.",
             next_step="Upgrade the data plane.",
         )
-    names = [spec.endpoint for spec in snapshot.endpoints]
+    if snapshot.release or snapshot.endpoints:
+        _check_release(snapshot.release, snapshot.endpoints)
+    for standby in snapshot.standbys:
+        _check_release(standby.release, standby.endpoints)
+
+
+def _check_release(release: str, endpoints: tuple[EndpointSpec, ...]) -> None:
+    names = [spec.endpoint for spec in endpoints]
     if len(set(names)) != len(names):
         raise InvalidInput(f"The snapshot names an endpoint twice: {', '.join(sorted(names))}.")
-    parse_digest(snapshot.release)
-    for spec in snapshot.endpoints:
+    parse_digest(release)
+    for spec in endpoints:
         _check_endpoint(spec)
 
 

@@ -7,9 +7,10 @@ import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from seamline.domain.clock import Clock, iso, new_id
 from seamline.domain.fact import Fact, FactClass
@@ -104,14 +105,21 @@ def read_facts(
     ids: Sequence[str] = (),
     mentioning: str | None = None,
     caused_by: str | None = None,
+    by: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    chained_only: bool = False,
     after: int = 0,
+    before: int | None = None,
     limit: int | None = None,
     newest_first: bool = False,
 ) -> list[RecordedFact]:
+    """`kinds`: "promotion.*" is all of a group. `since` is of it, `until` is not any more."""
     query = select(FACTS).where(FACTS.c.seq > after)
     query = query.order_by(FACTS.c.seq.desc() if newest_first else FACTS.c.seq)
     if kinds:
-        query = query.where(FACTS.c.kind.in_(kinds))
+        groups = [FACTS.c.kind.startswith(one[:-1]) for one in kinds if one.endswith(".*")]
+        query = query.where(or_(FACTS.c.kind.in_(kinds), *groups))
     if subject is not None:
         query = query.where(FACTS.c.subject == subject)
     if ids:
@@ -120,9 +128,25 @@ def read_facts(
         query = query.where(FACTS.c.body.contains(mentioning, autoescape=True))
     if caused_by is not None:
         query = query.where(FACTS.c.caused_by == caused_by)
+    if by is not None:
+        query = query.where(FACTS.c.by == by)
+    if since is not None:
+        query = query.where(FACTS.c.at >= iso(since))
+    if until is not None:
+        query = query.where(FACTS.c.at < iso(until))
+    if chained_only:
+        query = query.where(FACTS.c.chain_seq.is_not(None))
+    if before is not None:
+        query = query.where(FACTS.c.seq < before)
     if limit is not None:
         query = query.limit(limit)
     return [_recorded(row) for row in connection.execute(query).mappings()]
+
+
+def read_head(connection: Connection) -> tuple[int, str]:
+    """How many facts the chain says that it holds, and the hash of the last one."""
+    row = connection.execute(select(CHAIN_HEAD.c.chain_seq, CHAIN_HEAD.c.hash)).one()
+    return row.chain_seq, row.hash
 
 
 def verify_chain(connection: Connection) -> ChainReport:
@@ -133,9 +157,9 @@ def verify_chain(connection: Connection) -> ChainReport:
             if not (fits(link, checked + 1, previous) and _is_filed_rightly(link, subject)):
                 return ChainReport(checked, previous, link.id)
             previous, checked = link.hash, checked + 1
-    head = connection.execute(select(CHAIN_HEAD.c.hash, CHAIN_HEAD.c.chain_seq)).one()
-    if (head.hash, head.chain_seq) != (previous, checked):
-        return ChainReport(checked, previous, f"chain head {head.chain_seq}")
+    chain_seq, head = read_head(connection)
+    if (head, chain_seq) != (previous, checked):
+        return ChainReport(checked, previous, f"chain head {chain_seq}")
     return ChainReport(checked, previous, None)
 
 

@@ -9,13 +9,14 @@ ledger that was written anew by somebody who holds the key.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.store.canonical import canonical_json
 from seamline.store.chain import GENESIS, Link, fits
+from seamline.trust.audit_approvals import ApprovalsAudit
 from seamline.trust.key_history import KeyHistory, check_pin, read_history
 from seamline.trust.keys import PublicKey
 from seamline.trust.statements import open_envelope
@@ -35,13 +36,19 @@ class AuditHead:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """`problems` is empty where all holds; the first one is the earliest in the chain."""
+    """`problems` is empty where all holds; the first one is the earliest in the chain.
+
+    `signed`: of the approvals, those that bear a valid signature of their approver's own key.
+    """
 
     facts: int
     head: str
     exported_at: str
     anchors: int
     problems: tuple[str, ...]
+    approvals: int = 0
+    signed: int = 0
+    self_approved: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,10 +81,14 @@ def write_export(head: bytes, keys: Sequence[bytes], links: Iterable[Link]) -> I
 
 
 def verify_export(
-    lines: Iterable[bytes], pin: str | None = None, anchors: Sequence[bytes] = ()
+    lines: Iterable[bytes],
+    pin: str | None = None,
+    anchors: Sequence[bytes] = (),
+    approvers: Mapping[str, str] | None = None,
 ) -> AuditReport:
     """`pin`: id or public key of one of the workspace's keys, known from elsewhere; without it the
-    signatures say that the file is one piece, not whose. InvalidInput where it is no export;
+    signatures say that the file is one piece, not whose. `approvers`: name → id or public key of
+    theirs, known from elsewhere. InvalidInput where it is no export;
     Refused where its keys are not the pinned workspace's."""
     rest = iter(lines)
     header = _header(next(rest, b""))
@@ -86,17 +97,28 @@ def verify_export(
         check_pin(history, pin)
     head = open_head(str(header["head"]).encode(), [history.current.public])
     wanted, problems = _anchors(anchors, history)
-    chain = _Chain()
+    chain, approvals = _Chain(), ApprovalsAudit(approvers)
     for line in rest:
         broken = chain.take(line)
         if broken is not None:
             problems.insert(0, broken)
             break
+        approvals.take(chain.checked, chain.last)
     else:
         problems += chain.compare(head, f"signed when it was exported, at {head.at},")
     for anchor in wanted:
         problems += chain.compare(anchor, f"anchored at {anchor.at}")
-    return AuditReport(chain.checked, chain.head, head.at, len(wanted), tuple(problems))
+    problems += approvals.finish()
+    return AuditReport(
+        chain.checked,
+        chain.head,
+        head.at,
+        len(wanted),
+        tuple(problems),
+        approvals.given,
+        approvals.signed,
+        approvals.self_approved,
+    )
 
 
 class _Chain:
@@ -104,6 +126,7 @@ class _Chain:
 
     def __init__(self) -> None:
         self._hashes = [GENESIS]
+        self.last: Link
 
     @property
     def checked(self) -> int:
@@ -130,6 +153,7 @@ class _Chain:
                 f"{link.at}) is not what was recorded, or facts before it are missing."
             )
         self._hashes.append(link.hash)
+        self.last = link
         return None
 
     def compare(self, head: AuditHead, which: str) -> list[str]:

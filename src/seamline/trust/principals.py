@@ -1,19 +1,20 @@
-"""Principals: who there is, and in which roles."""
+"""Principals: who there is, and which roles they have, where and for whom."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from seamline.domain.clock import Clock, iso
-from seamline.domain.errors import Conflict, InvalidInput, nearest
+from seamline.domain.errors import Conflict, InvalidInput, nearest, not_found
 from seamline.domain.states import Role
-from seamline.domain.trust_facts import PrincipalAdded
+from seamline.domain.trust_facts import PrincipalAdded, RoleGranted, RoleTaken
 from seamline.store.facts import FactLog
-from seamline.trust.roles import Principal
-from seamline.trust.rows import PRINCIPALS
-from seamline.trust.teams import find_principal
+from seamline.trust.roles import Grant, Principal
+from seamline.trust.rows import GRANTS, PRINCIPALS
+from seamline.trust.teams import check_team, find_principal, require_principal
 from seamline.trust.tokens import issue_token
 
 #: In facts: whatever nobody but the platform itself did.
@@ -41,9 +42,17 @@ def ensure_owner(tx: Connection, facts: FactLog, clock: Clock, name: str) -> Pri
 
 
 def add_principal(
-    tx: Connection, facts: FactLog, clock: Clock, name: str, roles: frozenset[Role], *, by: str
+    tx: Connection,
+    facts: FactLog,
+    clock: Clock,
+    name: str,
+    roles: frozenset[Role],
+    *,
+    by: str,
+    grants: Collection[Grant] = (),
 ) -> str:
-    """Returns the first token: shown once, stored as its digest only."""
+    """Returns the first token: shown once, stored as its digest only. `roles`: everywhere, for
+    everybody's things; the environments of the grants are the caller's to check."""
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             f"{name!r} cannot be a principal's name.",
@@ -60,7 +69,39 @@ def add_principal(
             next_step=f"For a new token: seamline principal token {name}.",
         )
     _record(tx, facts, clock, name, roles, by=by)
+    for grant in grants:
+        grant_role(tx, facts, clock, name, grant, by=by)
     return issue_token(tx, facts, clock, name, by=by).token
+
+
+def grant_role(
+    tx: Connection, facts: FactLog, clock: Clock, name: str, grant: Grant, *, by: str
+) -> Principal:
+    """Once more changes nothing. The environment is the caller's to check."""
+    if grant.team is not None:
+        check_team(tx, grant.team)
+    if grant in require_principal(tx, name).held:
+        return require_principal(tx, name)
+    _insert_grant(tx, clock, name, grant)
+    facts.append(tx, RoleGranted(name, grant.role, grant.team, grant.environment), by=by)
+    return require_principal(tx, name)
+
+
+def take_role(tx: Connection, facts: FactLog, name: str, grant: Grant, *, by: str) -> Principal:
+    """At once, whichever token they hold; NotFound for what they do not have in just this way."""
+    found = require_principal(tx, name)
+    if grant not in found.held:
+        raise not_found(f"role of {name}", str(grant), map(str, found.held))
+    tx.execute(
+        delete(GRANTS).where(
+            GRANTS.c.principal == name,
+            GRANTS.c.role == grant.role.value,
+            GRANTS.c.team == (grant.team or ""),
+            GRANTS.c.environment == (grant.environment or ""),
+        )
+    )
+    facts.append(tx, RoleTaken(name, grant.role, grant.team, grant.environment), by=by)
+    return require_principal(tx, name)
 
 
 def list_principals(connection: Connection) -> list[Principal]:
@@ -72,7 +113,19 @@ def _record(
     tx: Connection, facts: FactLog, clock: Clock, name: str, roles: frozenset[Role], *, by: str
 ) -> None:
     listed = sorted(roles)
-    tx.execute(
-        insert(PRINCIPALS).values(name=name, roles=",".join(listed), created_at=iso(clock.now()))
-    )
+    tx.execute(insert(PRINCIPALS).values(name=name, created_at=iso(clock.now())))
+    for role in listed:
+        _insert_grant(tx, clock, name, Grant(role))
     facts.append(tx, PrincipalAdded(name, tuple(listed)), by=by)
+
+
+def _insert_grant(tx: Connection, clock: Clock, name: str, grant: Grant) -> None:
+    tx.execute(
+        insert(GRANTS).values(
+            principal=name,
+            role=grant.role.value,
+            team=grant.team or "",
+            environment=grant.environment or "",
+            granted_at=iso(clock.now()),
+        )
+    )

@@ -1,12 +1,15 @@
-"""Which role may do what: one table, read by every adapter; and what a token narrows it to."""
+"""Which role may do what, one table; where and for whom somebody has it; what a token leaves of it.
+
+A role is granted everywhere, or in one environment, or for one team's things, or both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from seamline.domain.errors import Forbidden, InvalidInput, nearest
+from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Role
 
 
@@ -45,7 +48,7 @@ _RELEASER = _DEVELOPER | {
     Verb.BREAK_GLASS,
     Verb.SET_SECRETS,
 }
-_ALLOWED: dict[Role, frozenset[Verb]] = {
+ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.VIEWER: frozenset({Verb.READ}),
     Role.DEVELOPER: frozenset(_DEVELOPER),
     Role.RELEASER: frozenset(_RELEASER),
@@ -60,6 +63,10 @@ _WIDER = {Verb.SET_TRAINING_SECRETS: Verb.SET_SECRETS}
 #: A project is one team's.
 ACROSS_TEAMS = frozenset({Verb.ADMINISTER})
 ACROSS_ENVIRONMENTS = frozenset({Verb.ADMINISTER, Verb.APPLY_PROJECT})
+#: What is no team's: a role for one team's things lets them do it for all.
+OF_NO_TEAM = frozenset({Verb.READ, Verb.INGEST, Verb.EVALUATE})
+#: What concerns an environment as a whole: a role for one team's things does not hold it.
+WHOLE_ENVIRONMENT = frozenset({Verb.SET_TRAINING_SECRETS, Verb.SET_SECRETS, Verb.BREAK_GLASS})
 
 
 @dataclass(frozen=True)
@@ -103,19 +110,111 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class Grant:
+    """A role, in one environment and for one team's things; None: in each, for everybody's.
+
+    >>> releaser = Grant(Role.RELEASER, "arrivals", "staging")
+    >>> releaser.holds(Verb.RUN, "staging"), releaser.holds(Verb.RUN, "production")
+    (True, False)
+    >>> releaser.holds(Verb.SET_SECRETS, "staging")
+    False
+    >>> str(releaser), str(Grant(Role.VIEWER))
+    ('releaser in staging for arrivals', 'viewer')
+    """
+
+    role: Role
+    team: str | None = None
+    environment: str | None = None
+
+    def holds(self, verb: Verb, environment: str | None = None) -> bool:
+        """`environment` None: in any."""
+        if verb not in ALLOWED[self.role] or verb in self.beyond:
+            return False
+        return self.is_in(environment)
+
+    def is_in(self, environment: str | None) -> bool:
+        return None in (self.environment, environment) or self.environment == environment
+
+    @property
+    def beyond(self) -> frozenset[Verb]:
+        """What its role may, and it does not hold: that reaches further."""
+        teams = frozenset() if self.team is None else ACROSS_TEAMS | WHOLE_ENVIRONMENT
+        return teams if self.environment is None else teams | ACROSS_ENVIRONMENTS
+
+    def __str__(self) -> str:
+        where = f" in {self.environment}" if self.environment is not None else ""
+        whose = f" for {self.team}" if self.team is not None else ""
+        return f"{self.role}{where}{whose}"
+
+
+@dataclass(frozen=True)
 class Principal:
-    """A person or a machine, as the token lets them act: their roles, narrowed by its scope."""
+    """A person or a machine, as the token lets them act: their roles, narrowed by its scope.
+
+    `roles` they have everywhere and for everybody's things, `grants` are the others.
+    `only`: whose things this request can be about; None: everybody's.
+    """
 
     name: str
     roles: frozenset[Role]
     teams: frozenset[str] = frozenset()
     scope: Scope = field(default_factory=Scope)
+    grants: frozenset[Grant] = frozenset()
+    only: frozenset[str] | None = None
 
-    def may(self, verb: Verb) -> bool:
-        return self.has_role_for(verb) and self.scope.allows(verb)
+    def may(self, verb: Verb, environment: str | None = None) -> bool:
+        """`environment` None: in any."""
+        return self.has_role_for(verb, environment) and self.scope.allows(verb)
 
-    def has_role_for(self, verb: Verb) -> bool:
-        return any(verb in _ALLOWED[role] for role in self.roles)
+    def has_role_for(self, verb: Verb, environment: str | None = None) -> bool:
+        return any(one.holds(verb, environment) for one in self.held)
+
+    @property
+    def held(self) -> frozenset[Grant]:
+        return self.grants | {Grant(role) for role in self.roles}
+
+    @property
+    def reach(self) -> frozenset[str] | None:
+        """The teams whose things they can touch now; None: everybody's, as ownership goes."""
+        return frozenset({self.scope.team}) if self.scope.team is not None else self.only
+
+    def environments_for(self, verb: Verb) -> frozenset[str] | None:
+        """Where they may; None: everywhere."""
+        found = {one.environment for one in self.held if one.holds(verb)}
+        granted = None if None in found else frozenset(one for one in found if one is not None)
+        scoped = self.scope.environments
+        if granted is None or scoped is None:
+            return scoped if granted is None else granted
+        return granted & scoped
+
+    def covers(self, grants: Set[Grant], teams: Set[str | None]) -> bool:
+        """Whether these grants of theirs are for all of these teams' things; None among them:
+        what is no team's.
+
+        >>> one = Grant(Role.APPROVER, "arrivals")
+        >>> bea = Principal("bea", frozenset(), grants=frozenset({one}))
+        >>> bea.covers({one}, {"arrivals"}), bea.covers({one}, {"arrivals", "punctuality"})
+        (True, False)
+        """
+        if not grants or (self.scope.team is not None and not teams <= {self.scope.team}):
+            return False
+        reach = {one.team for one in grants}
+        return None in reach or teams <= reach
+
+    def acting(self, verb: Verb, environments: Set[str]) -> Principal:
+        """As they are in a request for `verb` about these environments: their teams' things only,
+        where no role of theirs goes further."""
+        only = self.only
+        for environment in () if verb in OF_NO_TEAM else environments:
+            teams = {one.team for one in self.held if one.holds(verb, environment)}
+            if None not in teams:
+                found = frozenset(team for team in teams if team is not None)
+                only = found if only is None else only & found
+        return replace(self, only=only)
+
+
+def roles_for(verb: Verb) -> list[Role]:
+    return [role for role in Role if verb in ALLOWED[role]]
 
 
 def parse_verb(text: str) -> Verb:
@@ -129,44 +228,3 @@ def parse_verb(text: str) -> Verb:
         raise InvalidInput(
             f"There is no verb {text!r}.", next_step=nearest(text, list(Verb))
         ) from None
-
-
-def require(principal: Principal, verb: Verb) -> None:
-    """Raises Forbidden, naming the roles that would do, or what the token is limited to.
-
-    >>> require(Principal("ada", frozenset({Role.ADMIN})), Verb.APPROVE)
-    """
-    if principal.may(verb):
-        return
-    if principal.has_role_for(verb):
-        raise Forbidden(
-            f"{principal.name} may {_spoken(verb)}; this token, limited to {principal.scope}, "
-            "may not.",
-            next_step="Use a token that may; an admin issues one with seamline token issue.",
-        )
-    able = ", ".join(role for role in Role if verb in _ALLOWED[role])
-    has = ", ".join(sorted(principal.roles)) or "no role"
-    raise Forbidden(
-        f"{principal.name} ({has}) may not {_spoken(verb)}.",
-        next_step=f"Ask an admin for one of these roles: {able}.",
-    )
-
-
-def require_environments(principal: Principal, environments: Set[str]) -> None:
-    """Raises Forbidden for the ones that the token is not for.
-
-    >>> require_environments(Principal("ada", frozenset()), {"production"})
-    """
-    allowed = principal.scope.environments
-    if allowed is None or environments <= allowed:
-        return
-    raise Forbidden(
-        f"This token of {principal.name} is for {', '.join(sorted(allowed))}; the request is "
-        f"about {', '.join(sorted(environments - allowed))}.",
-        next_step="Use a token for that environment; an admin issues one with "
-        "seamline token issue.",
-    )
-
-
-def _spoken(verb: Verb) -> str:
-    return verb.replace("_", " ")

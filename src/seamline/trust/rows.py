@@ -1,4 +1,4 @@
-"""Principals, teams and tokens. A token is stored as its sha256 only."""
+"""Principals, their roles, teams and tokens. A token is stored as its sha256 only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ PRINCIPALS = Table(
     "principals",
     METADATA,
     Column("name", String(120), primary_key=True),
-    Column("roles", String(200), nullable=False),
     Column("created_at", String(27), nullable=False),
+)
+
+GRANTS = Table(
+    "grants",
+    METADATA,
+    Column("principal", String(120), ForeignKey("principals.name"), primary_key=True),
+    Column("role", String(32), primary_key=True),
+    # Empty: for every team's things; in every environment.
+    Column("team", String(63), primary_key=True),
+    Column("environment", String(63), primary_key=True),
+    Column("granted_at", String(27), nullable=False),
 )
 
 TEAMS = Table(
@@ -27,6 +37,17 @@ TEAM_MEMBERS = Table(
     Column("team", String(63), ForeignKey("teams.name"), primary_key=True),
     Column("principal", String(120), ForeignKey("principals.name"), primary_key=True),
     Column("joined_at", String(27), nullable=False),
+)
+
+#: Keys that approvers sign with; the private half is theirs alone.
+APPROVER_KEYS = Table(
+    "approver_keys",
+    METADATA,
+    Column("key_id", String(16), primary_key=True),
+    Column("principal", String(120), ForeignKey("principals.name"), nullable=False),
+    Column("public_key", String(44), nullable=False),
+    Column("added_at", String(27), nullable=False),
+    Column("ended_at", String(27)),
 )
 
 TOKENS = Table(

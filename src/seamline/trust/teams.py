@@ -12,8 +12,8 @@ from seamline.domain.errors import Conflict, Forbidden, InvalidInput, not_found
 from seamline.domain.states import Role
 from seamline.domain.trust_facts import TeamAdded, TeamJoined, TeamLeft
 from seamline.store.facts import FactLog
-from seamline.trust.roles import Principal, Verb
-from seamline.trust.rows import PRINCIPALS, TEAM_MEMBERS, TEAMS
+from seamline.trust.roles import Grant, Principal, Verb
+from seamline.trust.rows import GRANTS, PRINCIPALS, TEAM_MEMBERS, TEAMS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -80,21 +80,21 @@ def check_team(connection: Connection, team: str) -> None:
 def check_label(connection: Connection, who: Principal, team: str) -> None:
     """Raises Forbidden where `who` may do nothing in the name of this team.
 
-    A token for one team speaks for that team. Else a team's members do, and admins; a label that
-    is no team's is anybody's.
+    A token for one team speaks for that team, a role for some teams for those. Else a team's
+    members do, and admins; a label that is no team's is anybody's.
     """
-    if who.scope.team is None:
+    if who.reach is None:
         is_teams = team in _team_names(connection)
         if not is_teams or team in who.teams or who.may(Verb.ADMINISTER):
             return
-    elif who.scope.team == team:
+    elif team in who.reach:
         return
     raise not_their_team(who, f"what is labelled {team}")
 
 
 def not_their_team(who: Principal, what: str) -> Forbidden:
     """The refusal, with the teams that `who` speaks for. `what`: of which team."""
-    own = [who.scope.team] if who.scope.team is not None else sorted(who.teams)
+    own = sorted(who.teams if who.reach is None else who.reach)
     speaks = f"this token of {who.name}" if who.scope.team is not None else who.name
     return Forbidden(
         f"That is {what}; {speaks} speaks for {', '.join(own) or 'no team'}.",
@@ -104,14 +104,16 @@ def not_their_team(who: Principal, what: str) -> Forbidden:
 
 
 def find_principal(connection: Connection, name: str) -> Principal | None:
-    row = connection.execute(select(PRINCIPALS).where(PRINCIPALS.c.name == name)).one_or_none()
-    if row is None:
+    if connection.execute(select(PRINCIPALS).where(PRINCIPALS.c.name == name)).first() is None:
         return None
     teams = connection.execute(
         select(TEAM_MEMBERS.c.team).where(TEAM_MEMBERS.c.principal == name)
     ).scalars()
-    roles = frozenset(Role(role) for role in row.roles.split(",") if role)
-    return Principal(name, roles, frozenset(teams))
+    rows = connection.execute(select(GRANTS).where(GRANTS.c.principal == name))
+    held = [Grant(Role(row.role), row.team or None, row.environment or None) for row in rows]
+    everywhere = frozenset(one.role for one in held if one == Grant(one.role))
+    limited = frozenset(one for one in held if one != Grant(one.role))
+    return Principal(name, everywhere, frozenset(teams), grants=limited)
 
 
 def require_principal(connection: Connection, name: str) -> Principal:

@@ -7,7 +7,7 @@ another, when the time of grace is over that both were to hold.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import Conflict, InvalidInput, Unauthenticated, not_found
 from seamline.domain.trust_facts import TokenIssued, TokenLimited, TokenReplaced, TokenRevoked
 from seamline.store.facts import FactLog
+from seamline.trust.refusals import say_roles
 from seamline.trust.roles import Principal, Scope, Verb
 from seamline.trust.rows import TOKENS
 from seamline.trust.teams import check_team, find_principal, require_principal
@@ -67,9 +68,9 @@ class TokenInfo:
 
 def check_scope(principal: Principal, scope: Scope) -> None:
     """Raises InvalidInput for limits that would promise what the token could never do."""
-    if scope.team is not None and scope.team not in principal.teams:
+    if scope.team is not None and not _speaks_for(principal, scope.team):
         raise InvalidInput(
-            f"{principal.name} does not belong to the team {scope.team}.",
+            f"{principal.name} does not belong to the team {scope.team}, and has no role for it.",
             next_step=f"First: seamline team join {scope.team} {principal.name}.",
         )
     for what, chosen in (("environments", scope.environments), ("verbs", scope.verbs)):
@@ -81,7 +82,7 @@ def check_scope(principal: Principal, scope: Scope) -> None:
     beyond = sorted(verb for verb in scope.verbs or () if not principal.has_role_for(verb))
     if beyond:
         raise InvalidInput(
-            f"{principal.name} ({', '.join(sorted(principal.roles))}) may not "
+            f"{principal.name} ({say_roles(principal)}) may not "
             f"{', '.join(beyond)}; no token of theirs can.",
             next_step="Leave it out, or give this to somebody with another role.",
         )
@@ -205,12 +206,16 @@ def principal_of_token(connection: Connection, clock: Clock, token: str) -> Prin
     principal = find_principal(connection, info.principal)
     if principal is None:
         raise Unauthenticated(f"{info.principal} is no longer a principal here.")
-    if info.scope.team is not None and info.scope.team not in principal.teams:
+    if info.scope.team is not None and not _speaks_for(principal, info.scope.team):
         raise Unauthenticated(
             f"This token is for the team {info.scope.team}, which {info.principal} has left.",
             next_step="Ask an admin for a token of a team that you belong to.",
         )
-    return Principal(principal.name, principal.roles, principal.teams, info.scope)
+    return replace(principal, scope=info.scope)
+
+
+def _speaks_for(principal: Principal, team: str) -> bool:
+    return team in principal.teams or any(one.team == team for one in principal.grants)
 
 
 def _check_in_force(token: TokenInfo, now: str) -> None:

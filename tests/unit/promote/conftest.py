@@ -35,7 +35,7 @@ from seamline.promote.requests import request_emergency, request_promotion, requ
 from seamline.promote.steps import advance, finish, point_environment
 from seamline.store.canonical import digest_of_json
 from seamline.store.facts import RecordedFact, read_facts
-from seamline.trust import roles, tokens
+from seamline.trust import refusals, tokens
 from seamline.trust.principals import add_principal
 from seamline.trust.roles import Principal, Verb
 
@@ -304,7 +304,7 @@ class Platform(RuleBasedStateMachine):
         """As every adapter asks: by the token, and whether the role lets them."""
         with self.stores.db.read() as connection:
             principal = tokens.principal_of_token(connection, self.clock, self.tokens[person])
-        roles.require(principal, verb)
+        refusals.require(principal, verb)
         return principal
 
     @rule(environment=ENVIRONMENT, changed=POLICY)

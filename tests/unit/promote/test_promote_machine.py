@@ -24,7 +24,7 @@ from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote import approvals, decide, requests, situation, steps
 from seamline.promote.glass import Glass, broken_glass
 from seamline.promote.policy import ApprovalRule
-from seamline.trust import roles, tokens
+from seamline.trust import refusals, tokens
 
 DEVELOPMENT, STAGING = "development", "staging"
 PASS = [Verdict.PASS] * 5
@@ -200,7 +200,7 @@ RULES = {
         ONE,
     ),
     "roles": Rule(
-        ((roles, "require", lambda *_: None),), lambda play: _promote(play, person="dan")
+        ((refusals, "require", lambda *_: None),), lambda play: _promote(play, person="dan")
     ),
 }
 

@@ -24,6 +24,7 @@ from seamline.serve.snapshot import (
     EndpointSpec,
     ServingSnapshot,
     Signature,
+    Standby,
     snapshot_path,
     write_snapshot,
 )
@@ -31,6 +32,7 @@ from seamline.store.blobs import Blobs
 from seamline.trust.keys import load_or_create_key
 
 RELEASE = "sha256:" + "ab" * 32
+NEXT_RELEASE = "sha256:" + "cd" * 32
 DEADLINE_S = 30.0
 
 MODEL = """
@@ -54,6 +56,10 @@ class Model:
                 raise ValueError("there is no carrier BOOM")
             if carrier == "KILL":
                 os.kill(os.getpid(), 9)
+            if carrier and carrier.startswith("/"):
+                open(carrier + ".reached", "w").close()
+                while not os.path.exists(carrier):
+                    pass
             scores.append(score_of(hour, SCALE))
         return {"label": [int(score >= 0.5) for score in scores], "score": scores}
 
@@ -72,13 +78,16 @@ def make_wheel(scale: float, samples: dict[str, Any] | None = None) -> bytes:
         scores = [row["hour"] / 24 * scale for row in rows]
         labels = [int(score >= 0.5) for score in scores]
         samples = {"rows": rows, "outputs": {"label": labels, "score": scores}}
+    files = {
+        "__init__.py": MODEL,
+        "scoring.py": "def score_of(hour, scale):\n    return float(hour) / 24 * scale\n",
+        "scale.json": json.dumps({"scale": scale}),
+        "samples.json": json.dumps(samples),
+    }
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
-        archive.writestr("late_arrival/__init__.py", MODEL)
-        scoring = "def score_of(hour, scale):\n    return float(hour) / 24 * scale\n"
-        archive.writestr("late_arrival/scoring.py", scoring)
-        archive.writestr("late_arrival/scale.json", json.dumps({"scale": scale}))
-        archive.writestr("late_arrival/samples.json", json.dumps(samples))
+        for name, text in files.items():  # without a time: the same bytes whenever it is made
+            archive.writestr(zipfile.ZipInfo(f"late_arrival/{name}"), text)
     return memory.getvalue()
 
 
@@ -121,11 +130,17 @@ class Workspace:
         return dataclasses.replace(spec, **changes)
 
     def deploy(
-        self, version: int, *endpoints: EndpointSpec, environment: str = "production"
+        self,
+        version: int,
+        *endpoints: EndpointSpec,
+        environment: str = "production",
+        standby: tuple[EndpointSpec, ...] = (),
+        release: str = RELEASE,
     ) -> ServingSnapshot:
+        """`standby`: the endpoints of the one release that is to be kept warm."""
         snapshot = ServingSnapshot(
-            environment, version, RELEASE, f"{environment}-{version}", "2026-01-01T00:00:00Z",
-            endpoints,
+            environment, version, release, f"{environment}-{version}", "2026-01-01T00:00:00Z",
+            endpoints, standbys=(Standby(NEXT_RELEASE, "next", standby),) if standby else (),
         )  # fmt: skip
         write_snapshot(snapshot_path(self.root, environment), snapshot, self.key)
         return snapshot
@@ -181,6 +196,18 @@ class PlaneProcess:
         status, state, _ = self.ask("GET", f"/snapshots/{environment}?version={version}&wait_s=30")
         assert status == 200, state
         return state
+
+    def await_standbys(self, version: int, environment: str = "production") -> list[dict[str, Any]]:
+        path = f"/snapshots/{environment}?version={version}&wait_s=30&standbys=1"
+        status, state, _ = self.ask("GET", path)
+        assert (status, state["version"]) == (200, version), state
+        standbys: list[dict[str, Any]] = state["standbys"]
+        return standbys
+
+    def workers(self) -> set[int]:
+        """Process ids of the models that run."""
+        pid = self.process.pid
+        return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:

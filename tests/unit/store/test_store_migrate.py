@@ -83,3 +83,18 @@ def test_pipelines_of_earlier_workspaces_belong_to_who_published_first(stores: S
         ("default/main", "ada", None),
         ("team/two", "ann", None),
     ]
+
+
+def test_who_had_a_role_goes_on_to_have_it_everywhere(stores: Stores) -> None:
+    rewind(stores, "0017")
+    for name, roles in (("ada", "developer,approver"), ("eve", "")):
+        insert_texts(stores, "principals", name=name, roles=roles, created_at="2026-01-01")
+    migrate(stores.db)
+    with stores.db.read() as connection:
+        rows = connection.execute(text("SELECT * FROM grants ORDER BY role")).all()
+        names = connection.execute(text("SELECT name FROM principals ORDER BY name")).scalars()
+        assert names.all() == ["ada", "eve"]
+    assert [tuple(row) for row in rows] == [
+        ("ada", "approver", "", "", "2026-01-01"),
+        ("ada", "developer", "", "", "2026-01-01"),
+    ]

@@ -12,8 +12,9 @@ from seamline.trust.principals import (
     list_principals,
     parse_role,
 )
+from seamline.trust.refusals import require
 from seamline.trust.requests import LOOPBACK_NAMES, check_request_site
-from seamline.trust.roles import Principal, Verb, require
+from seamline.trust.roles import Principal, Verb
 from seamline.trust.rows import TOKENS
 from seamline.trust.tokens import issue_token, principal_of_token, revoke_tokens
 

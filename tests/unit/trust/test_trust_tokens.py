@@ -10,14 +10,8 @@ from seamline.domain.states import Role
 from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
 from seamline.trust.principals import add_principal
-from seamline.trust.roles import (
-    Principal,
-    Scope,
-    Verb,
-    parse_verb,
-    require,
-    require_environments,
-)
+from seamline.trust.refusals import require, require_environments
+from seamline.trust.roles import Principal, Scope, Verb, parse_verb
 from seamline.trust.rows import TOKENS
 from seamline.trust.teams import add_team, join_team, leave_team
 from seamline.trust.tokens import (
@@ -63,12 +57,12 @@ def test_a_token_has_its_limits_and_never_more_than_its_principal(people: Stores
     assert {verb for verb in Verb if found.may(verb)} == {Verb.PUBLISH, Verb.READ}
     with pytest.raises(Forbidden, match="may run; this token, limited to team arrivals"):
         require(found, Verb.RUN)
-    require_environments(found, {"dataops"})
+    require_environments(found, Verb.READ, {"dataops"})
     with pytest.raises(Forbidden, match="is for dataops; the request is about production"):
-        require_environments(found, {"dataops", "production"})
+        require_environments(found, Verb.READ, {"dataops", "production"})
     whole = who_is(people, issue(people).token)
     assert whole.may(Verb.RUN)
-    require_environments(whole, {"production"})
+    require_environments(whole, Verb.RUN, {"production"})
 
 
 @pytest.mark.parametrize("verb", list(Verb))

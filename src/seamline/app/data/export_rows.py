@@ -24,7 +24,8 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING, find_environment
 from seamline.serve.log_tables import read_predictions
-from seamline.trust.roles import Principal, Verb, require
+from seamline.trust.refusals import require
+from seamline.trust.roles import Principal, Verb
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _send(platform: Platform, export: Export, order: ExportOrder, who: Principal
     with stores.db.read() as connection:
         find_environment(connection, order.environment)
     if order.environment != TRAINING:  # its secrets are used, and its tables written
-        require(who, Verb.RELEASE)
+        require(who, Verb.RELEASE, order.environment)
     location = parse_location(order.to)
     check_local(location, platform.root, is_admin=who.may(Verb.ADMINISTER))
     target = decide_target(location, order.form, order.table)

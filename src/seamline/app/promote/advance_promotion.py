@@ -6,17 +6,29 @@ import logging
 
 from seamline.app.platform import Platform
 from seamline.app.promote.gates import gates_of
-from seamline.domain.errors import SeamlineError, Unavailable
+from seamline.app.promote.promote_code import retrain_in_place
+from seamline.domain.errors import (
+    Conflict,
+    DigestMismatch,
+    InvalidInput,
+    NotFound,
+    Refused,
+    SeamlineError,
+    Unavailable,
+)
 from seamline.domain.states import PromotionPhase, Verdict
+from seamline.promote.code import find_by_code_run, promotes_code
 from seamline.promote.decide import why_not_yet
-from seamline.promote.environments import find_environment
+from seamline.promote.environments import TRAINING, find_environment
 from seamline.promote.gate_results import GateResult, record_gate
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.situation import load_situation
-from seamline.promote.steps import advance, point_environment
+from seamline.promote.steps import advance, finish, point_environment
 from seamline.store.facts import RecordedFact
 
+#: What will say the same again, however often the environment is trained in.
+FINAL = (InvalidInput, NotFound, Refused, Conflict, DigestMismatch)
 _LOG = logging.getLogger("seamline.promotions")
 
 
@@ -25,24 +37,51 @@ def on_promotion_moved(platform: Platform, fact: RecordedFact) -> None:
     promotion_id = fact.body["promotion_id"]
     with platform.stores.db.read() as connection:
         promotion = find_promotion(connection, promotion_id)
-        release = find_release(connection, promotion.release)
     match promotion.phase:
         case PromotionPhase.REQUESTED:
             advance(platform.stores, promotion_id, caused_by=fact.id)
         case PromotionPhase.CHECKING:
-            _check(platform, promotion, release)
-            after = advance(platform.stores, promotion_id, caused_by=fact.id)
-            if after.phase is PromotionPhase.CHECKING:
-                raise Unavailable(
-                    f"The policy of {after.environment} changed while promotion {promotion_id} "
-                    "was checked: its gates are checked again."
-                )
+            _go_through_gates(platform, promotion, fact)
         case PromotionPhase.AWAITING_APPROVAL:
             advance(platform.stores, promotion_id, caused_by=fact.id)
         case PromotionPhase.APPLYING:
             point_environment(platform.stores, promotion_id, caused_by=fact.id)
         case _:
             return
+
+
+def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
+    """What a promotion of code has trained, or predicted with it, is checked on."""
+    if fact.body["environment"] == TRAINING:
+        return
+    with platform.stores.db.read() as connection:
+        found = find_by_code_run(connection, fact.body["environment"], fact.body["run_id"])
+    if found is not None:
+        _go_through_gates(platform, found, fact)
+
+
+def _go_through_gates(platform: Platform, promotion: Promotion, fact: RecordedFact) -> None:
+    stores = platform.stores
+    with stores.db.read() as connection:
+        is_code = promotes_code(connection, promotion)
+    try:
+        if promotion.retrained is not None and not is_code:
+            raise Refused(f"{promotion.environment} does not take over code any more.")
+        ready = retrain_in_place(platform, promotion, fact) if is_code else promotion
+    except FINAL as error:
+        finish(stores, promotion.id, PromotionPhase.FAILED, str(error), caused_by=fact.id)
+        return
+    if ready is None:
+        return  # the end of a run comes here
+    with stores.db.read() as connection:
+        release = find_release(connection, ready.goes_live)
+    _check(platform, ready, release)
+    after = advance(stores, promotion.id, caused_by=fact.id)
+    if after.phase is PromotionPhase.CHECKING:
+        raise Unavailable(
+            f"The policy of {after.environment} changed while promotion {promotion.id} "
+            "was checked: its gates are checked again."
+        )
 
 
 def _check(platform: Platform, promotion: Promotion, release: StoredRelease) -> None:

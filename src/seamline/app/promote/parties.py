@@ -7,6 +7,7 @@ from seamline.domain.facts import PipelinePublished, RunRequested
 from seamline.promote.policy import Party
 from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
+from seamline.promote.shipments import received_of
 from seamline.register.models.catalogue import find_model_version
 from seamline.store.facts import read_facts
 
@@ -30,8 +31,14 @@ def parties_of(
         for fact in read_facts(connection, kinds=[PipelinePublished.kind]):
             if fact.body["digest"] in digests:
                 authors[fact.by] = f"published the pipeline {fact.body['package']}"
-    return {
+        elsewhere = received_of(connection, release.digest)
+    found = {
         Party.TRAINER: trainers,
         Party.AUTHOR: authors,
         Party.REQUESTER: {promotion.requested_by: "requested this promotion"},
     }
+    # Who did it on the server that a release came from did it: people have one name on both.
+    for fact in elsewhere:
+        for party, people in fact.body["parties"].items():
+            found[Party(party)] = {**people, **found[Party(party)]}
+    return found

@@ -9,10 +9,12 @@ from sqlalchemy import Connection
 from seamline.app.platform import Platform
 from seamline.app.promote.gates import Gate, gates_of
 from seamline.app.promote.parties import parties_of
+from seamline.app.promote.release_teams import teams_of
 from seamline.domain.clock import iso
 from seamline.domain.errors import SeamlineError
 from seamline.domain.states import PromotionPhase, Verdict
-from seamline.promote.decide import why_may_not_approve, why_not_yet
+from seamline.promote.code import promotes_code
+from seamline.promote.decide import may_vote, why_may_not_approve, why_not_yet
 from seamline.promote.environments import Environment, find_environment
 from seamline.promote.gate_results import GateResult
 from seamline.promote.promotion import Promotion, list_promotions
@@ -25,6 +27,7 @@ from seamline.trust.principals import list_principals
 #: Stands for the promotion that is not made.
 PLANNED = "planned"
 _EXTERNAL = "external:"
+_OF_WHAT_IS_TRAINED = ("code", "evaluation", "formats")
 
 
 def plan_promotion(
@@ -38,21 +41,10 @@ def plan_promotion(
         release = find_release(connection, reference)
         target = find_environment(connection, environment)
         live = find_release(connection, target.release) if target.release else None
-        planned = Promotion(
-            PLANNED,
-            release.digest,
-            environment,
-            PromotionPhase.CHECKING,
-            by,
-            now,
-            now,
-            None,
-            None,
-            "",
-        )
+        planned = planned_promotion(release, environment, by, now)
         waits = why_not_yet(load_situation(connection, stores, planned))
         others = list_promotions(connection, environment=environment, open_only=True)
-        refused = _refusal(connection, release, target)
+        refused = why_refused(connection, release, target)
     gates = [
         _look(platform, name, gate, planned, release)
         for name, gate in gates_of(platform, target.policy, planned, release).items()
@@ -62,6 +54,7 @@ def plan_promotion(
         "release_alias": release.alias,
         "environment": environment,
         "live": live.alias if live else None,
+        "live_release": live.digest if live else None,
         "changes": [
             one.to_json()
             for one in changes_between(live.release if live else Release(), release.release)
@@ -76,7 +69,14 @@ def plan_promotion(
     }
 
 
-def _refusal(connection: Connection, release: StoredRelease, target: Environment) -> str | None:
+def planned_promotion(release: StoredRelease, environment: str, by: str, now: str) -> Promotion:
+    """One that nobody made, to ask rules and gates about."""
+    phase = PromotionPhase.CHECKING
+    return Promotion(PLANNED, release.digest, environment, phase, by, now, now, None, None, "")
+
+
+def why_refused(connection: Connection, release: StoredRelease, target: Environment) -> str | None:
+    """Why it could not even be asked for."""
     try:
         check_request(connection, release, target)
     except SeamlineError as error:
@@ -87,13 +87,24 @@ def _refusal(connection: Connection, release: StoredRelease, target: Environment
 def _look(
     platform: Platform, name: str, gate: Gate, planned: Promotion, release: StoredRelease
 ) -> dict[str, Any]:
-    if name.startswith(_EXTERNAL):
-        return {"gate": name, "verdict": None, "sentence": "is asked when the promotion is checked"}
+    later = _asked_later(platform, name, planned)
+    if later is not None:
+        return {"gate": name, "verdict": None, "sentence": later}
     try:
         result = gate(platform, planned, release)
     except SeamlineError as error:
         result = GateResult(name, Verdict.ERROR, str(error), {})
     return {"gate": name, "verdict": result.verdict.value, "sentence": result.sentence}
+
+
+def _asked_later(platform: Platform, name: str, planned: Promotion) -> str | None:
+    """What a plan does not do: ask others, or train."""
+    if name.startswith(_EXTERNAL):
+        return "is asked when the promotion is checked"
+    with platform.stores.db.read() as connection:
+        if name in _OF_WHAT_IS_TRAINED and promotes_code(connection, planned):
+            return f"is asked of what is trained in {planned.environment}"
+    return None
 
 
 def _approvers(
@@ -102,13 +113,13 @@ def _approvers(
     """Everybody with one of the roles, and why some of them may not."""
     if target.policy.approvals.count == 0:
         return []
-    parties = parties_of(platform, release, planned)
+    parties, teams = parties_of(platform, release, planned), teams_of(platform, release.release)
     with platform.stores.db.read() as connection:
         people = list_principals(connection)
     return [
-        {"name": one.name, "why_not": why_may_not_approve(one, target.policy, parties)}
+        {"name": one.name, "why_not": why_may_not_approve(one, target.policy, parties, teams)}
         for one in people
-        if one.roles & set(target.policy.approvals.roles)
+        if may_vote(one, target.policy)
     ]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from seamline.app.platform import Platform
 from seamline.domain.errors import Conflict, Refused, Unavailable
-from seamline.domain.states import PromotionPhase
+from seamline.domain.states import Promotes, PromotionPhase
 from seamline.promote.environments import TRAINING, list_environments
 from seamline.promote.holds import standing_holds
-from seamline.promote.promotion import list_promotions
+from seamline.promote.promotion import find_promotion, list_promotions
 from seamline.promote.requests import request_promotion
 from seamline.store.facts import RecordedFact
 from seamline.store.stores import Stores
@@ -18,22 +18,39 @@ def on_release_created(platform: Platform, fact: RecordedFact) -> None:
 
 
 def on_release_live(platform: Platform, fact: RecordedFact) -> None:
-    if fact.body["after"] == PromotionPhase.LIVE:
-        release, environment = fact.body["release"], fact.body["environment"]
-        request_automatic(platform.stores, release, environment, fact)
+    if fact.body["after"] != PromotionPhase.LIVE:
+        return
+    stores = platform.stores
+    with stores.db.read() as connection:
+        promotion = find_promotion(connection, fact.body["promotion_id"])
+    here = fact.body["environment"]
+    request_automatic(stores, promotion.goes_live, here, fact, Promotes.MODEL)
+    request_automatic(stores, promotion.release, here, fact, Promotes.CODE)
 
 
-def request_automatic(stores: Stores, release: str, after: str, fact: RecordedFact) -> None:
-    """Where the release may come next by itself. Raises Unavailable while another one is applied
-    there."""
+def request_automatic(
+    stores: Stores,
+    release: str,
+    after: str,
+    fact: RecordedFact,
+    promotes: Promotes | None = None,
+) -> None:
+    """Where the release may come next by itself; `promotes`: only into environments that take over
+    this. Raises Unavailable while another one is applied there."""
     with stores.db.read() as connection:
         wanting = [
             one.name
             for one in list_environments(connection)
-            if one.policy.automatic and one.policy.after == after and one.release != release
+            if one.policy.automatic
+            and one.policy.after == after
+            and one.release != release
+            and promotes in (None, one.policy.promotes)
         ]
         held = {hold.environment for hold in standing_holds(connection)}
-        asked = {(one.release, one.environment) for one in list_promotions(connection)}
+        known = list_promotions(connection)
+        asked = {(one.release, one.environment) for one in known}
+        if after == TRAINING and release in {one.retrained for one in known}:
+            return  # made for one environment, where it is on its way already
     busy: Conflict | None = None
     for environment in wanting:
         if (release, environment) in asked or environment in held:

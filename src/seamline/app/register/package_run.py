@@ -29,6 +29,7 @@ from seamline.domain.errors import (
     NotFound,
     Refused,
 )
+from seamline.promote.code import find_by_code_run
 from seamline.promote.environments import TRAINING
 from seamline.register.models.catalogue import payloads_of_runs, refuse_model, refused_since
 from seamline.register.pipelines.catalogue import commit_of_pipeline
@@ -54,7 +55,7 @@ def on_run_ended(platform: Platform, fact: RecordedFact) -> bool:
 
     Safe to do again: what is registered, or was refused since the run ended, is left alone.
     """
-    if fact.body["environment"] != TRAINING:
+    if fact.body["environment"] != TRAINING and not _trains_in_place(platform, fact):
         return False
     until = platform.stores.clock.now() + timedelta(seconds=PORTION_S)
     portions = [
@@ -68,6 +69,13 @@ def on_run_ended(platform: Platform, fact: RecordedFact) -> bool:
         if one.trouble:
             raise one.trouble[0]
     return not all(ended)
+
+
+def _trains_in_place(platform: Platform, fact: RecordedFact) -> bool:
+    """Elsewhere nothing is packaged but what a promotion of code has trained."""
+    with platform.stores.db.read() as connection:
+        environment, run_id = fact.body["environment"], fact.body["run_id"]
+        return find_by_code_run(connection, environment, run_id) is not None
 
 
 def decide_width(slots: int, counts: EngineCounts) -> int:

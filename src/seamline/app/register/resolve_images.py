@@ -26,7 +26,8 @@ from seamline.domain.errors import (
     SeamlineError,
     Unavailable,
 )
-from seamline.promote.environments import TRAINING, live_release
+from seamline.promote.code import release_of_run
+from seamline.promote.environments import TRAINING
 from seamline.promote.release import StoredRelease
 from seamline.register.images.references import (
     MAX_REFERENCE,
@@ -164,7 +165,9 @@ def image_to_start(stores: Stores, context: RunContext, reference: str) -> str:
         here = (table.pipeline == pipeline, table.reference == reference)
         digest = connection.execute(select(table.digest).where(*here)).scalar_one_or_none()
         is_training = context.environment == TRAINING
-        live = None if is_training else live_release(connection, context.environment)
+        live = (
+            None if is_training else release_of_run(connection, context.environment, context.run_id)
+        )
     stated = stated_digests(stores, pipeline).get(reference)
     _check_noted(reference, digest, stated)
     if digest is not None and stated is None and "@" not in reference:

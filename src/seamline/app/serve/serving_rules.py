@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,7 @@ from seamline.measure.contracts import Column, Contract, Policy, RowRule
 from seamline.measure.rules.arrays import compile_rule
 from seamline.measure.rules.cells import CellKind, can_read
 from seamline.measure.rules.patterns import linear_pattern
+from seamline.promote.shipments import received_contract
 from seamline.register.models.catalogue import ModelVersion
 from seamline.serve.input_rules import InputExpression, InputRule, ServingPolicy
 from seamline.store.stores import Stores
@@ -133,10 +136,25 @@ def _inputs(model: ModelVersion) -> list[dict[str, Any]]:
 
 
 def _contracts(stores: Stores, model: ModelVersion) -> Iterator[Contract]:
+    lineage = model.document.get("lineage", {}).get("dataset_versions", ())
+    trained_on = {f"{one['name']}@{one['version']}": one["digest"] for one in lineage}
     for reference in model.dataset_versions:
-        try:
-            contract = contract_of(stores, find_version(stores, reference))
-        except NotFound:
-            continue  # registered elsewhere: its data never was here
+        contract = _contract(stores, reference, trained_on.get(reference))
         if contract is not None:
             yield contract
+
+
+def _contract(stores: Stores, reference: str, digest: str | None) -> Contract | None:
+    """`digest`: of the version as the model saw it; of that name another may be here."""
+    with suppress(NotFound):  # registered elsewhere: its data never was here
+        version = find_version(stores, reference)
+        if digest in (None, version.digest):
+            return contract_of(stores, version)
+    if digest is None:
+        return None
+    # Trained on another server: what its data was held to came with the release.
+    with stores.db.read() as connection:
+        received = received_contract(connection, digest)
+    if received is None:
+        return None
+    return Contract.from_json(json.loads(stores.blobs.get(received, f"contract of {reference}")))

@@ -17,6 +17,7 @@ from seamline.data.splits.read import find_split
 from seamline.data.versions.find import find_named
 from seamline.domain.clock import new_id
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
+from seamline.promote.code import release_of_run
 from seamline.promote.environments import TRAINING, live_release
 from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.store.stores import Stores
@@ -39,7 +40,8 @@ def resolve_uri(
     if uri.startswith(DATASETS):
         return _resolve_dataset(stores, uri, context, declarations)
     if uri.startswith(MODELS):
-        model = find_model_for(stores, uri.removeprefix(MODELS), context.environment)
+        named = uri.removeprefix(MODELS)
+        model = find_model_for(stores, named, context.environment, context.run_id)
         return ResolvedArtifact(
             path=_wheel(stores, model),
             digest=model.wheel_digest,
@@ -82,11 +84,14 @@ def _resolve_dataset(
     )
 
 
-def find_model_for(stores: Stores, reference: str, environment: str) -> ModelVersion:
+def find_model_for(
+    stores: Stores, reference: str, environment: str, run_id: str | None = None
+) -> ModelVersion:
     """NAME: what the run's environment holds; NAME@VERSION; NAME@ENVIRONMENT."""
     name, alias = split_reference(reference)
     with stores.db.read() as connection:
-        here = None if environment == TRAINING else live_release(connection, environment)
+        is_training = environment == TRAINING
+        here = None if is_training else release_of_run(connection, environment, run_id)
     if alias is not None and not alias[:1].isdigit() and alias != TRAINING:
         with stores.db.read() as connection:
             named = live_release(connection, alias)

@@ -13,6 +13,7 @@ from seamline.app.register.verify_artifact import require_pipeline
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, not_found
 from seamline.promote.environments import TRAINING, check_runs_here
+from seamline.promote.release import StoredRelease
 from seamline.register.images.references import every_image
 from seamline.register.pipelines.catalogue import (
     DEFAULT_REPOSITORY,
@@ -20,6 +21,7 @@ from seamline.register.pipelines.catalogue import (
     find_pipeline,
 )
 from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, Isolation, RunLabel, RunOptions
+from seamline.train.plan.load import plan_of
 from seamline.train.runs import request_run
 
 
@@ -34,8 +36,9 @@ def submit_pipeline(
     run_id: str | None = None,
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
+    checking: StoredRelease | None = None,
 ) -> str:
-    """`reference`: NAME@TAG or NAME@sha256:…"""
+    """`reference`: NAME@TAG or NAME@sha256:…; `checking`: see `check_runs_here`."""
     found = find_pipeline_by_reference(platform, reference)
     version = split_reference(reference)[1] or found.digest
     ir = read_published(platform, found.package, version, found.digest, options)
@@ -49,6 +52,7 @@ def submit_pipeline(
         run_id=run_id,
         label=dataclasses.replace(label, reference=label.reference or reference),
         options=options,
+        checking=checking,
     )
 
 
@@ -64,15 +68,16 @@ def submit_ir(
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
     reuses_run: str | None = None,
+    checking: StoredRelease | None = None,
 ) -> str:
     """Everything is checked before anything is recorded."""
     _check_team(platform, label.team)
     with platform.stores.db.read() as connection:
-        check_runs_here(connection, environment, "This pipeline", [digest_of(ir)])
+        check_runs_here(connection, environment, "This pipeline", [digest_of(ir)], checking)
     run = request_run(
         platform.stores,
         ir,
-        arguments=dict(arguments),
+        arguments=_with_parameters(platform, ir, environment, arguments),
         environment=environment,
         by=by,
         caused_by=caused_by,
@@ -105,6 +110,19 @@ def read_published(
     is_contained = options.isolation is Isolation.CONTAINER
     look_up_images(stores, digest, every_image if is_contained else runs_in_its_image)
     return ir
+
+
+def _with_parameters(
+    platform: Platform, ir: bytes, environment: str, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the environment declares fills in what its pipeline takes and nobody gave."""
+    declared = platform.declarations().environments.get(environment)
+    if declared is None or not declared.arguments:
+        return dict(arguments)
+    takes = plan_of(ir).parameters
+    given = {name: value for name, value in arguments.items() if value is not None}
+    named = {name: value for name, value in declared.arguments.items() if name in takes}
+    return {**named, **given}
 
 
 def _check_team(platform: Platform, team: str) -> None:

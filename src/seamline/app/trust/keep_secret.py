@@ -7,7 +7,8 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.promote.environments import TRAINING, find_environment
-from seamline.trust.roles import Principal, Verb, require
+from seamline.trust.refusals import require
+from seamline.trust.roles import Principal, Verb
 from seamline.trust.secrets import (
     SecretInfo,
     SecretKind,
@@ -64,7 +65,7 @@ def show_secret(
 def _check_may_set(platform: Platform, environment: str, who: Principal) -> None:
     _check_environment(platform, environment)
     verb = Verb.SET_TRAINING_SECRETS if environment == TRAINING else Verb.SET_SECRETS
-    require(who, verb)
+    require(who, verb, environment)
 
 
 def _check_environment(platform: Platform, environment: str) -> None:

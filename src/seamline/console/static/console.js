@@ -4,11 +4,10 @@
 (() => {
   const main = () => document.querySelector("main");
 
-  async function fetchMain() {
+  async function fetchPage() {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    return page.querySelector("main");
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
 
   // What the reader has opened, scrolled or focused stays as it is.
@@ -39,6 +38,12 @@
     again?.focus({ preventScroll: true });
   }
 
+  // Left alone while they say the same, so that they are not read aloud again and again.
+  function swapAlarms(next) {
+    const now = document.getElementById("alarms");
+    if (next && now.textContent !== next.textContent) now.replaceChildren(...next.childNodes);
+  }
+
   async function refresh() {
     const seconds = Number(main()?.dataset.refresh ?? 0);
     if (!seconds) return;
@@ -46,9 +51,11 @@
     const isTyping = document.activeElement?.matches("main input, main select");
     if (document.visibilityState === "visible" && !isTyping) {
       try {
-        const next = await fetchMain();
+        const page = await fetchPage();
         document.body.classList.remove("is-stale");
+        const next = page.querySelector("main");
         if (next) swap(next);
+        swapAlarms(page.getElementById("alarms"));
       } catch {
         document.body.classList.add("is-stale");
       }

@@ -25,7 +25,8 @@ from seamline.app.data.version_names import (
 )
 from seamline.domain.clock import new_id
 from seamline.protocols.native.access import Admin, Ingester, PlatformOf, Reader
-from seamline.trust.roles import require_environments
+from seamline.trust.refusals import require_environments
+from seamline.trust.roles import Verb
 
 ROUTER = APIRouter()
 #: Rows that one answer of JSON holds; files hold any number.
@@ -129,7 +130,7 @@ class NewMirror(BaseModel):
 
 @ROUTER.post("/datasets/{name}/mirrors")
 def mirror(platform: PlatformOf, who: Ingester, name: str, body: NewMirror) -> dict[str, Any]:
-    require_environments(who, {body.source, body.environment})
+    require_environments(who, Verb.INGEST, {body.source, body.environment})
     return mirror_dataset(platform, name, body.source, body.environment, by=who.name)
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from seamline.app.promote.board import show_board, show_promotion
 from seamline.app.promote.make_release import make_release
-from seamline.app.promote.parties import parties_of
 from seamline.app.promote.plan_promotion import plan_promotion
+from seamline.app.promote.release_teams import teams_of_names
 from seamline.app.promote.show_release import compare_releases, verify_release
+from seamline.app.promote.take_part import (
+    approve_promotion,
+    ask_promotion,
+    ask_rollback,
+    reject_promotion,
+)
+from seamline.app.references import split_reference
 from seamline.domain.states import PromotionPhase, is_terminal
-from seamline.promote.approvals import approve, reject
-from seamline.promote.promotion import find_promotion, list_promotions
+from seamline.promote.environments import TRAINING
+from seamline.promote.promotion import list_promotions
 from seamline.promote.release import find_release, list_releases
-from seamline.promote.requests import request_emergency, request_promotion, request_rollback
 from seamline.protocols.native.access import (
     Approver,
     PlatformOf,
@@ -26,6 +32,8 @@ from seamline.protocols.native.access import (
     RollingBack,
     await_state,
 )
+from seamline.trust.refusals import require_teams
+from seamline.trust.roles import Verb
 
 ROUTER = APIRouter()
 _SETTLED = {
@@ -33,6 +41,7 @@ _SETTLED = {
     for phase in PromotionPhase
     if is_terminal(phase) or phase in {PromotionPhase.AWAITING_APPROVAL, PromotionPhase.LIVE}
 }
+_ENDED = _SETTLED - {PromotionPhase.AWAITING_APPROVAL.value}
 
 
 class NewRelease(BaseModel):
@@ -46,6 +55,8 @@ class NewPromotion(BaseModel):
     environment: str
     #: Under glass that the caller has broken.
     emergency: bool = False
+    #: Why: whoever approves reads it. In an emergency the reason is the broken glass's.
+    reason: str = ""
 
 
 class NewRollback(BaseModel):
@@ -58,6 +69,8 @@ class NewRollback(BaseModel):
 class Opinion(BaseModel):
     comment: str = ""
     reason: str = ""
+    #: To approve: the envelope in which the caller's own key signed it.
+    signed: str | None = None
 
 
 @ROUTER.get("/board")
@@ -67,6 +80,10 @@ def board(platform: PlatformOf, who: Reader) -> dict[str, Any]:
 
 @ROUTER.post("/releases")
 def create(platform: PlatformOf, who: Releaser, body: NewRelease) -> dict[str, Any]:
+    models = [split_reference(one)[0] for one in body.models]
+    pipelines = [one.partition("@")[0] for one in body.pipelines]
+    theirs = teams_of_names(platform, models, pipelines)
+    require_teams(who, Verb.RELEASE, TRAINING, theirs, f"the release {body.alias}")
     made = make_release(platform, body.alias, body.models, body.pipelines, by=who.name)
     return made.to_json()
 
@@ -95,8 +112,14 @@ def verify(platform: PlatformOf, who: Reader, reference: str) -> dict[str, Any]:
 
 @ROUTER.post("/promotions")
 def request_(platform: PlatformOf, who: Requester, body: NewPromotion) -> dict[str, Any]:
-    ask = request_emergency if body.emergency else request_promotion
-    made = ask(platform.stores, body.release, body.environment, by=who.name)
+    made = ask_promotion(
+        platform,
+        body.release,
+        body.environment,
+        who,
+        emergency=body.emergency,
+        reason=body.reason,
+    )
     return show_promotion(platform, made.id)
 
 
@@ -107,7 +130,7 @@ def plan(platform: PlatformOf, who: Reader, body: NewPromotion) -> dict[str, Any
 
 @ROUTER.post("/rollbacks")
 def roll_back(platform: PlatformOf, who: RollingBack, body: NewRollback) -> dict[str, Any]:
-    made = request_rollback(platform.stores, body.environment, body.reason, by=who.name, to=body.to)
+    made = ask_rollback(platform, body.environment, body.reason, who, to=body.to)
     return show_promotion(platform, made.id)
 
 
@@ -120,12 +143,19 @@ def promotions(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
 
 @ROUTER.get("/promotions/{promotion_id}")
 def promotion(
-    platform: PlatformOf, who: Reader, promotion_id: str, wait_s: float = 0
+    platform: PlatformOf,
+    who: Reader,
+    promotion_id: str,
+    wait_s: float = 0,
+    until: Literal["settled", "end"] = "settled",
 ) -> dict[str, Any]:
+    """`wait_s`: held until somebody is waited for, or (`until=end`) it is live or never will be."""
+
     def show() -> dict[str, Any]:
         return show_promotion(platform, promotion_id)
 
-    await_state(platform, lambda: show()["settled_phase"], _SETTLED, wait_s)
+    ends = _SETTLED if until == "settled" else _ENDED
+    await_state(platform, lambda: show()["settled_phase"], ends, wait_s)
     return show()
 
 
@@ -133,11 +163,8 @@ def promotion(
 def approve_(
     platform: PlatformOf, who: Approver, promotion_id: str, body: Opinion
 ) -> dict[str, Any]:
-    with platform.stores.db.read() as connection:
-        found = find_promotion(connection, promotion_id)
-        stored = find_release(connection, found.release)
-    parties = parties_of(platform, stored, found)
-    approve(platform.stores, promotion_id, who, parties, comment=body.comment)
+    signed = body.signed.encode() if body.signed is not None else None
+    approve_promotion(platform, promotion_id, who, comment=body.comment, signed=signed)
     return show_promotion(platform, promotion_id)
 
 
@@ -145,5 +172,5 @@ def approve_(
 def reject_(
     platform: PlatformOf, who: Approver, promotion_id: str, body: Opinion
 ) -> dict[str, Any]:
-    reject(platform.stores, promotion_id, who, body.reason)
+    reject_promotion(platform, promotion_id, who, body.reason)
     return show_promotion(platform, promotion_id)

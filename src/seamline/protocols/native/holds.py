@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from seamline.promote.glass import break_glass, broken_glass, mend_glass
 from seamline.promote.holds import lift_holds, set_hold, standing_holds
 from seamline.protocols.native.access import GlassBreaker, PlatformOf, Reader, RollingBack
+from seamline.trust.refusals import require_whole
+from seamline.trust.roles import Verb
 
 ROUTER = APIRouter()
 
@@ -35,11 +37,13 @@ def holds(platform: PlatformOf, who: Reader) -> list[dict[str, Any]]:
 
 @ROUTER.post("/holds")
 def set_(platform: PlatformOf, who: RollingBack, body: Reasoned) -> dict[str, Any]:
+    require_whole(who, Verb.ROLL_BACK, body.environment)
     return set_hold(platform.stores, body.environment, body.reason, by=who.name).to_json()
 
 
 @ROUTER.post("/holds/lift")
 def lift(platform: PlatformOf, who: RollingBack, body: Reasoned) -> list[dict[str, Any]]:
+    require_whole(who, Verb.ROLL_BACK, body.environment)
     lifted = lift_holds(platform.stores, body.environment, body.reason, by=who.name)
     return [one.to_json() for one in lifted]
 
@@ -59,4 +63,5 @@ def break_(platform: PlatformOf, who: GlassBreaker, body: NewGlass) -> dict[str,
 
 @ROUTER.post("/glass/mend")
 def mend(platform: PlatformOf, who: RollingBack, body: Mending) -> list[dict[str, Any]]:
+    require_whole(who, Verb.ROLL_BACK, body.environment)
     return [one.to_json() for one in mend_glass(platform.stores, body.environment, by=who.name)]

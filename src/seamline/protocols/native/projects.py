@@ -29,7 +29,7 @@ def status(platform: PlatformOf, who: Reader) -> dict[str, Any]:
         "serve_url": platform.data_plane_url(),
         "database": platform.stores.db.url.split("@")[-1],
         "you": who.name,
-        "roles": sorted(who.roles),
+        "roles": sorted(map(str, who.held)),
         "key_id": platform.key.public.key_id,
     }
 

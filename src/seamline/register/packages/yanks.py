@@ -20,7 +20,8 @@ from seamline.register.owners import Owner, may_use
 from seamline.register.packages.index import PUBLISHING, PackageFile
 from seamline.register.rows import PACKAGE_FILES, PACKAGE_NAMES, PACKAGE_YANKS
 from seamline.store.stores import Stores
-from seamline.trust.roles import Principal, require_environments
+from seamline.trust.refusals import require_environments
+from seamline.trust.roles import Principal, Verb
 
 MAX_REASON = 500
 
@@ -118,7 +119,7 @@ def _change(
     stores: Stores, name: str, version: str, reason: str | None, who: Principal
 ) -> PackageVersion:
     wanted = canonicalize_name(name)
-    require_environments(who, {PUBLISHING})
+    require_environments(who, Verb.PUBLISH, {PUBLISHING})
     with stores.db.transaction() as tx:
         found = _find(_versions(tx, wanted), wanted, version)
         _check_may_yank(tx, wanted, who)

@@ -7,6 +7,7 @@ from functools import partial
 
 from seamline.app.platform import Platform
 from seamline.app.promote.gates import (
+    code,
     digests,
     evaluation,
     external,
@@ -18,6 +19,7 @@ from seamline.app.promote.gates import (
 )
 from seamline.promote.gate_results import GateResult
 from seamline.promote.policy import (
+    CODE,
     FORMATS,
     POLICY,
     EnvironmentPolicy,
@@ -36,6 +38,7 @@ GATES: Mapping[str, Gate] = {
     "successes": successes.check,
     "soak": soak.check,
     POLICY: policy.check,
+    CODE: code.check,
 }
 
 

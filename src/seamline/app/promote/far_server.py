@@ -1,0 +1,86 @@
+"""The server that an environment is live on, when it is another one: asked by HTTP.
+
+What it refuses is raised by its meaning and in its own words; that it cannot be reached is
+Unavailable, and asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from seamline.app.platform import Platform
+from seamline.domain import errors
+from seamline.promote.environments import Environment
+from seamline.trust.secrets import SecretKind, read_text
+
+#: Of a question; the loop has other things to do than to wait for a server that is gone.
+PATIENCE_S = 10.0
+_LONGEST_ANSWER = 4 << 20
+_FINAL = {
+    cls.code: cls
+    for cls in (
+        errors.InvalidInput,
+        errors.NotFound,
+        errors.Conflict,
+        errors.Refused,
+        errors.Unauthenticated,
+        errors.Forbidden,
+    )
+}
+
+
+@dataclass(frozen=True)
+class FarServer:
+    url: str
+    token: str
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path, None, {})
+
+    def post(self, path: str, body: Any) -> Any:
+        sent = {"Content-Type": "application/json"}
+        return self._ask("POST", path, json.dumps(body).encode(), sent)
+
+    def put(self, path: str, data: bytes) -> Any:
+        return self._ask("PUT", path, data, {"Content-Type": "application/octet-stream"})
+
+    def _ask(self, method: str, path: str, body: bytes | None, sent: dict[str, str]) -> Any:
+        headers = {**sent, **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
+        address = f"{self.url}/api/v1{path}"
+        request = urllib.request.Request(address, body, headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310
+                return json.loads(response.read(_LONGEST_ANSWER))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _meaning(self.url, error.code, error.read(_LONGEST_ANSWER)) from error
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            raise errors.Unavailable(f"{self.url} does not answer: {error}.") from error
+
+
+def find_far_server(platform: Platform, environment: Environment) -> FarServer:
+    """With the token that the environment's policy names a secret for."""
+    policy = environment.policy
+    token = ""
+    if policy.secret is not None:
+        token = read_text(
+            platform.stores, environment.name, SecretKind.SECRET, policy.secret, "token"
+        )
+    return FarServer(policy.url or "", token)
+
+
+def _meaning(url: str, status: int, data: bytes) -> errors.SeamlineError:
+    """What is no refusal of Seamline (a proxy's page, for one) may be better the next time."""
+    try:
+        said = json.loads(data)["error"]
+        cls = _FINAL.get(said["code"])
+        if cls is not None and status < 500:
+            return cls(f"{url} says: {said['message']}", next_step=str(said["next_step"]))
+        # Bytes that came altered are sent again.
+        return errors.Unavailable(f"{url} says: {said['message']}")
+    except (ValueError, KeyError, TypeError):
+        return errors.Unavailable(f"{url} answered {status}, and not as Seamline does.")

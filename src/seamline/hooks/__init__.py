@@ -1,0 +1,1 @@
+"""Hooks: governance facts, told to somebody else's server by signed requests."""

@@ -1,0 +1,184 @@
+"""The models that run: started once, kept while anything names them, ended when nothing does.
+
+What is served and what is only kept warm stand side by side here, so that a swap moves no model:
+one that was live stays running as the standby of what took its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+from seamline.domain.errors import SeamlineError, Unavailable
+from seamline.serve.batching import Batcher
+from seamline.serve.metrics import Metrics
+from seamline.serve.routing import ServedModel
+from seamline.serve.snapshot import EndpointSpec
+from seamline.serve.validate import Tensor, rows_of
+from seamline.serve.worker import ModelWorker
+
+LOG = logging.getLogger(__name__)
+
+#: Two specs of one environment that agree in this share one running worker.
+Identity = tuple[object, ...]
+_Key = tuple[str, Identity]
+
+
+class Warmth(StrEnum):
+    WARMING = "warming"
+    WARM = "warm"
+    FAILED = "failed"
+
+
+def start_identity(spec: EndpointSpec) -> Identity:
+    return (
+        spec.endpoint, spec.model, spec.model_version, spec.package_digest, spec.wheel_path,
+        spec.module, spec.python, spec.signature,
+    )  # fmt: skip
+
+
+class RunningModels:
+    """`on_settled` is called whenever a start has ended, well or not."""
+
+    def __init__(self, metrics: Metrics, on_settled: Callable[[], None]) -> None:
+        self._metrics = metrics
+        self._on_settled = on_settled
+        self._starts: dict[_Key, asyncio.Task[ServedModel]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def answering(self, environment: str, spec: EndpointSpec) -> ServedModel:
+        """One that answers now: warm and asked once more, or started now. Raises why not."""
+        key = (environment, start_identity(spec))
+        task = self._starts.get(key)
+        if task is not None and task.done() and not await _still_answers(spec, task):
+            self._end(key)
+        return await asyncio.shield(self._start(key, spec))
+
+    def warm_up(self, environment: str, spec: EndpointSpec) -> None:
+        """Starts it unless it runs; what comes of it is told by `warmth`, log and metrics."""
+        key = (environment, start_identity(spec))
+        if key in self._starts:
+            return
+
+        def told(task: asyncio.Task[ServedModel]) -> None:
+            problem = "" if task.cancelled() else _problem_of(task)
+            if problem:
+                labels = (("environment", environment),)
+                self._metrics.add("seamline_standby_failures_total", labels)
+                LOG.error("%s: a standby is not warm: %s", environment, problem)
+
+        self._start(key, spec).add_done_callback(told)
+
+    def warmth(self, environment: str, specs: Iterable[EndpointSpec]) -> tuple[Warmth, str]:
+        """Of all of them together, and in words why some do not load."""
+        found = [self._starts.get((environment, start_identity(spec))) for spec in specs]
+        if any(task is None or not task.done() for task in found):
+            return Warmth.WARMING, ""
+        done = [task for task in found if task is not None]
+        problem = " ".join(filter(None, map(_problem_of, done)))
+        if problem:
+            return Warmth.FAILED, problem
+        is_up = all(task.result().worker.is_alive for task in done)
+        return (Warmth.WARM if is_up else Warmth.WARMING), ""
+
+    def keep_only(self, environment: str, specs: Iterable[EndpointSpec]) -> None:
+        """The memory of all others of this environment is given back, each once its last request
+        is answered. What failed is forgotten, so that it is tried again when it is named next."""
+        wanted = {(environment, start_identity(spec)) for spec in specs}
+        for key in [key for key in self._starts if key[0] == environment]:
+            task = self._starts[key]
+            if key not in wanted or (task.done() and _problem_of(task)):
+                self._end(key)
+
+    async def close(self) -> None:
+        for key in list(self._starts):
+            self._end(key)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def _start(self, key: _Key, spec: EndpointSpec) -> asyncio.Task[ServedModel]:
+        task = self._starts.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._load(key[0], spec))
+            task.add_done_callback(self._settled)
+            self._starts[key] = task
+        return task
+
+    async def _load(self, environment: str, spec: EndpointSpec) -> ServedModel:
+        labels = (("environment", environment), ("endpoint", spec.endpoint))
+        async with self._turns:
+            worker = await ModelWorker.start(
+                spec, lambda: self._metrics.add("seamline_worker_restarts_total", labels)
+            )
+        batcher = Batcher(
+            worker.predict,
+            on_batch=lambda rows: self._metrics.observe("seamline_batch_rows", labels, rows),
+        )
+        try:
+            await _probe(spec, worker)
+        except BaseException:
+            await worker.close()
+            raise
+        return ServedModel(worker, batcher)
+
+    def _settled(self, task: asyncio.Task[ServedModel]) -> None:
+        if not task.cancelled():
+            task.exception()  # looked at by whoever asks for the model or its warmth
+        self._on_settled()
+
+    def _end(self, key: _Key) -> None:
+        leaving = asyncio.get_running_loop().create_task(_leave(self._starts.pop(key)))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+
+async def _leave(task: asyncio.Task[ServedModel]) -> None:
+    """One that is still being started goes at once, a running one after its last request."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled() and task.exception() is None:
+        await task.result().retire()
+
+
+async def _still_answers(spec: EndpointSpec, task: asyncio.Task[ServedModel]) -> bool:
+    """A worker that went away since it was proved is started again from verified bytes, or is the
+    reason why the swap is refused."""
+    if task.cancelled() or task.exception() is not None:
+        return False
+    try:
+        await _probe(spec, task.result().worker)
+    except SeamlineError as error:
+        LOG.warning("The warm model of endpoint %s does not answer: %s", spec.endpoint, error)
+        return False
+    return True
+
+
+def _problem_of(task: asyncio.Task[ServedModel]) -> str:
+    if task.cancelled():
+        return "Its start was ended."
+    error = task.exception()
+    return "" if error is None else str(error)
+
+
+async def _probe(spec: EndpointSpec, worker: ModelWorker) -> None:
+    """One sample row, by the same way that a request takes."""
+    if worker.probe is None:
+        if not worker.is_alive:
+            raise Unavailable(f"The worker of endpoint {spec.endpoint} is being started again.")
+        return
+    tensors = [
+        Tensor(column.name, column.datatype, [1], [worker.probe.get(column.name)])
+        for column in spec.signature.inputs
+    ]
+    rows = rows_of(tensors, _without_times(spec))
+    await worker.predict(rows.columns, rows.count)
+
+
+def _without_times(spec: EndpointSpec) -> EndpointSpec:
+    """Sample rows hold what the model takes, and no more."""
+    return dataclasses.replace(spec, event_time=None, context=())
