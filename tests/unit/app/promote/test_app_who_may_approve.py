@@ -23,6 +23,7 @@ from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion
 from seamline.register.rows import MODEL_VERSIONS, PIPELINE_NAMES
 from seamline.server import ControlPlane
+from seamline.train.rows import RUNS
 from seamline.trust.approval_statements import ApprovalStatement, sign_approval
 from seamline.trust.audit import verify_export
 from seamline.trust.key_files import create_key_files
@@ -117,7 +118,7 @@ def house(plane: ControlPlane) -> House:
 @pytest.fixture
 def trained(house: House, put_row: Callable[..., None]) -> House:
     """The release r1: a model that tom trained, with a pipeline that ann wrote."""
-    lineage = json.dumps({"lineage": {"pipeline_digest": IR}})
+    lineage = json.dumps({"format": "skops", "lineage": {"pipeline_digest": IR}})
     wheel = house.stores.blobs.put(b"wheel")
     put_row(
         MODEL_VERSIONS,
@@ -296,6 +297,30 @@ def test_a_role_for_one_team_is_for_releases_of_that_team(
 
 
 @pytest.mark.parametrize(
+    ("team", "by", "status"),
+    [("arrivals", "rita", 200), ("punctuality", "rita", 403), ("", "rita", 403), ("", "una", 200)],
+)
+def test_a_role_for_one_team_is_for_runs_of_that_team(
+    two_teams: House, put_row: Callable[..., None], team: str, by: str, status: int
+) -> None:
+    put_row(
+        RUNS,
+        id="run-1",
+        environment="dataops",
+        state="running",
+        team=team,
+        requested_by=by,
+        arguments="{}",
+        options="{}",
+        notes="[]",
+        fidelity="forked",
+    )
+    answer = two_teams.send("una", "POST", f"{V1}/runs/run-1/cancel", json={})
+    assert (answer.status_code == 403) is (status == 403), answer.text
+    assert ("speaks for arrivals" in answer.text) is (status == 403)
+
+
+@pytest.mark.parametrize(
     ("path", "body"),
     [
         ("/holds", {"reason": "freeze"}),
@@ -364,6 +389,10 @@ def bea_key(locked: House, tmp_path: Path) -> SigningKey:
 def test_who_has_a_key_signs_with_it(locked: House, bea_key: SigningKey, tmp_path: Path) -> None:
     promotion = locked.ask("staging")
     stranger, _ = create_key_files(tmp_path / "stranger.pem")
+    locked.plane.app.include_router(make_console())
+    page = locked.send("bea", "GET", "/approvals").text
+    assert "bea signs approvals with a key, which no browser holds" in page
+    assert "Approve as bea" not in page
     plain = locked.approve("bea", promotion)
     assert plain.status_code == 403
     assert "this one is not signed" in plain.text
