@@ -98,7 +98,14 @@ def _in_environments(request: Request, who: Principal, verb: Verb, body: object)
         if verb is not Verb.READ or "namespace" in takes:
             named = frozenset({TRAINING})
     require_environments(who, verb, named)
-    return who.acting(verb, named)
+    acting = who.acting(verb, named)
+    if acting.reach is not None and not acting.reach:
+        raise Forbidden(
+            f"{who.name} ({say_roles(who)}) may not {verb.replace('_', ' ')} in "
+            f"{', '.join(sorted(named))} for that team.",
+            next_step="Use a token for the team that the role is for, or for none.",
+        )
+    return acting
 
 
 def _check_run(request: Request, who: Principal, teams: frozenset[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from seamline.app.trust.export_audit import export_ledger
 from seamline.console.routes import make_router as make_console
+from seamline.domain.errors import Forbidden
 from seamline.domain.facts import PipelinePublished, RunRequested
 from seamline.domain.states import PromotionPhase, Role
 from seamline.promote.environments import apply_policies
@@ -21,6 +22,7 @@ from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule
 from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion
+from seamline.register.owners import claim_pipeline
 from seamline.register.rows import MODEL_VERSIONS, PIPELINE_NAMES
 from seamline.server import ControlPlane
 from seamline.train.rows import RUNS
@@ -29,9 +31,9 @@ from seamline.trust.audit import verify_export
 from seamline.trust.key_files import create_key_files
 from seamline.trust.keys import SigningKey
 from seamline.trust.principals import add_principal, grant_role, take_role
-from seamline.trust.roles import Grant
-from seamline.trust.teams import add_team
-from seamline.trust.tokens import revoke_tokens
+from seamline.trust.roles import Grant, Scope, Verb
+from seamline.trust.teams import add_team, join_team
+from seamline.trust.tokens import issue_token, principal_of_token, revoke_tokens
 
 V1 = "/api/v1"
 IR, LOOP = "sha256:" + "b2" * 32, "sha256:" + "b3" * 32
@@ -294,6 +296,29 @@ def test_a_role_for_one_team_is_for_releases_of_that_team(
     assert two_teams.approve("una" if holds is None else "bea", promotion).status_code == 200
     two_teams.settle()
     assert two_teams.find(promotion.id).phase is PromotionPhase.LIVE
+
+
+def test_a_role_for_one_team_publishes_in_its_name_alone(two_teams: House) -> None:
+    """Whoever belongs to another team, or has a token for it, publishes nothing there by it."""
+    stores, text = two_teams.stores, json.dumps({"pipelineInfo": {"name": "none"}})
+    two_teams.add("pia", Grant(Role.DEVELOPER, "arrivals", "dataops"))
+    with stores.db.transaction() as tx:
+        join_team(tx, stores.facts, stores.clock, "punctuality", "pia", by="root")
+        scope = Scope("punctuality")
+        issued = issue_token(tx, stores.facts, stores.clock, "pia", by="root", scope=scope)
+    for package, says in (("pun", "belongs to the team punctuality"), ("arr", "")):
+        with stores.db.transaction() as tx:
+            pia = principal_of_token(tx, stores.clock, two_teams.tokens["pia"])
+            acting = pia.acting(Verb.PUBLISH, {"dataops"})
+            if says:
+                with pytest.raises(Forbidden, match=says):
+                    claim_pipeline(stores, tx, "default/main", package, acting)
+            else:
+                claim_pipeline(stores, tx, "default/main", package, acting)
+    two_teams.tokens["pia"] = issued.token
+    refused = two_teams.send("pia", "POST", f"{V1}/pipelines", content=text.encode())
+    assert refused.status_code == 403
+    assert "for that team" in refused.text
 
 
 @pytest.mark.parametrize(
