@@ -26,7 +26,6 @@ from seamline.store.stores import Stores, open_stores
 from seamline.trust.audit import verify_export
 from seamline.trust.keys import KEYS, load_or_create_key
 
-TARGET_S = 2.0
 DIGEST = "sha256:" + "a1" * 32
 
 
@@ -65,14 +64,16 @@ def hash_all(stores: Stores) -> None:
 
 
 def row(name: str, measure: Callable[[], Any], runs: int) -> None:
-    found = []
+    """One thread does it all, so its processor time is what it takes on an idle machine."""
+    found, processor = [], []
     for _ in range(runs):
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         measure()
         found.append(time.perf_counter() - began)
-    median = statistics.median(found)
-    said = "met" if median <= TARGET_S else "missed"
-    print(f"| {name} | {median:.2f} s | {min(found):.2f} to {max(found):.2f} | {runs} | {said} |")
+        processor.append(time.process_time() - began_cpu)
+    median, cpu = statistics.median(found), statistics.median(processor)
+    span = f"{min(found):.2f} to {max(found):.2f}"
+    print(f"| {name} | {median:.2f} s | {span} | {runs} | {cpu:.2f} s |", flush=True)
 
 
 def main() -> None:
@@ -99,7 +100,7 @@ def main() -> None:
                 report = verify_export(file)
             assert (report.facts, report.problems) == (given.facts, ())
 
-        print(f"| {given.facts:,} facts | median | range | n | target {TARGET_S:.0f} s |")
+        print(f"| {given.facts:,} facts | median | range, s | n | processor |")
         print("|---|---|---|---|---|")
         hash_all(stores)
         row("`audit verify` (SQLite)", verify, given.runs)
