@@ -10,6 +10,7 @@ from typing import Any
 
 from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
+from seamline.app.promote.follow_pipelines import follow_pipelines
 from seamline.app.serve.serving_rules import input_rules
 from seamline.domain.errors import (
     DigestMismatch,
@@ -45,6 +46,7 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
     if environment.release != fact.body["release"]:
         return  # a newer release has taken its place meanwhile
     if environment.release is None:
+        follow_pipelines(platform, name, None, caused_by=fact.id)
         # The first one could not be verified: whatever of it was written serves nothing.
         publish_snapshot(
             stores, platform.key, name, release.digest, release.alias, (), caused_by=fact.id
@@ -55,6 +57,7 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
             stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
             with stores.db.transaction() as tx:
                 admit(tx, stores.clock, name, pin.name, pin.version, by=fact.by)
+        follow_pipelines(platform, name, release, caused_by=fact.id)
         version = write_environment_snapshot(platform, name, release, caused_by=fact.id)
         await_data_plane(platform, name, version)
     except SeamlineError as error:
