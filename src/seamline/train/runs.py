@@ -80,16 +80,15 @@ def request_run(
         existing = tx.execute(select(RUNS).where(RUNS.c.id == chosen)).one_or_none()
         if existing is not None:
             return _check_same(existing, digest, environment, checked)
-        release = admit(tx, digest)
         name = plan.pipeline.name
-        requested = RunRequested(chosen, environment, name, digest, checked, release)
-        fact = stores.facts.append(tx, requested, by=by, caused_by=caused_by)
+        asked = RunRequested(chosen, environment, name, digest, checked, admit(tx, digest))
+        fact = stores.facts.append(tx, asked, by=by, caused_by=caused_by)
         values = {
             "id": chosen,
             "environment": environment,
             "pipeline": name,
             "pipeline_digest": digest,
-            "release": release,
+            "release": asked.release,
             "arguments": json.dumps(checked),
             "requested_by": by,
             "caused_by": caused_by,

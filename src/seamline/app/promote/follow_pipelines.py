@@ -9,11 +9,12 @@ from seamline.app.register.verify_artifact import require_pipeline
 from seamline.domain.errors import SeamlineError
 from seamline.domain.promote_facts import EnvironmentChanged
 from seamline.promote.environments import list_environments, live_release
-from seamline.promote.release import StoredRelease
-from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
+from seamline.promote.release import Pin, StoredRelease
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, find_version
 from seamline.register.pipelines.environment_tags import move_environment_tags, tagged_with
 from seamline.register.pipelines.ir_file import load_ir
 from seamline.store.facts import read_facts
+from seamline.store.stores import Stores
 from seamline.trust.principals import PLATFORM
 
 _LOG = logging.getLogger("seamline.promotions")
@@ -25,14 +26,21 @@ def follow_pipelines(
     """The environment's tag goes to what the release holds; safe to do again.
 
     What is signed here was signed before, under the tag that the release was made of: whoever
-    writes the database can have nothing else signed.
+    writes the database can have nothing else signed. What this registry does not have gets no tag.
     """
     stores, versions = platform.stores, {}
     for pin in release.release.pipelines if release else ():
+        if not _is_here(stores, pin):
+            continue
         require_pipeline(stores, DEFAULT_REPOSITORY, pin.name, pin.version, pin.digest)
         data = stores.blobs.get(pin.digest, f"pipeline {pin.name}@{pin.version}")
         versions[pin.name] = (pin.digest, load_ir(data))
     move_environment_tags(stores, environment, versions, by=PLATFORM, caused_by=caused_by)
+
+
+def _is_here(stores: Stores, pin: Pin) -> bool:
+    with stores.db.read() as connection:
+        return find_version(connection, DEFAULT_REPOSITORY, pin.name, pin.digest) is not None
 
 
 def follow_where_behind(platform: Platform) -> None:
