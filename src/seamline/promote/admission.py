@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from seamline.domain.digests import short
-from seamline.domain.errors import Refused
+from seamline.domain.errors import InvalidInput, Refused
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import TRAINING, find_environment, live_release
 from seamline.promote.release import (
@@ -72,10 +72,15 @@ def admit(
 ) -> str | None:
     """The digest of the release that admits these, None in dataops; Refused otherwise.
 
-    `release`: the digest of the one that has to; without, the live one does where it can.
+    `release`: the one that has to; without, the live one does where it can.
     """
     if environment == TRAINING:
         find_environment(connection, environment)
+        if release is not None:
+            raise InvalidInput(
+                f"{what} runs in {environment} with no release: nothing is live there.",
+                next_step="Leave the release out, or name the environment that it is for.",
+            )
         return None
     admitted = find_admitted(connection, environment)
     if release is not None:

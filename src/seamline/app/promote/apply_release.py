@@ -53,10 +53,7 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
         )
         return
     try:
-        for pin in release.release.packages:
-            stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
-            with stores.db.transaction() as tx:
-                admit(tx, stores.clock, name, pin.name, pin.version, by=fact.by)
+        enter_packages(platform, name, release, by=fact.by)
         follow_pipelines(platform, name, release, caused_by=fact.id)
         version = write_environment_snapshot(platform, name, release, caused_by=fact.id)
         await_data_plane(platform, name, version)
@@ -68,6 +65,17 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
         finish(stores, promotion_id, end, str(error), caused_by=fact.id)
         return
     finish(stores, promotion_id, PromotionPhase.LIVE, "", caused_by=fact.id)
+
+
+def enter_packages(
+    platform: Platform, environment: str, release: StoredRelease, *, by: str
+) -> None:
+    """Into the environment's index, which gives out what is live or being checked; verified."""
+    stores = platform.stores
+    for pin in release.release.packages:
+        stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
+        with stores.db.transaction() as tx:
+            admit(tx, stores.clock, environment, pin.name, pin.version, by=by)
 
 
 def write_environment_snapshot(

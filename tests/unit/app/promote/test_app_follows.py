@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,13 +21,8 @@ from seamline.domain.errors import (
     Refused,
     Unavailable,
 )
-from seamline.promote.environments import apply_policies
-from seamline.promote.policy import DEFAULT_POLICIES
 from seamline.promote.requests import request_promotion, request_rollback
 from seamline.promote.rows import ENVIRONMENTS
-from seamline.register.models.catalogue import ModelVersion, register_model_version
-from seamline.register.models.documents import Lineage, make_model_document
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.register.pipelines.catalogue import list_tags
 from seamline.register.pipelines.publishing import (
     delete_tag,
@@ -37,121 +30,50 @@ from seamline.register.pipelines.publishing import (
     tag_pipeline,
 )
 from seamline.register.rows import MODEL_VERSIONS, PIPELINE_TAGS
-from seamline.server import ControlPlane
-from seamline.store.facts import RecordedFact, read_facts
 from seamline.train.runs import show_request
 
 
-def ir(note: str, name: str = "score") -> bytes:
-    executors = {"exec-do": {"container": {"image": f"i@sha256:{'0' * 64}", "command": [note]}}}
-    task = {"taskInfo": {"name": "do"}, "componentRef": {"name": "comp-do"}, "inputs": {}}
-    document = {
-        "schemaVersion": "2.1.0",
-        "sdkVersion": "kfp-2.14.0",
-        "pipelineInfo": {"name": name},
-        "root": {"dag": {"tasks": {"do": task}}},
-        "components": {"comp-do": {"executorLabel": "exec-do"}},
-        "deploymentSpec": {"executors": executors},
-    }
-    return json.dumps(document).encode()
-
-
-OLD, NEW = ir("old"), ir("new")
-
-
-@pytest.fixture
-def published(plane: ControlPlane) -> ControlPlane:
-    """Two versions of a pipeline; nothing but a request is needed to go live in development."""
-    stores = plane.platform.stores
-    publish_pipeline(stores, OLD, ["1.0.0"], by="ann")
-    publish_pipeline(stores, NEW, ["1.1.0"], by="ann")
-    plain = [replace(one, gates=(), soak_s=0.0, automatic=False) for one in DEFAULT_POLICIES]
-    with stores.db.transaction() as tx:
-        apply_policies(tx, stores.facts, tuple(plain), by="root")
-    return plane
-
-
-def settle(plane: ControlPlane) -> None:
-    while plane.loop.step():
-        pass
-
-
-def go_live(plane: ControlPlane, alias: str, *pipelines: str, models: tuple[str, ...] = ()) -> str:
-    made = make_release(plane.platform, alias, models, pipelines, by="ann")
-    request_promotion(plane.platform.stores, made.digest, "development", by="ann")
-    settle(plane)
-    return made.digest
-
-
-def facts(plane: ControlPlane, kind: str) -> list[RecordedFact]:
-    with plane.platform.stores.db.read() as connection:
-        return read_facts(connection, kinds=[kind])
-
-
-def tags(plane: ControlPlane, package: str = "score") -> dict[str, str]:
-    return {one.tag: one.digest for one in list_tags(plane.platform.stores, package)}
-
-
-def register(plane: ControlPlane, version: str) -> ModelVersion:
-    payload = f"payload {version}".encode()
-    described: dict[str, Any] = {
-        "task": "binary_classification",
-        "format": "skops",
-        "payload_digest": digest_of(payload),
-        "threshold": 0.5,
-        "signature": {
-            "inputs": [{"name": "x", "datatype": "FP64", "nullable": False}],
-            "outputs": [{"name": "label", "datatype": "INT64"}],
-        },
-        "requirements": ["scikit-learn==1.9.1", "skops==0.16.0"],
-        "requires_python": ">=3.11",
-        "trusted_types": [],
-        "frame": None,
-    }
-    lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-    document = make_model_document("late", version, described, lineage)
-    wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
-    platform = plane.platform
-    return register_model_version(platform.stores, wheel, key=platform.key, by="ann")
+def tags(house: Any, package: str = "score") -> dict[str, str]:
+    return {one.tag: one.digest for one in list_tags(house.stores, package)}
 
 
 # -- tags ------------------------------------------------------------------------------------
 
 
-def test_the_tag_is_on_what_is_live_and_goes_back_with_it(published: ControlPlane) -> None:
-    stores = published.platform.stores
-    publish_pipeline(stores, ir("other", "other"), ["1.0.0"], by="ann")
-    go_live(published, "spring", "score@1.0.0", "other@1.0.0")
-    assert read_pipeline(stores, "score", "development") == OLD
-    assert "development" in tags(published, "other")
-    go_live(published, "summer", "score@1.1.0")
-    assert read_pipeline(stores, "score", "development") == NEW
-    assert "development" not in tags(published, "other"), "summer holds none"
+def test_the_tag_is_on_what_is_live_and_goes_back_with_it(house: Any) -> None:
+    stores = house.stores
+    publish_pipeline(stores, house.pipeline("other", "other"), ["1.0.0"], by="ann")
+    house.go_live("spring", "score@1.0.0", "other@1.0.0")
+    assert read_pipeline(stores, "score", "development") == house.old
+    assert "development" in tags(house, "other")
+    house.go_live("summer", "score@1.1.0")
+    assert read_pipeline(stores, "score", "development") == house.new
+    assert "development" not in tags(house, "other"), "summer holds none"
     request_rollback(stores, "development", "worse", by="ann")
-    settle(published)
-    assert read_pipeline(stores, "score", "development") == OLD
-    assert "development" in tags(published, "other")
+    house.settle()
+    assert read_pipeline(stores, "score", "development") == house.old
+    assert "development" in tags(house, "other")
 
 
-def test_each_move_of_it_is_the_platforms_and_says_why(published: ControlPlane) -> None:
-    go_live(published, "spring", "score@1.0.0")
-    [changed] = facts(published, "environment.changed")
-    moved = facts(published, "pipeline.tag_moved")[-1]
+def test_each_move_of_it_is_the_platforms_and_says_why(house: Any) -> None:
+    house.go_live("spring", "score@1.0.0")
+    [changed] = house.facts("environment.changed")
+    moved = house.facts("pipeline.tag_moved")[-1]
     assert (moved.by, moved.caused_by) == ("seamline", changed.id)
-    assert (moved.body["tag"], moved.body["after"]) == ("development", digest_of(OLD))
+    assert (moved.body["tag"], moved.body["after"]) == ("development", digest_of(house.old))
     # Signed as other tags are: a run by it is of what was stated.
-    run = submit_pipeline(published.platform, "score@development", arguments={}, by="ann")
-    assert show_request(published.platform.stores, run)["pipeline_digest"] == digest_of(OLD)
+    run = submit_pipeline(house.platform, "score@development", arguments={}, by="ann")
+    assert show_request(house.stores, run)["pipeline_digest"] == digest_of(house.old)
 
 
-def test_people_neither_make_nor_move_nor_delete_it(published: ControlPlane) -> None:
-    stores = published.platform.stores
-    go_live(published, "spring", "score@1.0.0")
-    before = tags(published)
-    newest = str(digest_of(NEW))
+def test_people_neither_make_nor_move_nor_delete_it(house: Any) -> None:
+    stores = house.stores
+    house.go_live("spring", "score@1.0.0")
+    before = tags(house)
+    newest = str(digest_of(house.new))
     for deed in (
-        lambda: publish_pipeline(stores, ir("evil"), ["development"], by="ann"),
-        lambda: publish_pipeline(stores, NEW, ["1.1.0", "production"], by="ann"),
+        lambda: publish_pipeline(stores, house.pipeline("evil"), ["development"], by="ann"),
+        lambda: publish_pipeline(stores, house.new, ["1.1.0", "production"], by="ann"),
         lambda: tag_pipeline(stores, "score", newest, "production", by="ann"),
         lambda: tag_pipeline(stores, "score", newest, "development", by="ann"),
         lambda: tag_pipeline(stores, "score", newest, "staging", by="ann", create_only=True),
@@ -160,133 +82,132 @@ def test_people_neither_make_nor_move_nor_delete_it(published: ControlPlane) -> 
     ):
         with pytest.raises(Refused, match="is the name of an environment"):
             deed()
-    assert tags(published) == before
+    assert tags(house) == before
 
 
 def test_a_release_of_what_is_live_names_the_version_and_no_environment(
-    published: ControlPlane,
+    house: Any,
 ) -> None:
-    go_live(published, "spring", "score@1.0.0")
-    register(published, "1.0.0")
-    made = make_release(published.platform, "next", ["late"], ["score@development"], by="ann")
+    house.go_live("spring", "score@1.0.0")
+    house.register("1.0.0")
+    made = make_release(house.platform, "next", ["late"], ["score@development"], by="ann")
     assert [pin.version for pin in made.release.pipelines] == ["1.0.0"]
 
 
-def test_where_nothing_is_live_it_says_so(published: ControlPlane) -> None:
-    stores = published.platform.stores
+def test_where_nothing_is_live_it_says_so(house: Any) -> None:
+    stores = house.stores
     with pytest.raises(Refused, match="No version of score is live in staging: no release is"):
         find_pipeline(stores, "score", "staging")
     with pytest.raises(NotFound, match="nothing-such"):
         find_pipeline(stores, "nothing-such", "staging")
 
 
-def _older(plane: ControlPlane) -> None:
+def _older(house: Any) -> None:
     """Back to a version that it stood for once: that is signed, too."""
-    set_tag(plane, digest_of(OLD))
+    set_tag(house, digest_of(house.old))
 
 
-def _drop(plane: ControlPlane) -> None:
-    with plane.platform.stores.db.transaction() as tx:
+def _drop(house: Any) -> None:
+    with house.stores.db.transaction() as tx:
         tx.execute(delete(PIPELINE_TAGS).where(PIPELINE_TAGS.c.tag == "development"))
 
 
-def set_tag(plane: ControlPlane, digest: str) -> None:
-    with plane.platform.stores.db.transaction() as tx:
+def set_tag(house: Any, digest: str) -> None:
+    with house.stores.db.transaction() as tx:
         mine = PIPELINE_TAGS.c.tag == "development"
         tx.execute(update(PIPELINE_TAGS).where(mine).values(digest=digest))
 
 
-def _download(plane: ControlPlane) -> None:
-    read_pipeline(plane.platform.stores, "score", "development")
+def _download(house: Any) -> None:
+    read_pipeline(house.stores, "score", "development")
 
 
-def _submit(plane: ControlPlane) -> None:
-    submit_pipeline(plane.platform, "score@development", arguments={}, by="ann")
+def _submit(house: Any) -> None:
+    submit_pipeline(house.platform, "score@development", arguments={}, by="ann")
 
 
 @pytest.mark.parametrize("use", [_download, _submit])
-@pytest.mark.parametrize(("attack", "found"), [(_older, digest_of(OLD)), (_drop, "no such tag")])
+@pytest.mark.parametrize("attack", [_older, _drop])
 def test_an_altered_tag_is_refused_with_both_digests(
-    published: ControlPlane,
-    attack: Callable[[ControlPlane], None],
-    found: str,
-    use: Callable[[ControlPlane], None],
+    house: Any,
+    attack: Callable[[Any], None],
+    use: Callable[[Any], None],
 ) -> None:
-    go_live(published, "spring", "score@1.0.0")
-    go_live(published, "summer", "score@1.1.0")
-    use(published)
-    attack(published)
+    house.go_live("spring", "score@1.0.0")
+    house.go_live("summer", "score@1.1.0")
+    use(house)
+    attack(house)
     with pytest.raises(DigestMismatch) as refused:
-        use(published)
+        use(house)
     assert (refused.value.details["expected"], refused.value.details["actual"]) == (
-        digest_of(NEW),
-        found,
+        digest_of(house.new),
+        digest_of(house.old) if attack is _older else "no such tag",
     )
 
 
-def test_an_altered_pointer_is_refused_with_both_digests(published: ControlPlane) -> None:
-    spring = go_live(published, "spring", "score@1.0.0")
-    summer = go_live(published, "summer", "score@1.1.0")
-    with published.platform.stores.db.transaction() as tx:
+def test_an_altered_pointer_is_refused_with_both_digests(house: Any) -> None:
+    spring = house.go_live("spring", "score@1.0.0")
+    summer = house.go_live("summer", "score@1.1.0")
+    with house.stores.db.transaction() as tx:
         mine = ENVIRONMENTS.c.name == "development"
         tx.execute(update(ENVIRONMENTS).where(mine).values(release=spring))
     for use in (_download, _submit):
         with pytest.raises(DigestMismatch) as refused:
-            use(published)
+            use(house)
         assert refused.value.details["expected"] == summer
         assert refused.value.details["actual"] == spring
 
 
-def test_altered_bytes_are_refused_by_whatever_follows(published: ControlPlane) -> None:
-    go_live(published, "spring", "score@1.0.0")
-    path = published.platform.stores.blobs.path_of(str(digest_of(OLD)))
-    altered = OLD.replace(b"old", b"odd")
+def test_altered_bytes_are_refused_by_whatever_follows(house: Any) -> None:
+    house.go_live("spring", "score@1.0.0")
+    path = house.stores.blobs.path_of(str(digest_of(house.old)))
+    altered = house.old.replace(b"old", b"odd")
     path.chmod(0o600)
     path.write_bytes(altered)
     for use in (_download, _submit):
         with pytest.raises(DigestMismatch) as refused:
-            use(published)
-        assert refused.value.details["expected"] == digest_of(OLD)
+            use(house)
+        assert refused.value.details["expected"] == digest_of(house.old)
         assert refused.value.details["actual"] == digest_of(altered)
 
 
-def test_a_tag_on_its_way_is_waited_for(published: ControlPlane) -> None:
+def test_a_tag_on_its_way_is_waited_for(house: Any) -> None:
     """Between the pointer's move and the tag's, neither is wrong."""
-    stores = published.platform.stores
-    go_live(published, "spring", "score@1.0.0")
-    made = make_release(published.platform, "summer", [], ["score@1.1.0"], by="ann")
+    stores = house.stores
+    house.go_live("spring", "score@1.0.0")
+    made = make_release(house.platform, "summer", [], ["score@1.1.0"], by="ann")
     request_promotion(stores, made.digest, "development", by="ann")
-    while len(facts(published, "environment.changed")) < 2:
-        published.loop.step()
+    while len(house.facts("environment.changed")) < 2:
+        house.plane.loop.step()
     with pytest.raises(Unavailable, match="on its way"):
-        _download(published)
-    settle(published)
-    _download(published)
+        _download(house)
+    house.settle()
+    _download(house)
 
 
 def test_what_was_live_before_there_were_such_tags_is_caught_up_with(
-    published: ControlPlane,
+    house: Any,
 ) -> None:
-    go_live(published, "spring", "score@1.0.0")
-    with published.platform.stores.db.transaction() as tx:
+    house.go_live("spring", "score@1.0.0")
+    with house.stores.db.transaction() as tx:
         tx.execute(delete(PIPELINE_TAGS).where(PIPELINE_TAGS.c.tag == "development"))
     for _ in range(2):
-        follow_where_behind(published.platform)
-        _download(published)
-    assert len(facts(published, "pipeline.tag_moved")) == 4, "two of people, and one each time"
+        follow_where_behind(house.platform)
+        _download(house)
+    assert len(house.facts("pipeline.tag_moved")) == 4, "two of people, and one each time"
 
 
 # -- aliases ---------------------------------------------------------------------------------
 
 
-def test_an_environments_name_is_a_models_alias(published: ControlPlane) -> None:
-    stores = published.platform.stores
-    register(published, "1.0.0")
+def test_an_environments_name_is_a_models_alias(house: Any) -> None:
+    stores = house.stores
+    house.register("1.0.0")
     with pytest.raises(Refused, match="No version of late is live in development: no release is"):
         find_model(stores, "late", "development")
-    go_live(published, "spring", "score@1.0.0", models=("late@1.0.0",))
-    register(published, "1.1.0")
-    assert find_or_explain(published.platform, "late", "development").version == "1.0.0"
+    house.go_live("spring", "score@1.0.0", models=("late@1.0.0",))
+    house.register("1.1.0")
+    assert find_or_explain(house.platform, "late", "development").version == "1.0.0"
     assert find_model(stores, "late", "dataops").version == "1.1.0"
     with pytest.raises(Refused, match="is live in staging: no release is"):
         find_model(stores, "late", "staging")
@@ -294,13 +215,13 @@ def test_an_environments_name_is_a_models_alias(published: ControlPlane) -> None
         find_model(stores, "lat", "development")
 
 
-def test_an_alias_of_an_altered_row_is_refused_with_both_digests(published: ControlPlane) -> None:
-    model = register(published, "1.0.0")
-    go_live(published, "spring", "score@1.0.0", models=("late@1.0.0",))
-    evil = str(published.platform.stores.blobs.put(b"evil"))
-    with published.platform.stores.db.transaction() as tx:
+def test_an_alias_of_an_altered_row_is_refused_with_both_digests(house: Any) -> None:
+    model = house.register("1.0.0")
+    house.go_live("spring", "score@1.0.0", models=("late@1.0.0",))
+    evil = str(house.stores.blobs.put(b"evil"))
+    with house.stores.db.transaction() as tx:
         tx.execute(update(MODEL_VERSIONS).values(wheel_digest=evil))
     with pytest.raises(DigestMismatch) as refused:
-        find_model(published.platform.stores, "late", "development")
+        find_model(house.stores, "late", "development")
     assert refused.value.details["expected"] == model.wheel_digest
     assert refused.value.details["actual"] == evil
