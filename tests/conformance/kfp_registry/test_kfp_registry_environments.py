@@ -97,7 +97,7 @@ def test_by_an_environments_name(
     for deed in (
         lambda: client.upload_pipeline(str(monday), tags=LIVE),
         lambda: client.create_tag("score", old, "production"),
-        lambda: client.update_tag("score", LIVE, old),
+        lambda: client.update_tag("score", old, LIVE),
         lambda: client.delete_tag("score", LIVE),
     ):
         with pytest.raises(HTTPError) as refused:

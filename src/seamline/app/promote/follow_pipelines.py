@@ -44,9 +44,9 @@ def _is_here(stores: Stores, pin: Pin) -> bool:
 
 
 def follow_where_behind(platform: Platform) -> None:
-    """At a start: what was live before there were such tags, or while a server was killed."""
+    """At a start: what was live, and what people had tagged so, before there were such tags."""
     with platform.stores.db.read() as connection:
-        names = [one.name for one in list_environments(connection) if one.release]
+        names = [one.name for one in list_environments(connection)]
     for name in names:
         try:
             _catch_up(platform, name)
