@@ -165,7 +165,8 @@ def cli_page() -> str:
     lines = [
         "Every command speaks to the workspace's server, or does its work in its own process when",
         "none runs. `--json` prints data on stdout; talk goes to stderr. Exit codes: 0 done, 1",
-        "refused or failed (the message says why and what to do), 2 used wrongly.",
+        "refused or failed (the message says why and what to do), 2 used wrongly, 3 it still",
+        "waits (`promote --live`, `promotion wait`).",
         "",
         "Options before the command, for all of them:",
         "",

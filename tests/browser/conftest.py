@@ -64,10 +64,7 @@ BROWSER_ARGUMENTS = [
 ]
 PATIENCE_S = 60.0
 _TAGS = itertools.count(1)
-PROJECT = """
-project = "flights-platform"
-team = "platform"
-
+ENVIRONMENTS = """
 [environments.dataops]
 
 [environments.development]
@@ -80,13 +77,27 @@ after = "development"
 gates = ["digests", "provenance", "evaluation"]
 approvals = { count = 1 }
 soak = "0s"
-
+"""
+PRODUCTION = """
 [environments.production]
 after = "staging"
 gates = ["digests", "provenance", "evaluation", "soak"]
 approvals = { count = 1 }
 soak = "24h"
-
+"""
+#: What waits for people only, so that a story can be told to its end.
+PATIENT_PRODUCTION = """
+[environments.production]
+after = "staging"
+gates = ["digests", "provenance", "evaluation"]
+approvals = { count = 2 }
+soak = "0s"
+break_glass = { roles = ["releaser", "admin"], longest = "4h" }
+"""
+PROJECT = """
+project = "flights-platform"
+team = "platform"
+{environments}
 [datasets.flights]
 date = ["year", "month", "day"]
 keys = ["year", "month", "day", "flight"]
@@ -187,6 +198,12 @@ class Town:
     tokens: dict[str, str]
     runs: dict[str, str]
 
+    def apply(self, *environments: str) -> None:
+        """Other policies, by the platform's one file."""
+        project = PROJECT.format(environments="\n".join(environments))
+        platform = self.platform
+        apply_project(platform.stores, project, "platform/seamline.toml", by=platform.owner)
+
     def wait_for(self, holds: Callable[[], bool]) -> None:
         assert self.platform.changes.wait_until(holds, PATIENCE_S), "it did not come to that"
 
@@ -243,14 +260,32 @@ def compiled(pipeline: Any, folder: Path) -> bytes:
 
 @pytest.fixture(scope="session")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    folder = tmp_path_factory.mktemp("town")
+    with built(tmp_path_factory.mktemp("town")) as town:
+        town.apply(ENVIRONMENTS, PRODUCTION)
+        tell_the_story(town)
+        town.ask("flights-2013-06", "production")
+        move_on(town)
+        yield town
+
+
+@pytest.fixture(scope="module")
+def village(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A workspace of the module's own, whose production waits for two people and for nothing
+    else: one release is live in staging, a newer one in development."""
+    with built(tmp_path_factory.mktemp("village")) as village:
+        village.apply(ENVIRONMENTS, PATIENT_PRODUCTION)
+        tell_the_story(village)
+        move_on(village)
+        yield village
+
+
+@contextmanager
+def built(folder: Path) -> Iterator[Town]:
     settings = Settings(workspace=folder / "workspace", slots=2)
     with running(settings) as plane:
         app = make_application(plane.platform, more=[make_router()])
         with served(app) as url:
-            town = Town(url, app, plane.platform, folder, {}, {})
-            tell_the_story(town)
-            yield town
+            yield Town(url, app, plane.platform, folder, {}, {})
 
 
 @contextmanager
@@ -278,14 +313,13 @@ def served(app: Any) -> Iterator[str]:
 
 def tell_the_story(town: Town) -> None:
     platform, folder = town.platform, town.folder
-    people = {"nora": "releaser,approver", "bea": "approver", "vic": "viewer"}
+    people = {"nora": "releaser,approver", "bea": "approver", "dan": "approver", "vic": "viewer"}
     with platform.stores.db.transaction() as tx:
         for name, roles in people.items():
             held = frozenset(parse_role(role) for role in roles.split(","))
             town.tokens[name] = add_principal(
                 tx, platform.stores.facts, platform.stores.clock, name, held, by=platform.owner
             )
-    apply_project(platform.stores, PROJECT, "platform/seamline.toml", by=platform.owner)
     for month in (6, 7):
         path = folder / f"flights-2013-{month:02}.csv"
         write_flights(path, month)
@@ -301,7 +335,10 @@ def tell_the_story(town: Town) -> None:
     register(town, "late-arrival", "1.0.0", noise=1.4)
     town.release("flights-2013-06", "late-arrival@1.0.0")
     town.approve(town.ask("flights-2013-06", "staging"), "June looks right")
-    town.ask("flights-2013-06", "production")
+
+
+def move_on(town: Town) -> None:
+    """A newer release comes into development, and is asked for in staging."""
     register(town, "late-arrival", "1.0.1", noise=0.9, previous="1.0.0")
     town.release("flights-2013-07", "late-arrival@1.0.1")
     town.ask("flights-2013-07", "staging")
@@ -422,6 +459,19 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(browser: Browser, town: Town) -> Iterator[Callable[..., Page]]:
     """visit("/path", who="bea") → a page in a browser of its own, signed in as that person."""
+    with pages_of(browser, town) as open_page:
+        yield open_page
+
+
+@pytest.fixture
+def call(browser: Browser, village: Town) -> Iterator[Callable[..., Page]]:
+    """The same in the village."""
+    with pages_of(browser, village) as open_page:
+        yield open_page
+
+
+@contextmanager
+def pages_of(browser: Browser, town: Town) -> Iterator[Callable[..., Page]]:
     contexts = []
 
     def open_page(path: str = "/", who: str = "", **options: Any) -> Page:

@@ -40,7 +40,7 @@ def test_a_second_person_approves_by_token(
     expect(card(bea, asked).locator("table.pins")).to_contain_text("reads data")
     card(bea, asked).get_by_label("Comment").fill("<b>looks</b> right")
     card(bea, asked).get_by_role("button", name="Approve as bea").click()
-    expect(bea.locator(".notice")).to_contain_text("Approved: trial-")
+    expect(bea.locator("main > .notice")).to_contain_text("Approved: trial-")
     town.wait_for(lambda: town.phase(asked) is PromotionPhase.LIVE)
     owner.goto("/")
     staging = owner.locator(".environment").nth(2)
@@ -88,7 +88,7 @@ def test_a_rejection_needs_a_reason(visit: Visit, town: Any, asked: str) -> None
     assert town.phase(asked) is AWAITING
     card(page, asked).get_by_label("Reason to reject").fill("the wrong month")
     card(page, asked).get_by_role("button", name="Reject").click()
-    expect(page.locator(".notice")).to_contain_text("Rejected: trial-")
+    expect(page.locator("main > .notice")).to_contain_text("Rejected: trial-")
     assert town.phase(asked) is PromotionPhase.REJECTED
 
 

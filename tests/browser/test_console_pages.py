@@ -1,4 +1,4 @@
-"""The four pages in a real browser: what they show, at two widths, and as JSON."""
+"""The pages in a real browser: what they show, at two widths, and as JSON."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ PAGES = [
     "/pipelines/late-arrival-training",
     "/packages",
     "/packages/late-arrival",
+    "/releases",
+    "/releases/flights-2013-06?verify=yes",
+    "/environments/staging",
+    "/environments/production/promote?release=flights-2013-06",
+    "/environments/development/rollback",
+    "/audit?verify=yes",
     "/sign-in",
 ]
 

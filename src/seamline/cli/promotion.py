@@ -158,7 +158,7 @@ def settle(client: Client, promotion_id: str) -> Any:
 
 def promotion_text(found: dict[str, Any]) -> str:
     names = ["id", "kind", "release_alias", "release", "environment", "phase", "requested_by"]
-    names.append("reason")
+    names += ["why_asked", "reason"]
     gates = table(found["gates"], ["gate", "verdict", "sentence"], "No gates.")
     approvals = table(
         found["approvals"],

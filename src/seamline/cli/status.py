@@ -47,7 +47,20 @@ def board(client: Client) -> tuple[Any, str]:
                 for waiting in one["waiting"]
             )
             or "-",
+            "next": _next_text(one["next"]),
         }
         for one in data["environments"]
     ]
-    return data, table(rows, ["environment", "live", "waiting"], "No environments.")
+    return data, table(rows, ["environment", "live", "waiting", "next"], "No environments.")
+
+
+def _next_text(following: dict[str, Any] | None) -> str:
+    """What could come in, and why it is not there yet.
+
+    >>> _next_text({"release_alias": "r2", "refused": None, "waits": ["1 more approval"]})
+    'r2: 1 more approval'
+    """
+    if following is None:
+        return "-"
+    why = following["refused"] or ", ".join(following["waits"])
+    return f"{following['release_alias']}: {why}" if why else str(following["release_alias"])

@@ -70,7 +70,7 @@ def add_audit_views(router: APIRouter, pages: Pages) -> None:
     @router.post("/audit")
     def compare(
         request: Request,
-        anchors: Annotated[list[UploadFile], File()],
+        anchors: Annotated[list[UploadFile] | None, File()] = None,
         form_token: Field = "",
     ) -> Response:
         """The whole ledger against anchors that were kept elsewhere."""
@@ -79,7 +79,7 @@ def add_audit_views(router: APIRouter, pages: Pages) -> None:
         platform, refused = _platform(request), None
         data = read_audit(platform, Filter(), verify=False)
         try:
-            data["compared"] = compare_anchors(platform, [_read(one) for one in anchors])
+            data["compared"] = compare_anchors(platform, [_read(one) for one in anchors or ()])
         except SeamlineError as error:
             refused = error
         refusal = error_body(refused)["error"] if refused else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ _SENTENCES = {
     "project.applied": "the project {project} was applied",
 }
 _LONG = 100
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 def say_fact(kind: str, body: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
@@ -71,4 +73,6 @@ def _plain(value: object, aliases: Mapping[str, str]) -> str:
     text = str(value)
     if text.startswith("sha256:"):
         return aliases.get(text) or short(text)
+    if _TIME.fullmatch(text):
+        return f"{text[:10]} {text[11:16]} UTC"
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"

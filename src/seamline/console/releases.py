@@ -79,13 +79,15 @@ def read_releases(platform: Platform) -> dict[str, Any]:
 def read_release(
     platform: Platform, reference: str, against: str | None, verify: bool
 ) -> dict[str, Any]:
-    """`against`: another release; None: what is live in the last environment that has another."""
+    """`against`: another release; None: what is live in the last environment that has another,
+    else the newest other one."""
     with platform.stores.db.read() as connection:
         release = find_release(connection, reference)
         environments = list_environments(connection)
         found = [_place(platform, connection, release, one) for one in environments]
-        other = against or _rival(environments, release.digest)
         recent = [one for one in list_releases(connection, LISTED) if one.digest != release.digest]
+        newest = recent[0].digest if recent else None
+        other = against or _rival(environments, release.digest) or newest
         timeline = told(connection, facts_of_release(connection, release.digest))
     return {
         "release": release.to_json(),

@@ -25,6 +25,7 @@ from seamline.train.runs import find_run_row
 from seamline.train.schedule.schedules import find_schedule
 from seamline.trust.refusals import require_environments, say_roles
 from seamline.trust.roles import Principal, Verb
+from seamline.trust.teams import not_their_team
 
 _BY_NAME = frozenset({"environment", "namespace"})
 
@@ -77,6 +78,13 @@ def check_environments(
 
     `body`: the JSON that was sent, if any.
     """
+    acting = _in_environments(request, who, verb, body)
+    if verb is Verb.RUN and acting.reach is not None:
+        _check_run(request, acting, acting.reach)
+    return acting
+
+
+def _in_environments(request: Request, who: Principal, verb: Verb, body: object) -> Principal:
     if _is_limited_nowhere(who):
         return who
     named = check_named_environments(request, who, verb)
@@ -90,7 +98,30 @@ def check_environments(
         if verb is not Verb.READ or "namespace" in takes:
             named = frozenset({TRAINING})
     require_environments(who, verb, named)
-    return who.acting(verb, named)
+    acting = who.acting(verb, named)
+    if acting.reach is not None and not acting.reach:
+        raise Forbidden(
+            f"{who.name} ({say_roles(who)}) may not {verb.replace('_', ' ')} in "
+            f"{', '.join(sorted(named))} for that team.",
+            next_step="Use a token for the team that the role is for, or for none.",
+        )
+    return acting
+
+
+def _check_run(request: Request, who: Principal, teams: frozenset[str]) -> None:
+    """Of another team's run, or nobody's, somebody who acts for some teams only sees, and no more;
+    what they asked for themselves is theirs."""
+    stores: Stores = request.app.state.platform.stores
+    run_id = request.path_params.get("run_id")
+    if run_id is None:
+        return
+    with stores.db.read() as connection:
+        try:
+            run = find_run_row(connection, run_id)
+        except NotFound:
+            return
+    if run.team not in teams and run.requested_by != who.name:
+        raise not_their_team(who, f"a run of {run.team or run.requested_by}")
 
 
 def _is_limited_nowhere(who: Principal) -> bool:

@@ -23,6 +23,8 @@ from seamline.trust.statements import open_envelope
 
 HEAD_TYPE = "application/vnd.seamline.audit-head+json"
 SCHEMA = 1
+_BODY = '{"body":'
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,14 @@ class _Chain:
         """What is wrong with the next line; None where it follows."""
         number = self.checked + 1
         try:
-            document = json.loads(line)
-            body = document.pop("body")
-            link = Link(body=_plain(body), **document)
-            if not fits(link, number, self.head):  # numbers have a form of their own in RFC 8785
-                link = link._replace(body=canonical_json(body).decode())
+            link = _as_written(line)
+            does_fit = link is not None and fits(link, number, self.head)
+            if link is None or not does_fit:  # some tool may have written it anew
+                link = _as_recorded(line)
+                does_fit = fits(link, number, self.head)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return f"Line {number + 1} is no fact ({error!r})."
-        if not fits(link, number, self.head):
+        if not does_fit:
             return (
                 f"The chain breaks at fact {number}: {link.id} ({link.kind} by {link.by} at "
                 f"{link.at}) is not what was recorded, or facts before it are missing."
@@ -193,5 +195,20 @@ def _anchors(envelopes: Sequence[bytes], history: KeyHistory) -> tuple[list[Audi
     return sorted(heads, key=lambda head: head.chain_seq), problems
 
 
-def _plain(body: Any) -> str:
-    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+def _as_written(line: bytes) -> Link | None:
+    """A line of `write_export`: the body first, and in it the very text that was hashed."""
+    try:
+        text = line.decode()
+        if not text.startswith(_BODY):
+            return None
+        _, end = _DECODER.raw_decode(text, len(_BODY))
+        return Link(body=text[len(_BODY) : end], **json.loads("{" + text[end + 1 :]))
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _as_recorded(line: bytes) -> Link:
+    """The body in the one form that is hashed, however it is written here."""
+    document = json.loads(line)
+    body = canonical_json(document.pop("body")).decode()
+    return Link(body=body, **document)

@@ -176,7 +176,10 @@ class Principal:
     @property
     def reach(self) -> frozenset[str] | None:
         """The teams whose things they can touch now; None: everybody's, as ownership goes."""
-        return frozenset({self.scope.team}) if self.scope.team is not None else self.only
+        if self.scope.team is None:
+            return self.only
+        scoped = frozenset({self.scope.team})
+        return scoped if self.only is None else scoped & self.only
 
     def environments_for(self, verb: Verb) -> frozenset[str] | None:
         """Where they may; None: everywhere."""

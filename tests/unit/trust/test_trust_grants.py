@@ -133,6 +133,8 @@ def test_a_request_is_about_the_teams_of_the_role() -> None:
     ada = Principal("ada", frozenset(), frozenset({"punctuality"}), grants=frozenset({one}))
     assert ada.acting(Verb.PUBLISH, {"dataops"}).reach == {"arrivals"}
     assert ada.acting(Verb.INGEST, {"dataops"}).reach is None
+    narrowed = Principal("ada", frozenset(), scope=Scope("punctuality"), grants=ada.grants)
+    assert narrowed.acting(Verb.PUBLISH, {"dataops"}).reach == frozenset()
     boss = Principal("ada", frozenset({Role.ADMIN}), grants=frozenset({one}))
     assert boss.acting(Verb.PUBLISH, {"dataops"}).reach is None
 

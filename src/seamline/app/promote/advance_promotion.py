@@ -18,7 +18,7 @@ from seamline.domain.errors import (
 )
 from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.code import find_by_code_run, promotes_code
-from seamline.promote.decide import why_not_yet
+from seamline.promote.decide import decide_step
 from seamline.promote.environments import TRAINING, find_environment
 from seamline.promote.gate_results import GateResult, record_gate
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
@@ -97,8 +97,9 @@ def _check(platform: Platform, promotion: Promotion, release: StoredRelease) -> 
 
 
 def advance_waiting(platform: Platform) -> None:
-    """Promotions that wait only for time go on when it has passed; one that cannot be looked at
-    (its release was altered, for one) holds up no other."""
+    """Promotions that wait only for time go on when it has passed, and those whose policy changed
+    are checked again: whoever approved is to see that it does not count any more. One that cannot
+    be looked at (its release was altered, for one) holds up no other."""
     with platform.stores.db.read() as connection:
         found = list_promotions(connection, open_only=True)
     for promotion in found:
@@ -106,8 +107,8 @@ def advance_waiting(platform: Platform) -> None:
             continue
         try:
             with platform.stores.db.read() as connection:
-                waits = why_not_yet(load_situation(connection, platform.stores, promotion))
-            if not waits:
+                step = decide_step(load_situation(connection, platform.stores, promotion))
+            if step.phase is not None or step.dismiss:
                 advance(platform.stores, promotion.id)
         except SeamlineError as error:
             _LOG.warning("promotion %s cannot go on: %s", promotion.id, error)

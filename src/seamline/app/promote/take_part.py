@@ -15,6 +15,7 @@ from seamline.promote.history import find_previous
 from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.requests import request_emergency, request_promotion, request_rollback
+from seamline.trust.approver_keys import key_in_force
 from seamline.trust.refusals import require_teams
 from seamline.trust.roles import Principal, Verb
 
@@ -79,13 +80,20 @@ def reject_promotion(
 def why_not_decide(
     platform: Platform, promotion_id: str, who: Principal
 ) -> tuple[str | None, str | None]:
-    """Why they may not approve it, and why they may not reject it; None where they may."""
+    """Why they may not approve it on a page, and why not reject it; None where they may."""
     promotion, release = _find(platform, promotion_id)
     parties, teams = parties_of(platform, release, promotion), teams_of(platform, release.release)
     with platform.stores.db.read() as connection:
         policy = find_environment(connection, promotion.environment).policy
+        key = key_in_force(connection, who.name)
+    signs = None
+    if key is not None:
+        signs = (
+            f"{who.name} signs approvals with a key, which no browser holds: "
+            f"seamline promotion approve {promotion_id} --sign-with FILE"
+        )
     return (
-        why_may_not_approve(who, policy, parties, teams),
+        why_may_not_approve(who, policy, parties, teams) or signs,
         why_may_not_approve(who, policy, {}, teams),
     )
 

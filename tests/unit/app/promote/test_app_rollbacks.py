@@ -16,12 +16,13 @@ from seamline.app.promote.advance_promotion import advance_waiting
 from seamline.app.promote.plan_promotion import plan_promotion
 from seamline.app.promote.show_release import compare_releases, verify_release
 from seamline.domain.clock import ManualClock
+from seamline.domain.promote_facts import ApprovalDismissed
 from seamline.domain.states import PromotionPhase, Role, Verdict
-from seamline.promote.approvals import approve
+from seamline.promote.approvals import approvals_of, approve
 from seamline.promote.environments import apply_policies, find_environment
 from seamline.promote.gate_results import GateResult, gate_results
 from seamline.promote.holds import standing_holds
-from seamline.promote.policy import DEFAULT_POLICIES, ExternalGate, Party
+from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule, ExternalGate, Party
 from seamline.promote.promotion import find_promotion
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion, request_rollback
@@ -146,6 +147,27 @@ def test_loosened_rules_are_named_in_the_evidence(plane: ControlPlane) -> None:
     found = gate(plane, asked.id, "policy")
     assert found.evidence["loosened"] == ["soak: 1 min → 1 s"]
     assert "since root applied it at" in found.sentence
+
+
+def test_approvals_by_a_policy_that_is_gone_are_dismissed_at_once(plane: ControlPlane) -> None:
+    """Not only when somebody else approves: until then nobody would know, and who approved could
+    not approve again."""
+    apply(plane, approvals=ApprovalRule(count=2))
+    release(plane, "r1")
+    stores = plane.platform.stores
+    asked = request_promotion(stores, "r1", "development", by="ada")
+    settle(plane)
+    approve(stores, asked.id, BEA, {})
+    settle(plane)
+    apply(plane, approvals=ApprovalRule(count=3))
+    advance_waiting(plane.platform)
+    settle(plane)
+    with stores.db.read() as connection:
+        assert approvals_of(connection, asked.id) == ()
+        (fact,) = read_facts(connection, kinds=[ApprovalDismissed.kind], subject=asked.id)
+    assert "the policy of development changed" in fact.body["reason"]
+    assert phase_of(plane, asked.id) is PromotionPhase.AWAITING_APPROVAL
+    approve(stores, asked.id, BEA, {})
 
 
 def test_a_plan_says_what_would_happen_and_writes_nothing(plane: ControlPlane) -> None:

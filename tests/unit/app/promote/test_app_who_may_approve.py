@@ -14,6 +14,7 @@ import pytest
 
 from seamline.app.trust.export_audit import export_ledger
 from seamline.console.routes import make_router as make_console
+from seamline.domain.errors import Forbidden
 from seamline.domain.facts import PipelinePublished, RunRequested
 from seamline.domain.states import PromotionPhase, Role
 from seamline.promote.environments import apply_policies
@@ -21,16 +22,18 @@ from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule
 from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion
+from seamline.register.owners import claim_pipeline
 from seamline.register.rows import MODEL_VERSIONS, PIPELINE_NAMES
 from seamline.server import ControlPlane
+from seamline.train.rows import RUNS
 from seamline.trust.approval_statements import ApprovalStatement, sign_approval
 from seamline.trust.audit import verify_export
 from seamline.trust.key_files import create_key_files
 from seamline.trust.keys import SigningKey
 from seamline.trust.principals import add_principal, grant_role, take_role
-from seamline.trust.roles import Grant
-from seamline.trust.teams import add_team
-from seamline.trust.tokens import revoke_tokens
+from seamline.trust.roles import Grant, Scope, Verb
+from seamline.trust.teams import add_team, join_team
+from seamline.trust.tokens import issue_token, principal_of_token, revoke_tokens
 
 V1 = "/api/v1"
 IR, LOOP = "sha256:" + "b2" * 32, "sha256:" + "b3" * 32
@@ -117,7 +120,7 @@ def house(plane: ControlPlane) -> House:
 @pytest.fixture
 def trained(house: House, put_row: Callable[..., None]) -> House:
     """The release r1: a model that tom trained, with a pipeline that ann wrote."""
-    lineage = json.dumps({"lineage": {"pipeline_digest": IR}})
+    lineage = json.dumps({"format": "skops", "lineage": {"pipeline_digest": IR}})
     wheel = house.stores.blobs.put(b"wheel")
     put_row(
         MODEL_VERSIONS,
@@ -295,6 +298,53 @@ def test_a_role_for_one_team_is_for_releases_of_that_team(
     assert two_teams.find(promotion.id).phase is PromotionPhase.LIVE
 
 
+def test_a_role_for_one_team_publishes_in_its_name_alone(two_teams: House) -> None:
+    """Whoever belongs to another team, or has a token for it, publishes nothing there by it."""
+    stores, text = two_teams.stores, json.dumps({"pipelineInfo": {"name": "none"}})
+    two_teams.add("pia", Grant(Role.DEVELOPER, "arrivals", "dataops"))
+    with stores.db.transaction() as tx:
+        join_team(tx, stores.facts, stores.clock, "punctuality", "pia", by="root")
+        scope = Scope("punctuality")
+        issued = issue_token(tx, stores.facts, stores.clock, "pia", by="root", scope=scope)
+    for package, says in (("pun", "belongs to the team punctuality"), ("arr", "")):
+        with stores.db.transaction() as tx:
+            pia = principal_of_token(tx, stores.clock, two_teams.tokens["pia"])
+            acting = pia.acting(Verb.PUBLISH, {"dataops"})
+            if says:
+                with pytest.raises(Forbidden, match=says):
+                    claim_pipeline(stores, tx, "default/main", package, acting)
+            else:
+                claim_pipeline(stores, tx, "default/main", package, acting)
+    two_teams.tokens["pia"] = issued.token
+    refused = two_teams.send("pia", "POST", f"{V1}/pipelines", content=text.encode())
+    assert refused.status_code == 403
+    assert "for that team" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("team", "by", "status"),
+    [("arrivals", "rita", 200), ("punctuality", "rita", 403), ("", "rita", 403), ("", "una", 200)],
+)
+def test_a_role_for_one_team_is_for_runs_of_that_team(
+    two_teams: House, put_row: Callable[..., None], team: str, by: str, status: int
+) -> None:
+    put_row(
+        RUNS,
+        id="run-1",
+        environment="dataops",
+        state="running",
+        team=team,
+        requested_by=by,
+        arguments="{}",
+        options="{}",
+        notes="[]",
+        fidelity="forked",
+    )
+    answer = two_teams.send("una", "POST", f"{V1}/runs/run-1/cancel", json={})
+    assert (answer.status_code == 403) is (status == 403), answer.text
+    assert ("speaks for arrivals" in answer.text) is (status == 403)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -364,6 +414,10 @@ def bea_key(locked: House, tmp_path: Path) -> SigningKey:
 def test_who_has_a_key_signs_with_it(locked: House, bea_key: SigningKey, tmp_path: Path) -> None:
     promotion = locked.ask("staging")
     stranger, _ = create_key_files(tmp_path / "stranger.pem")
+    locked.plane.app.include_router(make_console())
+    page = locked.send("bea", "GET", "/approvals").text
+    assert "bea signs approvals with a key, which no browser holds" in page
+    assert "Approve as bea" not in page
     plain = locked.approve("bea", promotion)
     assert plain.status_code == 403
     assert "this one is not signed" in plain.text

@@ -46,6 +46,19 @@ def test_nothing_recorded_is_an_export_too(stores: Stores) -> None:
     assert (report.facts, report.head, report.problems) == (0, GENESIS, ())
 
 
+def test_an_export_that_a_tool_wrote_anew_holds(sqlite_stores: Stores) -> None:
+    """What is hashed is what it says, not how: spaces, order and escapes are the file's."""
+    tell(sqlite_stores, 3)
+    header, *lines = export_ledger(sqlite_stores)
+    documents = [json.loads(line) for line in lines]
+    spaced = [json.dumps(one).encode() for one in documents]
+    turned = [json.dumps(dict(reversed(one.items()))).encode() for one in documents]
+    for written in (lines, spaced, turned):
+        assert verify_export([header, *written]).problems == ()
+    twice = spaced[0][:-1] + b', "body": {}}'
+    assert "breaks at fact 1" in verify_export([header, twice]).problems[0]
+
+
 @pytest.mark.parametrize("line", [1, 3, 5])
 def test_the_first_altered_fact_is_named(sqlite_stores: Stores, line: int) -> None:
     tell(sqlite_stores, 5)
