@@ -133,7 +133,7 @@ def lock_environment(tx: Connection, name: str) -> Environment:
 
 
 def live_release(connection: Connection, environment: str) -> StoredRelease | None:
-    """Raises Refused where the pointer is not where the facts moved it to."""
+    """What the environment points at; DigestMismatch where the ledger tells of another release."""
     found = find_environment(connection, environment)
     check_pointer(connection, environment, found.release)
     return None if found.release is None else find_release(connection, found.release)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from seamline.domain.clock import from_iso
-from seamline.domain.errors import Refused
+from seamline.domain.errors import DigestMismatch
 from seamline.domain.promote_facts import EnvironmentChanged, PromotionMoved
 from seamline.domain.states import PromotionPhase
 from seamline.store.facts import RecordedFact, read_facts
@@ -15,33 +15,35 @@ _APART_S = 60.0
 
 
 def check_pointer(connection: Connection, name: str, release: str | None) -> None:
-    """Raises Refused where the row says otherwise than the facts."""
-    problems = pointer_problems(connection, name, release)
-    if problems:
-        raise Refused(
-            f"Nothing can be said to be live in {name}: {'; '.join(problems)}.",
-            next_step=f"The database was changed by hand. See seamline audit verify; a promotion "
-            f"to {name} puts the pointer right.",
-        )
+    """Raises DigestMismatch where the row says otherwise than the facts."""
+    moved = _last_moved(connection, name)
+    said = moved.body["release"] if moved else None
+    if said != release:
+        what = f"The release that is live in {name}"
+        raise DigestMismatch(what, expected=said or "none", actual=release or "none")
 
 
 def pointer_problems(
     connection: Connection, name: str, release: str | None, changed_at: str | None = None
 ) -> list[str]:
     """`changed_at`: where it is to be compared, too (soak counts from it)."""
-    moved = read_facts(
-        connection, kinds=[EnvironmentChanged.kind], subject=name, newest_first=True, limit=1
-    )
-    said = moved[0].body["release"] if moved else None
+    moved = _last_moved(connection, name)
+    said = moved.body["release"] if moved else None
     if said != release:
         return [f"environment {name}: its row says {release}, the facts say {said}"]
-    if not moved or release is None or changed_at is None:
+    if moved is None or release is None or changed_at is None:
         return []
-    times = [moved[0].at, *_went_live_at(connection, moved[0])]
+    times = [moved.at, *_went_live_at(connection, moved)]
     shown = from_iso(changed_at)
     if all(abs((shown - from_iso(at)).total_seconds()) > _APART_S for at in times):
         return [f"environment {name}: its row says since {changed_at}, the facts {times[-1]}"]
     return []
+
+
+def _last_moved(connection: Connection, name: str) -> RecordedFact | None:
+    kinds = [EnvironmentChanged.kind]
+    found = read_facts(connection, kinds=kinds, subject=name, newest_first=True, limit=1)
+    return found[0] if found else None
 
 
 def _went_live_at(connection: Connection, moved: RecordedFact) -> list[str]:

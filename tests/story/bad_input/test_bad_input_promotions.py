@@ -91,9 +91,9 @@ def test_bad_input_a_pointer_moved_in_the_database(kiosk: Any) -> None:
         assert f"environment development: its row says {other}" in said
         assert kiosk.release in said
         said = kiosk.person.is_refused("run", "submit", "sales-training@1.0.0", "-e", "development")
-        assert said.startswith("refused: Nothing can be said to be live in development: ")
+        assert said.startswith("digest_mismatch: The release that is live in development: ")
         said = kiosk.person.is_refused("rollback", "development", "--reason", "bad")
-        assert "The database was changed by hand." in said
+        assert f"expected {kiosk.release}, found {other}" in said
 
 
 def test_bad_input_a_policy_loosened_in_the_database(kiosk: Any) -> None:

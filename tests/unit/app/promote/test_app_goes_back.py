@@ -33,7 +33,8 @@ HERE = "development"
 
 def pipeline(component: str) -> bytes:
     """One component, named by the digest of its image."""
-    executors = {"exec-do": {"container": {"image": f"i@sha256:{component * 64}"}}}
+    image = {"image": f"i@sha256:{component * 64}", "command": ["true"]}
+    executors = {"exec-do": {"container": image}}
     task = {"taskInfo": {"name": "do"}, "componentRef": {"name": "comp-do"}, "inputs": {}}
     document = {
         "schemaVersion": "2.1.0",
@@ -94,6 +95,7 @@ def models(plane: ControlPlane) -> dict[str, ModelVersion]:
         apply_policies(tx, stores.facts, tuple(plain), by="root")
     for alias, version, data in (("good", "1.0.0", GOOD), ("bad", "1.1.0", BAD)):
         publish_pipeline(stores, data, [version], by="ann")
+        settle(plane)
         made[alias] = register(plane, version)
         make_release(plane.platform, alias, [f"late@{version}"], [f"score@{version}"], by="ann")
         settle(plane)
