@@ -14,7 +14,7 @@ from sqlalchemy import Connection, update
 
 from seamline.domain.promote_facts import CodeRetrained
 from seamline.domain.states import Promotes, PromotionKind, PromotionPhase
-from seamline.promote.environments import find_environment, live_release
+from seamline.promote.environments import find_environment
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.rows import PROMOTIONS
@@ -54,18 +54,6 @@ def find_by_code_run(connection: Connection, environment: str, run_id: str) -> P
         if run_id in runs | {evaluation_run(one.id, pin.name) for pin in release.packages}:
             return one
     return None
-
-
-def release_of_run(
-    connection: Connection, environment: str, run_id: str | None
-) -> StoredRelease | None:
-    """What a run in the environment may use (law 4): the live release, or the one that it helps to
-    check."""
-    if run_id is not None:
-        checking = find_by_code_run(connection, environment, run_id)
-        if checking is not None:
-            return find_release(connection, checking.goes_live)
-    return live_release(connection, environment)
 
 
 def record_retrained(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from seamline.domain.errors import DigestMismatch, Refused, not_found
 from seamline.domain.promote_facts import PolicyApplied
 from seamline.promote.pointers import check_pointer
 from seamline.promote.policy import EnvironmentPolicy, check_policies
-from seamline.promote.release import StoredRelease, find_release, pinned_digests
+from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.rows import ENVIRONMENTS, POLICIES
 from seamline.store.facts import FactLog
 
@@ -140,38 +139,7 @@ def live_release(connection: Connection, environment: str) -> StoredRelease | No
     return None if found.release is None else find_release(connection, found.release)
 
 
-def check_runs_here(
-    connection: Connection,
-    environment: str,
-    what: str,
-    digests: Iterable[str],
-    checking: StoredRelease | None = None,
-) -> None:
-    """Law 4: outside dataops only the current release's digests run; Refused otherwise.
-
-    `checking`: the release that the platform itself checks by this run.
-    """
-    if environment == TRAINING:
-        find_environment(connection, environment)
-        return
-    _check_is_here(connection, environment, what)
-    live = checking or live_release(connection, environment)
-    if live is None:
-        raise Refused(
-            f"{what} cannot run in {environment}: no release is live there.",
-            next_step=f"Promote one: seamline promote RELEASE --to {environment}.",
-        )
-    foreign = sorted(set(digests) - pinned_digests(live.release))
-    if foreign:
-        raise Refused(
-            f"{what} ({', '.join(short(digest) for digest in foreign)}) cannot run in "
-            f"{environment}: the live release {live.alias} ({short(live.digest)}) "
-            "does not hold it.",
-            next_step="Make a release that holds it, and promote that.",
-        )
-
-
-def _check_is_here(connection: Connection, environment: str, what: str) -> None:
+def check_is_here(connection: Connection, environment: str, what: str) -> None:
     url = find_environment(connection, environment).policy.url
     if url is not None:
         raise Refused(

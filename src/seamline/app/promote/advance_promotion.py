@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from seamline.app.platform import Platform
+from seamline.app.promote.apply_release import enter_packages
 from seamline.app.promote.gates import gates_of
 from seamline.app.promote.promote_code import retrain_in_place
 from seamline.domain.errors import (
@@ -75,6 +77,8 @@ def _go_through_gates(platform: Platform, promotion: Promotion, fact: RecordedFa
         return  # the end of a run comes here
     with stores.db.read() as connection:
         release = find_release(connection, ready.goes_live)
+    with suppress(DigestMismatch, NotFound):  # what the gates say, too
+        enter_packages(platform, ready.environment, release, by=fact.by)
     _check(platform, ready, release)
     after = advance(stores, promotion.id, caused_by=fact.id)
     if after.phase is PromotionPhase.CHECKING:

@@ -11,6 +11,7 @@ from seamline.app.promote.environment_snapshot import (
     write_empty_snapshot,
     write_environment_snapshot,
 )
+from seamline.app.promote.follow_pipelines import follow_pipelines
 from seamline.app.promote.gates.digests import require_bytes
 from seamline.app.promote.ship_release import ship_release
 from seamline.domain.errors import (
@@ -22,7 +23,7 @@ from seamline.domain.errors import (
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import find_environment
 from seamline.promote.promotion import find_promotion
-from seamline.promote.release import find_release
+from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.steps import finish
 from seamline.register.packages.index import admit
 from seamline.store.facts import RecordedFact
@@ -44,14 +45,14 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> bool:
     if environment.policy.url is not None:
         return ship_release(platform, environment, promotion, fact)
     if environment.release is None:
+        follow_pipelines(platform, name, None, caused_by=fact.id)
         # The first one could not be verified: whatever of it was written serves nothing.
         write_empty_snapshot(platform, name, caused_by=fact.id)
         return False
     try:
         require_bytes(platform, release)
-        for pin in release.release.packages:
-            with stores.db.transaction() as tx:
-                admit(tx, stores.clock, name, pin.name, pin.version, by=fact.by)
+        enter_packages(platform, name, release, by=fact.by)
+        follow_pipelines(platform, name, release, caused_by=fact.id)
         version = write_environment_snapshot(platform, name, release, caused_by=fact.id)
         await_data_plane(platform, name, version)
     except SeamlineError as error:
@@ -63,6 +64,17 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> bool:
         return False
     finish(stores, promotion_id, PromotionPhase.LIVE, "", caused_by=fact.id)
     return False
+
+
+def enter_packages(
+    platform: Platform, environment: str, release: StoredRelease, *, by: str
+) -> None:
+    """Into the environment's index, which gives out what is live or being checked; verified."""
+    stores = platform.stores
+    for pin in release.release.packages:
+        stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
+        with stores.db.transaction() as tx:
+            admit(tx, stores.clock, environment, pin.name, pin.version, by=by)
 
 
 def await_data_plane(platform: Platform, environment: str, version: int) -> None:

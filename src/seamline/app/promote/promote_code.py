@@ -180,6 +180,6 @@ def _state_of(
             by=promotion.requested_by,
             caused_by=fact.id,
             run_id=run_id,
-            checking=checking,
+            release=checking.digest,
         )
         return RunState.PENDING

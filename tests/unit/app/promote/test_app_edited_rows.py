@@ -16,10 +16,10 @@ from seamline.app.promote.show_release import verify_release
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Conflict, DigestMismatch, SeamlineError
 from seamline.domain.states import PromotionPhase, Role
+from seamline.promote.admission import admit
 from seamline.promote.approvals import approve
 from seamline.promote.environments import (
     apply_policies,
-    check_runs_here,
     find_environment,
     live_release,
 )
@@ -220,7 +220,7 @@ def test_a_pointer_moved_by_hand_runs_nothing(plane: ControlPlane) -> None:
         tx.execute(update(ENVIRONMENTS).where(ENVIRONMENTS.c.name == HERE).values(release=second))
     with stores.db.read() as connection:
         with pytest.raises(DigestMismatch, match=f"expected {first}, found {second}"):
-            check_runs_here(connection, HERE, "It", [])
+            admit(connection, HERE, "It", [])
         with pytest.raises(DigestMismatch, match="live in development"):
             live_release(connection, HERE)
         assert any("environment development" in one for one in all_problems(connection))
