@@ -188,13 +188,18 @@ def _is_live_everywhere(house: Any, promotion: str, target: str, kind: str, mome
     assert [one["body"]["promotion_id"] for one in changed].count(promotion) == 1, moment
     given = [one for one in house.facts("approval.given") if one["subject"] == promotion]
     assert len(given) == (kind in WAITING), moment
-    written = [one for one in house.facts("snapshot.written") if one["subject"] == HERE][-1]["body"]
-    assert written["release"] == target, moment
-    assert house.ready(HERE)["snapshot_version"] == written["version"], moment
+    house.until(lambda: house.ready(HERE)["snapshot_version"] == _written(house)["version"])
+    assert _written(house)["release"] == target, moment
     with urllib.request.urlopen(f"{house.address['url']}/pypi/{HERE}/simple/line/") as page:
         index = page.read().decode()
     for pin in house.ask(f"/releases/{target}")["contents"]["packages"]:
         assert pin["digest"].removeprefix("sha256:") in index, moment
+
+
+def _written(house: Any) -> dict[str, Any]:
+    """The newest serving snapshot."""
+    here = [one["body"] for one in house.facts("snapshot.written") if one["subject"] == HERE]
+    return dict(here[-1])
 
 
 def _free(house: Any) -> None:
