@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from seamline.domain.digests import short
-from seamline.domain.errors import Refused, not_found
-from seamline.domain.promote_facts import PolicyApplied
+from seamline.domain.errors import DigestMismatch, Refused, not_found
+from seamline.domain.promote_facts import EnvironmentChanged, PolicyApplied
 from seamline.promote.policy import EnvironmentPolicy, check_policies
-from seamline.promote.release import StoredRelease, find_release, pinned_digests
+from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.rows import ENVIRONMENTS, POLICIES
-from seamline.store.facts import FactLog
+from seamline.store.facts import FactLog, read_facts
 
 #: The one environment that trains; everywhere else only the current release runs (law 4).
 TRAINING = "dataops"
@@ -51,6 +50,7 @@ def apply_policies(
     """
     check_policies(policies)
     changed = []
+    tx.execute(select(ENVIRONMENTS.c.name).order_by(ENVIRONMENTS.c.position).with_for_update())
     before = {environment.name: environment for environment in list_environments(tx)}
     for gone in set(before) - {policy.name for policy in policies}:
         _remove(tx, before[gone])
@@ -115,32 +115,32 @@ def find_environment(connection: Connection, name: str) -> Environment:
     return _environment(row)
 
 
+def lock_environment(tx: Connection, name: str) -> Environment:
+    """Whoever means to change what it points at, or to let something in, queues up here, before any
+    promotion and the ledger are locked (SQLite has one writer anyway)."""
+    row = select(ENVIRONMENTS.c.name).where(ENVIRONMENTS.c.name == name)
+    tx.execute(row.with_for_update())
+    return find_environment(tx, name)
+
+
 def live_release(connection: Connection, environment: str) -> StoredRelease | None:
+    """What the environment points at; DigestMismatch where the ledger tells of another release."""
     found = find_environment(connection, environment)
+    told = read_facts(
+        connection,
+        kinds=[EnvironmentChanged.kind],
+        subject=environment,
+        newest_first=True,
+        limit=1,
+    )
+    pointed = told[0].body["release"] if told else None
+    if found.release != pointed:
+        raise DigestMismatch(
+            f"The release that is live in {environment}",
+            expected=pointed or "none",
+            actual=found.release or "none",
+        )
     return None if found.release is None else find_release(connection, found.release)
-
-
-def check_runs_here(
-    connection: Connection, environment: str, what: str, digests: Iterable[str]
-) -> None:
-    """Law 4: outside dataops only the current release's digests run; Refused otherwise."""
-    if environment == TRAINING:
-        find_environment(connection, environment)
-        return
-    live = live_release(connection, environment)
-    if live is None:
-        raise Refused(
-            f"{what} cannot run in {environment}: no release is live there.",
-            next_step=f"Promote one: seamline promote RELEASE --to {environment}.",
-        )
-    foreign = sorted(set(digests) - pinned_digests(live.release))
-    if foreign:
-        raise Refused(
-            f"{what} ({', '.join(short(digest) for digest in foreign)}) cannot run in "
-            f"{environment}: the live release {live.alias} ({short(live.digest)}) "
-            "does not hold it.",
-            next_step="Make a release that holds it, and promote that.",
-        )
 
 
 def _environment(row: Any) -> Environment:

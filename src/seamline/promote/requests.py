@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert
 
 from seamline.domain.clock import iso, new_id
 from seamline.domain.digests import short
@@ -13,13 +13,13 @@ from seamline.domain.promote_facts import (
     RollbackRequested,
 )
 from seamline.domain.states import PromotionKind, PromotionPhase
-from seamline.promote.environments import TRAINING, Environment, find_environment
+from seamline.promote.environments import TRAINING, Environment, lock_environment
 from seamline.promote.glass import broken_glass
 from seamline.promote.history import find_previous, has_been_live
 from seamline.promote.holds import check_reason, record_hold, standing_holds
 from seamline.promote.promotion import Promotion, list_promotions, move
 from seamline.promote.release import StoredRelease, find_release
-from seamline.promote.rows import ENVIRONMENTS, PROMOTIONS
+from seamline.promote.rows import PROMOTIONS
 from seamline.store.stores import Stores
 
 #: Phases in which a newer request for the same environment takes over.
@@ -37,7 +37,7 @@ def request_promotion(
     environment is superseded."""
     with stores.db.transaction() as tx:
         release = find_release(tx, reference)
-        target = _lock_environment(tx, environment)
+        target = lock_environment(tx, environment)
         check_request(tx, release, target)
         _make_way(tx, stores, environment, release, by)
         promotion = _insert(tx, stores, release, environment, PromotionKind.REGULAR, by)
@@ -51,7 +51,7 @@ def request_emergency(stores: Stores, reference: str, environment: str, *, by: s
     environments do not keep it back."""
     with stores.db.transaction() as tx:
         release = find_release(tx, reference)
-        _lock_environment(tx, environment)
+        lock_environment(tx, environment)
         mine = [one for one in broken_glass(tx, stores.clock.now(), environment)
                 if one.principal == by]  # fmt: skip
         if not mine:
@@ -75,7 +75,7 @@ def request_rollback(
     same transaction a hold is set: what goes does not come back by itself."""
     check_reason(reason, "A rollback")
     with stores.db.transaction() as tx:
-        target = _lock_environment(tx, environment)
+        target = lock_environment(tx, environment)
         if target.release is None or target.promotion_id is None:
             raise Refused(f"Nothing is live in {environment}: there is nothing to roll back.")
         release = find_previous(tx, target) if to is None else find_release(tx, to)
@@ -141,13 +141,6 @@ def _insert(
     )  # fmt: skip
     tx.execute(insert(PROMOTIONS).values(**promotion.to_json()))
     return promotion
-
-
-def _lock_environment(tx: Connection, name: str) -> Environment:
-    """Requests for one environment queue up (SQLite has one writer anyway)."""
-    row = select(ENVIRONMENTS.c.name).where(ENVIRONMENTS.c.name == name)
-    tx.execute(row.with_for_update())
-    return find_environment(tx, name)
 
 
 def _make_way(

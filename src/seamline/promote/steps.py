@@ -9,7 +9,7 @@ from seamline.domain.promote_facts import EnvironmentChanged
 from seamline.domain.states import PromotionKind, PromotionPhase, is_terminal
 from seamline.promote.approvals import dismiss
 from seamline.promote.decide import Step, decide_step
-from seamline.promote.environments import find_environment
+from seamline.promote.environments import find_environment, lock_environment
 from seamline.promote.gate_results import evidence_digest, gate_results
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions, move
 from seamline.promote.rows import ENVIRONMENTS
@@ -57,6 +57,7 @@ def point_environment(
     """The pointer and the phase move in one transaction: applying → verifying. What the policy
     asks is asked once more in it; where it does not hold any longer, the promotion goes back."""
     with stores.db.transaction() as tx:
+        lock_environment(tx, find_promotion(tx, promotion_id).environment)
         promotion = find_promotion(tx, promotion_id, for_update=True)
         if promotion.phase is not PromotionPhase.APPLYING:
             return promotion
@@ -85,6 +86,7 @@ def finish(
     What was verified supersedes the release before; what was not gives the pointer back to it.
     """
     with stores.db.transaction() as tx:
+        lock_environment(tx, find_promotion(tx, promotion_id).environment)
         promotion = find_promotion(tx, promotion_id)
         if promotion.phase is after or is_terminal(promotion.phase):
             return

@@ -7,10 +7,10 @@ import pytest
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused
 from seamline.domain.states import PromotionPhase, Role, Verdict
+from seamline.promote.admission import admit
 from seamline.promote.approvals import approvals_of, approve, reject
 from seamline.promote.environments import (
     apply_policies,
-    check_runs_here,
     find_environment,
     live_release,
 )
@@ -75,9 +75,9 @@ def test_the_whole_way(stores: Stores, release: str) -> None:
             found = live_release(connection, environment)
             assert found is not None
             assert found.digest == release
-            check_runs_here(connection, environment, "It", [WHEEL, IR])
+            admit(connection, environment, "It", [WHEEL, IR])
             with pytest.raises(Refused, match="does not hold it"):
-                check_runs_here(connection, environment, "It", ["sha256:" + "cc" * 32])
+                admit(connection, environment, "It", ["sha256:" + "cc" * 32])
 
 
 def test_out_of_order_is_refused(stores: Stores, release: str) -> None:
@@ -92,8 +92,8 @@ def test_out_of_order_is_refused(stores: Stores, release: str) -> None:
 def test_nothing_runs_where_nothing_is_live(stores: Stores, release: str) -> None:
     with stores.db.read() as connection:
         with pytest.raises(Refused, match="no release is live"):
-            check_runs_here(connection, "production", "It", [IR])
-        check_runs_here(connection, "dataops", "It", ["sha256:" + "cc" * 32])
+            admit(connection, "production", "It", [IR])
+        admit(connection, "dataops", "It", ["sha256:" + "cc" * 32])
 
 
 def test_approvals(stores: Stores, release: str) -> None:
