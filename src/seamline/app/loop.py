@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import advance_waiting
+from seamline.app.promote.follow_pipelines import follow_where_behind
 from seamline.app.reactions import react
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import RunState
@@ -49,6 +50,7 @@ class Loop:
     def start(self) -> None:
         """Whoever starts it holds the workspace: what is leased now, a dead process leased."""
         release_leases(self._platform.stores.db, self._platform.stores.clock)
+        follow_where_behind(self._platform)
         self._thread.start()
 
     def stop(self) -> None:

@@ -28,6 +28,11 @@ Answer = tuple[Any, str] | None
 @click.argument("pipeline")
 @argument_options
 @click.option("--environment", "-e", default="dataops", show_default=True, help="Where it runs.")
+@click.option(
+    "--release",
+    metavar="ALIAS",
+    help="Outside dataops: one that is being checked there; default: the live one.",
+)
 @click.option("--name", default="", help="What it is called; several runs may share a name.")
 @click.option("--team", default="", help="Whose share of the slots it takes.")
 @click.option(
@@ -44,6 +49,7 @@ def submit(client: Client, pipeline: str, **given: Any) -> Answer:
         **_pipeline(pipeline),
         **arguments_body(given),
         "environment": given["environment"],
+        "release": given["release"],
         "name": given["name"],
         "team": given["team"],
         "options": options_body(given),

@@ -119,6 +119,8 @@ class RunRequested(Fact):
     pipeline: str
     pipeline_digest: str
     arguments: dict[str, Any]
+    #: That admitted it, where only a release's pipelines run; None in dataops.
+    release: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import PlainTextResponse
 
+from seamline.app.register.environment_pipelines import find_tag, read_pipeline
 from seamline.app.register.pipeline_users import releases_of
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput
@@ -86,7 +87,7 @@ def _upload(
 
 
 def _download(visit: Reading, package: str, reference: str) -> Response:
-    data = catalogue.read_pipeline(visit.stores, package, reference, repository=visit.repository)
+    data = read_pipeline(visit.stores, package, reference, repository=visit.repository)
     return Response(data, media_type="application/yaml")
 
 
@@ -148,7 +149,7 @@ def _add_tag_routes(router: APIRouter) -> None:
 
     @router.get("/packages/{package}/tags/{tag}")
     def get_tag(visit: Reading, package: str, tag: str) -> dict[str, Any]:
-        return _tag(catalogue.find_tag(visit.stores, package, tag, repository=visit.repository))
+        return _tag(find_tag(visit.stores, package, tag, repository=visit.repository))
 
     @router.delete("/packages/{package}/tags/{tag}")
     def delete_tag(visit: Publishing, package: str, tag: str) -> dict[str, Any]:

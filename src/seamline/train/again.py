@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +32,22 @@ _FRESH = {
 }
 
 
-def retry_run(stores: Stores, run_id: str, *, by: str) -> list[str]:
+def nobody_objects(_tx: Connection, _run: Row[Any]) -> None:
+    """Where no release is asked."""
+
+
+def retry_run(
+    stores: Stores,
+    run_id: str,
+    *,
+    by: str,
+    check: Callable[[Connection, Row[Any]], None] = nobody_objects,
+) -> list[str]:
     """The paths of the tasks that are to be done again; wake the engine after.
 
     There may be none: where the last task was done just as the run was canceled, say. Refused while
-    the run goes on, and where all is well.
+    the run goes on, and where all is well; and where `check` says so of the run's row, in the
+    transaction that begins it again.
     """
     with stores.db.transaction() as tx:
         row = find_run_row(tx, run_id)
@@ -50,6 +61,7 @@ def retry_run(stores: Stores, run_id: str, *, by: str) -> list[str]:
                 f"Run {run_id} has nothing to retry: it {row.state}.",
                 next_step="Re-run it with seamline run rerun, to do all of it again.",
             )
+        check(tx, row)
         rows = {task.name: task for task in load_tasks(tx, run_id)}
         resets = decide_resets(load_plan(stores, row.pipeline_digest), rows)
         _reset(tx, run_id, resets)

@@ -29,6 +29,8 @@ class RunContext:
     pipeline: str
     requested_by: str
     task: str
+    #: Digest of the release that admitted the run: what it may use besides. None in dataops.
+    release: str | None = None
 
 
 @dataclass(frozen=True)

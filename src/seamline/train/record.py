@@ -44,6 +44,8 @@ class RunRow:
     cancel_requested_by: str | None = None
     #: A run whose results stand in wherever nothing has changed.
     reuses_run: str | None = None
+    #: That admitted it; None in dataops.
+    release: str | None = None
 
 
 def load_runs(connection: Connection, states: Sequence[RunState]) -> list[RunRow]:
@@ -72,6 +74,7 @@ def read_run(row: Row[Any]) -> RunRow:
         row.scheduled_for,
         row.cancel_requested_by,
         row.reuses_run,
+        row.release,
     )
 
 

@@ -18,6 +18,8 @@ RUNS = Table(
     Column("state", String(20), nullable=False),
     Column("requested_by", String(120), nullable=False),
     Column("caused_by", String(36)),
+    # The release that admitted it, where only a release's pipelines run; NULL in dataops.
+    Column("release", String(71)),
     # The RunRequested fact: the cause of all that the run brings about.
     Column("request_fact", String(36), nullable=False),
     # What people call it; several runs may share it.

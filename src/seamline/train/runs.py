@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ from seamline.train.views.run import show_run_row, show_whole_run
 
 MAX_LOG_BYTES = 1 << 20
 
+#: (transaction, digest of a pipeline) → the release that lets it run where it is to run; Refused
+#: where none does. Called in the transaction that records what is admitted.
+Admit = Callable[[Connection, str], str | None]
+
+
+def by_no_release(_tx: Connection, _pipeline: str) -> str | None:
+    """Where no release is asked: in dataops, and below the floor that knows releases."""
+    return None
+
 
 def request_run(
     stores: Stores,
@@ -55,6 +64,7 @@ def request_run(
     options: RunOptions = DEFAULT_OPTIONS,
     reuses_run: str | None = None,
     machine: Machine | None = None,
+    admit: Admit = by_no_release,
 ) -> str:
     """Checks everything, then records the run and its tasks; the engine takes it from there.
 
@@ -70,13 +80,15 @@ def request_run(
         existing = tx.execute(select(RUNS).where(RUNS.c.id == chosen)).one_or_none()
         if existing is not None:
             return _check_same(existing, digest, environment, checked)
-        requested = RunRequested(chosen, environment, plan.pipeline.name, digest, checked)
-        fact = stores.facts.append(tx, requested, by=by, caused_by=caused_by)
+        name = plan.pipeline.name
+        asked = RunRequested(chosen, environment, name, digest, checked, admit(tx, digest))
+        fact = stores.facts.append(tx, asked, by=by, caused_by=caused_by)
         values = {
             "id": chosen,
             "environment": environment,
-            "pipeline": plan.pipeline.name,
+            "pipeline": name,
             "pipeline_digest": digest,
+            "release": asked.release,
             "arguments": json.dumps(checked),
             "requested_by": by,
             "caused_by": caused_by,

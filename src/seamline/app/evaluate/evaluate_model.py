@@ -10,6 +10,7 @@ import polars as pl
 
 from seamline.app.declarations import EvaluationDeclaration
 from seamline.app.platform import Platform
+from seamline.app.register.model_aliases import find_model
 from seamline.data.versions import DatasetVersion, find_version, read_version
 from seamline.domain.digests import short
 from seamline.domain.errors import InvalidInput, Refused, not_found
@@ -17,7 +18,7 @@ from seamline.evaluate.baselines import Baseline, make_baseline
 from seamline.evaluate.evaluate import evaluate_predictions
 from seamline.evaluate.evaluations import Contender, DataReference, record_evaluation
 from seamline.evaluate.spec import EvaluationSpec
-from seamline.register.models.catalogue import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion
 from seamline.train.runs import find_artifact, show_run
 
 DAY = "ds"
@@ -115,7 +116,7 @@ def load_judged(
     task: str,
 ) -> Judged:
     """Refused when the run used another version of the model than the one to be judged."""
-    found = find_model_version(platform.stores, model, version)
+    found = find_model(platform.stores, model, version)
     run = show_run(platform.stores, run_id)
     where = task or _task_with_predictions(run, declared)
     artifact = find_artifact(platform.stores, run_id, where, declared.output)

@@ -7,12 +7,14 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
+from seamline.app.register.environment_pipelines import find_live_pin
+from seamline.app.register.model_aliases import find_model
 from seamline.app.register.resolve_images import pin_images
 from seamline.app.register.verify_artifact import require_model, require_pipeline
 from seamline.app.train.submit_run import find_pipeline_by_reference
 from seamline.domain.errors import InvalidInput
 from seamline.promote.release import Pin, Release, StoredRelease, record_release
-from seamline.register.models.catalogue import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion
 from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
 from seamline.store.canonical import canonical_json
 
@@ -32,7 +34,7 @@ def make_release(
             "A release of nothing says nothing.", next_step="Name a --model or a --pipeline."
         )
     stores = platform.stores
-    versions = [find_model_version(stores, *split_reference(name)) for name in models]
+    versions = [find_model(stores, *split_reference(name)) for name in models]
     for one in versions:
         require_model(stores, one)
     pinned = tuple(_pipeline_pin(platform, reference) for reference in pipelines)
@@ -50,6 +52,9 @@ def make_release(
 def _pipeline_pin(platform: Platform, reference: str) -> Pin:
     found = find_pipeline_by_reference(platform, reference)
     tag = reference.partition("@")[2]
+    live = find_live_pin(platform.stores, found.package, tag)
+    if live is not None and live.pin is not None:
+        tag = live.pin.version  # a release holds no environment's name
     require_pipeline(platform.stores, DEFAULT_REPOSITORY, found.package, tag, found.digest)
     return Pin(found.package, tag, found.digest)
 

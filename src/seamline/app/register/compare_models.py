@@ -11,9 +11,10 @@ from packaging.utils import canonicalize_name
 
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
+from seamline.app.register.model_aliases import find_model
 from seamline.data.versions import DatasetVersion, find_version, list_versions
 from seamline.domain.errors import InvalidInput, NotFound
-from seamline.register.models.catalogue import ModelVersion, find_model_version
+from seamline.register.models.catalogue import ModelVersion
 
 
 def parse_model_reference(text: str, *, of: str = "") -> tuple[str, str | None]:
@@ -39,8 +40,8 @@ def diff_models(platform: Platform, before: str, after: str) -> dict[str, Any]:
     versions lie between the two, and how many rows they have.
     """
     stores = platform.stores
-    old = find_model_version(stores, *parse_model_reference(before))
-    new = find_model_version(stores, *parse_model_reference(after, of=old.model))
+    old = find_model(stores, *parse_model_reference(before))
+    new = find_model(stores, *parse_model_reference(after, of=old.model))
     return {
         "before": _name(old),
         "after": _name(new),

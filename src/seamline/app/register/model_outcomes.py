@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 from seamline.app.platform import Changes, Platform
+from seamline.app.register.model_aliases import find_model
 from seamline.app.waiters import Waiters
 from seamline.domain.errors import NotFound
 from seamline.domain.facts import RunEnded
 from seamline.promote.environments import TRAINING
 from seamline.register.models.catalogue import (
     ModelVersion,
-    find_model_version,
     list_model_versions,
     list_refusals,
 )
@@ -97,7 +97,7 @@ def find_or_explain(platform: Platform, name: str, version: str | None) -> Model
     """As `find_model_version`; of a model without a version it says what became of it."""
     stores = platform.stores
     try:
-        return find_model_version(stores, name, version)
+        return find_model(stores, name, version)
     except NotFound:
         if list_model_versions(stores, name) or list_model_versions(stores, family=name):
             raise

@@ -27,7 +27,7 @@ from seamline.domain.errors import (
     Unavailable,
 )
 from seamline.promote.environments import TRAINING, live_release
-from seamline.promote.release import StoredRelease
+from seamline.promote.release import StoredRelease, find_release
 from seamline.register.images.references import (
     MAX_REFERENCE,
     Counts,
@@ -156,7 +156,7 @@ def image_to_start(stores: Stores, context: RunContext, reference: str) -> str:
     """What a task of a run starts for the image that it names: by digest where one was found.
 
     DigestMismatch where that is not what was stated when it was found; Refused where nothing was.
-    Outside dataops Refused unless the live release holds it (law 4).
+    Outside dataops Refused unless the release that admitted the run holds it (law 4).
     """
     table = PIPELINE_IMAGES.c
     with stores.db.read() as connection:
@@ -164,6 +164,7 @@ def image_to_start(stores: Stores, context: RunContext, reference: str) -> str:
         here = (table.pipeline == pipeline, table.reference == reference)
         digest = connection.execute(select(table.digest).where(*here)).scalar_one_or_none()
         is_training = context.environment == TRAINING
+        admitted_by = find_release(connection, context.release) if context.release else None
         live = None if is_training else live_release(connection, context.environment)
     stated = stated_digests(stores, pipeline).get(reference)
     _check_noted(reference, digest, stated)
@@ -176,13 +177,33 @@ def image_to_start(stores: Stores, context: RunContext, reference: str) -> str:
     started = reference if stated is None else with_digest(reference, stated)
     if not is_training:
         what = f"The image {started} of {context.pipeline}"
-        _check_released(what, parse_image(started), pipeline, live, context.environment)
+        image = parse_image(started)
+        if admitted_by is not None:
+            _check_held(what, image, admitted_by, context.environment)
+        else:
+            _check_released(what, image, pipeline, live, context.environment)
     return started
 
 
 def _check_noted(reference: str, noted: str | None, stated: str | None) -> None:
     if None not in (noted, stated) and noted != stated:
         raise DigestMismatch(f"The image {reference}", expected=str(stated), actual=str(noted))
+
+
+def _check_held(what: str, image: ImageReference, release: StoredRelease, environment: str) -> None:
+    if image.digest is None:
+        raise _refused_image(what, environment, "it has no digest")
+    if image.digest not in {pin.digest for pin in release.release.images}:
+        why = f"release {release.alias}, which admitted the run, does not hold it"
+        raise _refused_image(what, environment, why)
+
+
+def _refused_image(what: str, environment: str, why: str) -> Refused:
+    return Refused(
+        f"{what} cannot run in {environment}: {why}.",
+        next_step="Compile the pipeline with NAME@sha256:… as its image, and make and promote a "
+        "release of that; or run its Python components without isolation container.",
+    )
 
 
 def _check_released(
@@ -192,17 +213,13 @@ def _check_released(
     live: StoredRelease | None,
     environment: str,
 ) -> None:
-    """A run that the release before has admitted goes on, with what was pinned then."""
+    """A run of before runs told which release admitted them: it goes on, with what was pinned."""
     is_of_live = live is not None and pipeline in {pin.digest for pin in live.release.pipelines}
     held = {pin.digest for pin in live.release.images} if live is not None and is_of_live else set()
     if image.digest is not None and (image.digest in held or not is_of_live):
         return
     why = "it has no digest" if image.digest is None else "the live release does not hold it"
-    raise Refused(
-        f"{what} cannot run in {environment}: {why}.",
-        next_step="Compile the pipeline with NAME@sha256:… as its image, and make and promote a "
-        "release of that; or run its Python components without isolation container.",
-    )
+    raise _refused_image(what, environment, why)
 
 
 def _named_by_digest(document: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seamline.app.references import split_reference
+from seamline.app.register.environment_pipelines import find_pipeline
 from seamline.app.register.pipeline_users import releases_of
 from seamline.domain.errors import InvalidInput
 from seamline.domain.facts import PipelineTagMoved
@@ -12,7 +13,6 @@ from seamline.register.pipelines.catalogue import (
     DEFAULT_REPOSITORY,
     PipelineVersionRow,
     commit_of_pipeline,
-    find_pipeline,
     list_tags,
     list_versions,
 )

@@ -15,13 +15,14 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from sqlalchemy import select
 
 from seamline.app.references import split_reference
+from seamline.app.register.environment_pipelines import find_pipeline
 from seamline.domain import facts
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, Refused, SeamlineError, not_found
 from seamline.register.images.rows import PIPELINE_IMAGES
 from seamline.register.models.catalogue import ModelVersion
 from seamline.register.packages.index import PUBLISHING, PackageFile, list_package_files
-from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, find_pipeline
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
 from seamline.store.facts import RecordedFact, read_facts
 from seamline.store.stores import Stores
 from seamline.trust.key_history import read_history

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Connection, Row
+
 from seamline.app.platform import Platform
 from seamline.app.train.submit_run import submit_ir
 from seamline.domain.errors import Refused
 from seamline.domain.states import RunState, is_terminal
+from seamline.promote.admission import admit_for_good
 from seamline.train.again import retry_run
 from seamline.train.attempts.volumes import check_workspace
 from seamline.train.options import RunLabel, RunOptions
@@ -21,9 +24,19 @@ def retry(platform: Platform, run_id: str, *, by: str) -> list[str]:
     plan = load_plan(platform.stores, show_request(platform.stores, run_id)["pipeline_digest"])
     if plan.pipeline.has_workspace:
         check_workspace(platform.stores, run_id)
-    again = retry_run(platform.stores, run_id, by=by)
+    again = retry_run(platform.stores, run_id, by=by, check=_check_release)
     platform.engine.wake()
     return again
+
+
+def _check_release(tx: Connection, run: Row[Any]) -> None:
+    """What is done again is done with the release of the first time, or not at all (law 4)."""
+    what = f"The pipeline of run {run.id}"
+    try:
+        admit_for_good(tx, run.environment, what, [run.pipeline_digest], run.release)
+    except Refused as error:
+        again = f"Or do all of it again with what is live now: seamline run rerun {run.id}."
+        raise Refused(error.message, next_step=f"{error.next_step} {again}") from error
 
 
 def rerun(

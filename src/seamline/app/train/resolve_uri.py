@@ -10,15 +10,17 @@ from typing import Any
 from seamline.app.data.consume_dataset import check_input
 from seamline.app.declarations import Declarations
 from seamline.app.references import split_reference
+from seamline.app.register.model_aliases import find_model, find_pinned, pin_of
 from seamline.app.register.verify_artifact import require_model
 from seamline.data.materialize import materialize, parse_dataset_uri
 from seamline.data.splits.materialize import materialize_split
 from seamline.data.splits.read import find_split
 from seamline.data.versions.find import find_named
 from seamline.domain.clock import new_id
-from seamline.domain.errors import DigestMismatch, InvalidInput, Refused
+from seamline.domain.errors import InvalidInput, Refused
 from seamline.promote.environments import TRAINING, live_release
-from seamline.register.models.catalogue import ModelVersion, find_model_version
+from seamline.promote.release import StoredRelease, find_release
+from seamline.register.models.catalogue import ModelVersion
 from seamline.store.stores import Stores
 from seamline.train.engine.engine import ResolvedArtifact, RunContext
 
@@ -39,7 +41,8 @@ def resolve_uri(
     if uri.startswith(DATASETS):
         return _resolve_dataset(stores, uri, context, declarations)
     if uri.startswith(MODELS):
-        model = find_model_for(stores, uri.removeprefix(MODELS), context.environment)
+        reference = uri.removeprefix(MODELS)
+        model = find_model_for(stores, reference, context.environment, context.release)
         return ResolvedArtifact(
             path=_wheel(stores, model),
             digest=model.wheel_digest,
@@ -82,38 +85,47 @@ def _resolve_dataset(
     )
 
 
-def find_model_for(stores: Stores, reference: str, environment: str) -> ModelVersion:
-    """NAME: what the run's environment holds; NAME@VERSION; NAME@ENVIRONMENT."""
+def find_model_for(
+    stores: Stores, reference: str, environment: str, release: str | None = None
+) -> ModelVersion:
+    """NAME: what the run's environment holds; NAME@VERSION; NAME@ENVIRONMENT.
+
+    `release`: the one that admitted the run, which goes on with it whatever is promoted meanwhile;
+    without, the one that is live now.
+    """
     name, alias = split_reference(reference)
-    with stores.db.read() as connection:
-        here = None if environment == TRAINING else live_release(connection, environment)
-    if alias is not None and not alias[:1].isdigit() and alias != TRAINING:
-        with stores.db.read() as connection:
-            named = live_release(connection, alias)
-        versions = {pin.name: pin.version for pin in named.release.packages} if named else {}
-        if name not in versions:
-            raise Refused(f"No release that holds {name} is live in {alias}.")
-        alias = versions[name]
     if environment == TRAINING:
-        return find_model_version(stores, name, None if alias == TRAINING else alias)
-    pins = {pin.name: pin for pin in here.release.packages} if here else {}
-    if name not in pins or (alias is not None and alias != pins[name].version):
+        return find_model(stores, name, alias)
+    with stores.db.read() as connection:
+        here = (
+            find_release(connection, release) if release else live_release(connection, environment)
+        )
+    pin = pin_of(here, name)
+    if here is None or pin is None:
         raise Refused(
-            f"models://{reference} cannot be used in {environment}: its live release holds "
-            f"{name} {pins[name].version}."
-            if name in pins
-            else f"models://{reference} cannot be used in {environment}: its live release does not "
-            "hold it.",
+            f"models://{reference} cannot be used in {environment}: its "
+            f"{_say_release(here, release)} does not hold it.",
             next_step="Make a release that holds it, and promote that.",
         )
-    found = find_model_version(stores, name, pins[name].version)
-    if found.wheel_digest != pins[name].digest:
-        raise DigestMismatch(
-            f"package {name} {found.version} of the live release",
-            expected=pins[name].digest,
-            actual=found.wheel_digest,
+    wanted = alias if alias in (None, environment, pin.version) else _version(stores, name, alias)
+    if wanted not in (None, environment, pin.version):
+        raise Refused(
+            f"models://{reference} ({wanted}) cannot be used in {environment}: its "
+            f"{_say_release(here, release)} holds {name} {pin.version}.",
+            next_step="Make a release that holds it, and promote that.",
         )
-    return found
+    return find_pinned(stores, pin, here)
+
+
+def _version(stores: Stores, name: str, alias: str) -> str:
+    """What another environment's name stands for; any other version is itself."""
+    return alias if alias[:1].isdigit() else find_model(stores, name, alias).version
+
+
+def _say_release(here: StoredRelease | None, admitted_by: str | None) -> str:
+    if here is None or admitted_by is None:
+        return "live release"
+    return f"release {here.alias}, with which the run was admitted,"
 
 
 def _wheel(stores: Stores, model: ModelVersion) -> Path:

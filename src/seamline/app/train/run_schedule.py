@@ -9,12 +9,14 @@ from typing import Any
 
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
+from seamline.app.register.environment_pipelines import find_pipeline
 from seamline.app.train.submit_run import read_published, submit_ir
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of, parse_digest
 from seamline.domain.errors import Refused
-from seamline.promote.environments import TRAINING, check_runs_here, live_release
-from seamline.register.pipelines.catalogue import find_pipeline, list_versions
+from seamline.promote.admission import admit
+from seamline.promote.environments import TRAINING, live_release
+from seamline.register.pipelines.catalogue import list_versions
 from seamline.train.admission import check_pipeline
 from seamline.train.arguments import check_arguments, parse_arguments
 from seamline.train.options import DEFAULT_OPTIONS, RunLabel, RunOptions
@@ -50,7 +52,7 @@ def add_schedule(platform: Platform, new: NewSchedule, *, by: str) -> Schedule:
     arguments = check_arguments(plan.parameters, new.arguments)
     given = {name: arguments[name] for name in new.arguments if name in arguments}
     with platform.stores.db.read() as connection:
-        check_runs_here(connection, new.environment, "This pipeline", [digest_of(ir)])
+        admit(connection, new.environment, "This pipeline", [digest_of(ir)])
     made = create_schedule(platform.stores, replace(new, arguments=given), by=by)
     platform.scheduler.wake()
     return made

@@ -32,6 +32,7 @@ def submit_scenarios(
     run_id: str | None = None,
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
+    release: str | None = None,
 ) -> str:
     """`scenarios`: a scenarios file's text, or what it says.
 
@@ -57,6 +58,7 @@ def submit_scenarios(
         run_id=run_id,
         label=label,
         options=options,
+        release=release,
     )
 
 

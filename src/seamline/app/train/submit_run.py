@@ -6,18 +6,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Connection
+
 from seamline.app.platform import Platform
 from seamline.app.references import split_reference
+from seamline.app.register.environment_pipelines import find_pipeline
 from seamline.app.register.resolve_images import look_up_images, runs_in_its_image
 from seamline.app.register.verify_artifact import require_pipeline
-from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, not_found
-from seamline.promote.environments import TRAINING, check_runs_here
+from seamline.promote.admission import admit_for_good
+from seamline.promote.environments import TRAINING
 from seamline.register.images.references import every_image
 from seamline.register.pipelines.catalogue import (
     DEFAULT_REPOSITORY,
     PipelineVersionRow,
-    find_pipeline,
 )
 from seamline.train.options import DEFAULT_OPTIONS, UNLABELED, Isolation, RunLabel, RunOptions
 from seamline.train.runs import request_run
@@ -64,11 +66,19 @@ def submit_ir(
     label: RunLabel = UNLABELED,
     options: RunOptions = DEFAULT_OPTIONS,
     reuses_run: str | None = None,
+    release: str | None = None,
 ) -> str:
-    """Everything is checked before anything is recorded."""
+    """Everything is checked before anything is recorded.
+
+    `release`: with which one it is to run outside dataops: the live one (None), or one that is
+    being checked there. Law 4 is checked in the transaction that records the run, so no promotion
+    comes in between.
+    """
     _check_team(platform, label.team)
-    with platform.stores.db.read() as connection:
-        check_runs_here(connection, environment, "This pipeline", [digest_of(ir)])
+
+    def admit(tx: Connection, pipeline: str) -> str | None:
+        return admit_for_good(tx, environment, "This pipeline", [pipeline], release)
+
     run = request_run(
         platform.stores,
         ir,
@@ -81,6 +91,7 @@ def submit_ir(
         options=options,
         reuses_run=reuses_run,
         machine=platform.engine.machine,
+        admit=admit,
     )
     platform.engine.wake()
     return run

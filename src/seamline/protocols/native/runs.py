@@ -58,6 +58,8 @@ class NewRun(BaseModel):
     #: Arguments as written by hand, read by the types that the pipeline declares.
     texts: dict[str, str] = {}
     environment: str = "dataops"
+    #: Outside dataops: with which one; by default the live one, else one that is being checked.
+    release: str | None = None
     name: str = ""
     team: str = ""
     #: failure_policy, isolation, enable_cache, cache_max_age_s, slots, demand_fidelity, …
@@ -101,6 +103,7 @@ def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
             by=who.name,
             label=label,
             options=options,
+            release=body.release,
         )
     else:
         run_id = submit_ir(
@@ -111,6 +114,7 @@ def submit(platform: PlatformOf, who: Runner, body: NewRun) -> dict[str, Any]:
             by=who.name,
             label=label,
             options=options,
+            release=body.release,
         )
     return show_run(platform.stores, run_id)
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from seamline.app.register.environment_pipelines import find_pipeline
 from seamline.app.register.resolve_images import list_images, look_up_images
 from seamline.app.register.verify_artifact import find_artifacts, list_keys, show_history
 from seamline.app.trust.rotate_key import rotate_key
 from seamline.protocols.native.access import Admin, PlatformOf, Publisher, Reader
-from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY, find_pipeline
+from seamline.register.pipelines.catalogue import DEFAULT_REPOSITORY
 
 ROUTER = APIRouter()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert
 
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of, parse_digest, short
 from seamline.domain.errors import Conflict, InvalidInput, Refused, not_found
-from seamline.domain.facts import PipelinePublished, PipelineTagMoved, PipelineVersionDeleted
+from seamline.domain.facts import PipelinePublished, PipelineVersionDeleted
 from seamline.register.owners import claim_pipeline, nobody_else
 from seamline.register.pipelines.catalogue import (
     DEFAULT_REPOSITORY,
@@ -26,6 +25,7 @@ from seamline.register.pipelines.catalogue import (
 )
 from seamline.register.pipelines.consumers import ReleasesOf
 from seamline.register.pipelines.contracts import Judge, check_contract, no_releases
+from seamline.register.pipelines.environment_tags import check_unreserved
 from seamline.register.pipelines.interfaces import Shape
 from seamline.register.pipelines.ir_file import (
     check_no_index_of_ours,
@@ -38,9 +38,10 @@ from seamline.register.pipelines.shapes import (
     record_shape,
     shape_of_document,
 )
+from seamline.register.pipelines.tag_rows import drop_tag, tag_row, write_tag
 from seamline.register.pipelines.tags import check_tag, is_immutable_tag
 from seamline.register.pipelines.titles import drop_title
-from seamline.register.rows import PIPELINE_TAGS, PIPELINE_VERSIONS
+from seamline.register.rows import PIPELINE_VERSIONS
 from seamline.register.statements import state_pipeline
 from seamline.store.stores import Stores
 from seamline.trust.roles import Principal
@@ -167,7 +168,8 @@ def delete_tag(
     found = find_tag(stores, package, tag, repository=repository)
     with stores.db.transaction() as tx:
         claim_pipeline(stores, tx, repository, found.package, who or nobody_else(by))
-        _drop_tag(stores, tx, found, by, repository)
+        check_unreserved(tx, tag)
+        drop_tag(stores, tx, found, repository, by=by)
 
 
 def delete_version(
@@ -199,7 +201,7 @@ def delete_version(
                 next_step="Move or delete these tags first.",
             )
         for tag in holding:
-            _drop_tag(stores, tx, tag, by, repository)
+            drop_tag(stores, tx, tag, repository, by=by)
         _drop_version(stores, tx, version, by, repository)
 
 
@@ -221,7 +223,7 @@ def delete_package(
         digests = [version.digest for version in versions]
         _check_unused(tx, versions[0].package, digests, releases_of)
         for tag in live_tags(tx, repository, versions[0].package):
-            _drop_tag(stores, tx, tag, by, repository)
+            drop_tag(stores, tx, tag, repository, by=by)
         for version in versions:
             _drop_version(stores, tx, version, by, repository)
 
@@ -250,41 +252,24 @@ def _move_tag(
     """`shape`: None where it is to be read from the stored bytes."""
     stores, tx = judge.stores, judge.connection
     repository, package = judge.repository, judge.package
-    here = _tag_row(repository, package, tag)
-    row = tx.execute(select(PIPELINE_TAGS).where(*here)).one_or_none()
+    check_unreserved(tx, tag)
+    row = tag_row(tx, repository, package, tag)
     before = row.digest if row is not None and not row.deleted else None
     if before == digest:
         return
     held = row.digest if row is not None and is_immutable_tag(tag) else None
     _check_may_move(package, tag, held or (before if create_only else None), digest)
     check_contract(judge, tag, digest, shape)
-    now = iso(stores.clock.now())
-    if row is None:
-        tx.execute(
-            insert(PIPELINE_TAGS).values(
-                repository=repository,
-                package=package,
-                tag=tag,
-                digest=digest,
-                created_at=now,
-                updated_at=now,
-                deleted=False,
-            )
-        )
-    else:
-        tx.execute(
-            update(PIPELINE_TAGS).where(*here).values(digest=digest, updated_at=now, deleted=False)
-        )
-    stores.facts.append(tx, PipelineTagMoved(package, tag, before, digest, repository), by=by)
+    write_tag(stores, tx, (repository, package, tag), digest, by=by)
 
 
 def check_tag_free(
     connection: Connection, repository: str, package: str, tag: str, digest: str
 ) -> None:
-    """Conflict when this x.y.z tag stands, or ever stood, for another version."""
-    row = connection.execute(
-        select(PIPELINE_TAGS.c.digest).where(*_tag_row(repository, package, tag))
-    ).one_or_none()
+    """Conflict when this x.y.z tag stands, or ever stood, for another version; Refused when the
+    tag is an environment's name."""
+    check_unreserved(connection, tag)
+    row = tag_row(connection, repository, package, tag)
     if row is not None and is_immutable_tag(tag):
         _check_may_move(package, tag, row.digest, digest)
 
@@ -302,20 +287,6 @@ def _check_may_move(package: str, tag: str, held: str | None, digest: str) -> No
     )
 
 
-def _drop_tag(stores: Stores, tx: Connection, tag: PipelineTag, by: str, repository: str) -> None:
-    here = _tag_row(repository, tag.package, tag.tag)
-    if is_immutable_tag(tag.tag):
-        tx.execute(
-            update(PIPELINE_TAGS)
-            .where(*here)
-            .values(deleted=True, updated_at=iso(stores.clock.now()))
-        )
-    else:
-        tx.execute(delete(PIPELINE_TAGS).where(*here))
-    fact = PipelineTagMoved(tag.package, tag.tag, tag.digest, None, repository)
-    stores.facts.append(tx, fact, by=by)
-
-
 def _drop_version(
     stores: Stores, tx: Connection, version: PipelineVersionRow, by: str, repository: str
 ) -> None:
@@ -329,11 +300,6 @@ def _drop_version(
     drop_title(tx, version.package, version.digest, repository)
     fact = PipelineVersionDeleted(version.package, version.digest, repository)
     stores.facts.append(tx, fact, by=by)
-
-
-def _tag_row(repository: str, package: str, tag: str) -> tuple[Any, ...]:
-    table = PIPELINE_TAGS.c
-    return table.repository == repository, table.package == package, table.tag == tag
 
 
 def _lock_version(tx: Connection, repository: str, version: PipelineVersionRow) -> None:

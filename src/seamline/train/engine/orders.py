@@ -30,7 +30,9 @@ def make_order(run: LiveRun, path: str, now: str, machine: Machine) -> WorkOrder
     uri, metadata = _import_from(scope, task, path)
     row = run.row
     return WorkOrder(
-        context=RunContext(row.id, row.environment, row.pipeline, row.requested_by, path),
+        context=RunContext(
+            row.id, row.environment, row.pipeline, row.requested_by, path, row.release
+        ),
         path=path,
         task=task,
         attempt=run.attempts[path],

@@ -93,7 +93,9 @@ class Shortcuts:
         row, image = self._run.row, executor.image
         if executor.function is not None and row.options.isolation is not Isolation.CONTAINER:
             return image  # it runs in no image
-        context = RunContext(row.id, row.environment, row.pipeline, row.requested_by, "")
+        context = RunContext(
+            row.id, row.environment, row.pipeline, row.requested_by, "", row.release
+        )
         try:
             return self._pin_image(context, image)
         except SeamlineError:  # its task says so when it starts
