@@ -25,8 +25,12 @@ def promotions(world):
 @pytest.mark.parametrize("model", ["late-arrival", "air-time"])
 def test_the_same_bytes_from_training_to_production(world, digest_of, model):
     expected = world.seamline("model", "show", model, "--version", "1.0.0")["wheel_digest"]
-    for environment in ("dataops", "development", "staging", "production"):
+    for environment in ("dataops", "staging", "production"):
         assert digest_of(world.wheel(environment, model, "1.0.0")) == expected
+    # A later release is live in development: the same bytes are listed, and given to nobody.
+    status, _, page = world.ask(f"/pypi/development/simple/{model}/")
+    assert status == 200
+    assert expected.removeprefix("sha256:") in page.decode()
 
 
 def test_the_release_is_a_set_of_digests(world):

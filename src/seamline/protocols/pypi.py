@@ -17,6 +17,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from packaging.utils import InvalidName, canonicalize_name
 from starlette.concurrency import run_in_threadpool
 
+from seamline.app.register.installs import check_installed, find_installs
 from seamline.domain.errors import InvalidInput, NotFound, Refused, not_found
 from seamline.project.plan import project_declaring
 from seamline.promote.environments import list_environments
@@ -153,14 +154,17 @@ def _show_files(request: Request, environment: str, name: str, accept: Accept = 
     except InvalidName:
         raise not_found("package", name[:200]) from None
     as_json = wants_json(accept)
+    installs = find_installs(visit.stores, visit.environment)
 
     def render() -> Page:
         files = index.list_package_files(visit.stores, visit.environment, wanted)
-        return render_files(wanted, files, yanks_of(visit.stores, wanted), as_json=as_json)
+        yanks = installs.passed_over(files) | yanks_of(visit.stores, wanted)
+        return render_files(wanted, files, yanks, as_json=as_json)
 
     state = index.index_state(visit.stores, visit.environment, wanted)
     if state[0] == 0:
         return _elsewhere(visit, wanted)
+    state = (*state, installs.state)
     return page_response(
         request, visit.pages.page((visit.environment, wanted, as_json), state, render)
     )
@@ -187,7 +191,8 @@ def _elsewhere(visit: Visit, name: str) -> Response:
 
 
 def _download(request: Request, environment: str, digest: str, filename: str) -> Response:
-    """The bytes, verified; `filename.metadata` is the wheel's METADATA (PEP 658)."""
+    """The bytes, verified, of what may be installed there; `filename.metadata` is the wheel's
+    METADATA (PEP 658)."""
     visit = _reading(request, environment)
     wheel = filename.removesuffix(_METADATA)
     file = index.find_package_file(visit.stores, visit.environment, wheel)
@@ -195,6 +200,7 @@ def _download(request: Request, environment: str, digest: str, filename: str) ->
         raise not_found(f"{wheel} with the digest", digest, [file.digest])
     if wheel != filename:
         return PlainTextResponse(index.read_package_metadata(visit.stores, file))
+    check_installed(visit.stores, file)
     open_file = partial(index.open_package_file, visit.stores, file)
     return file_response(request, file.size_bytes, f'"{file.digest}"', open_file)
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from packaging.utils import canonicalize_name
 
+from seamline.app.register.installs import check_installed, find_installs
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import not_found
 from seamline.protocols.identity import caller_who_may
@@ -84,15 +85,19 @@ def _show_files(
     if not is_model(stores, wanted):
         return RedirectResponse(f"../../../simple/{wanted}/", 307)
     as_json = wants_json(accept)
+    installs = find_installs(stores, environment)
 
     def render() -> Page:
         files = list_thin_wheels(stores, environment, wanted)
-        return render_files(wanted, files, yanks_of(stores, wanted), as_json=as_json)
+        fat = index.list_package_files(stores, environment, wanted)
+        yanks = installs.passed_over(fat) | yanks_of(stores, wanted)
+        return render_files(wanted, files, yanks, as_json=as_json)
 
     # Thin wheels come and go with the fat ones.
     state = index.index_state(stores, environment, wanted)
     if state[0] == 0:
         raise not_found(f"model in {environment}'s index", wanted)
+    state = (*state, installs.state)
     key = ("thin", environment, wanted, as_json)
     return page_response(request, request.state.pages.page(key, state, render))
 
@@ -107,6 +112,7 @@ def _download(
         raise not_found(f"thin {wheel} with the digest", digest, [file.digest])
     if wheel != filename:
         return PlainTextResponse(index.read_package_metadata(stores, file))
+    check_installed(stores, index.find_package_file(stores, environment, wheel))
     return file_response(
         request,
         file.size_bytes,

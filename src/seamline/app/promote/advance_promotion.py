@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from seamline.app.platform import Platform
+from seamline.app.promote.apply_release import enter_packages
 from seamline.app.promote.gates import gates_of
-from seamline.domain.errors import SeamlineError, Unavailable
+from seamline.domain.errors import DigestMismatch, NotFound, SeamlineError, Unavailable
 from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import find_environment
@@ -30,6 +32,8 @@ def on_promotion_moved(platform: Platform, fact: RecordedFact) -> None:
         case PromotionPhase.REQUESTED:
             advance(platform.stores, promotion_id, caused_by=fact.id)
         case PromotionPhase.CHECKING:
+            with suppress(DigestMismatch, NotFound):  # what the gates say, too
+                enter_packages(platform, promotion.environment, release, by=fact.by)
             _check(platform, promotion, release)
             after = advance(platform.stores, promotion_id, caused_by=fact.id)
             if after.phase is PromotionPhase.CHECKING:

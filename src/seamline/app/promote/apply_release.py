@@ -10,6 +10,7 @@ from typing import Any
 
 from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
+from seamline.app.promote.follow_pipelines import follow_pipelines
 from seamline.app.serve.serving_rules import input_rules
 from seamline.domain.errors import (
     DigestMismatch,
@@ -45,16 +46,15 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
     if environment.release != fact.body["release"]:
         return  # a newer release has taken its place meanwhile
     if environment.release is None:
+        follow_pipelines(platform, name, None, caused_by=fact.id)
         # The first one could not be verified: whatever of it was written serves nothing.
         publish_snapshot(
             stores, platform.key, name, release.digest, release.alias, (), caused_by=fact.id
         )
         return
     try:
-        for pin in release.release.packages:
-            stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
-            with stores.db.transaction() as tx:
-                admit(tx, stores.clock, name, pin.name, pin.version, by=fact.by)
+        enter_packages(platform, name, release, by=fact.by)
+        follow_pipelines(platform, name, release, caused_by=fact.id)
         version = write_environment_snapshot(platform, name, release, caused_by=fact.id)
         await_data_plane(platform, name, version)
     except SeamlineError as error:
@@ -65,6 +65,17 @@ def on_environment_changed(platform: Platform, fact: RecordedFact) -> None:
         finish(stores, promotion_id, end, str(error), caused_by=fact.id)
         return
     finish(stores, promotion_id, PromotionPhase.LIVE, "", caused_by=fact.id)
+
+
+def enter_packages(
+    platform: Platform, environment: str, release: StoredRelease, *, by: str
+) -> None:
+    """Into the environment's index, which gives out what is live or being checked; verified."""
+    stores = platform.stores
+    for pin in release.release.packages:
+        stores.blobs.verified_path(pin.digest, f"package {pin.name} {pin.version}")
+        with stores.db.transaction() as tx:
+            admit(tx, stores.clock, environment, pin.name, pin.version, by=by)
 
 
 def write_environment_snapshot(
