@@ -47,7 +47,14 @@ def board(client: Client) -> tuple[Any, str]:
                 for waiting in one["waiting"]
             )
             or "-",
+            "standbys": "; ".join(
+                f"{standby['release_alias']} ({standby['state']})"
+                + (f": {standby['error']}" if standby["error"] else "")
+                for standby in one["standbys"]
+            )
+            or "-",
         }
         for one in data["environments"]
     ]
-    return data, table(rows, ["environment", "live", "waiting"], "No environments.")
+    columns = ["environment", "live", "waiting", "standbys"]
+    return data, table(rows, columns, "No environments.")
