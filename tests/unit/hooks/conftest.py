@@ -84,7 +84,9 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
             else:
                 answer(self)
 
-        do_GET = do_POST  # as what follows a redirection would ask
+        def do_GET(self) -> None:
+            """As what follows a redirection would ask."""
+            self.do_POST()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
