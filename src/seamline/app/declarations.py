@@ -130,6 +130,23 @@ class ModelDeclaration:
 
 
 @dataclass(frozen=True)
+class ReleaseDeclaration:
+    """A release of each successful run of a pipeline: what it has trained, with what serves it.
+
+    It is called NAME-1, NAME-2 and so on. A run that made nothing new makes no release; one that a
+    trigger asked for is released when its candidate has won.
+    """
+
+    name: str
+    #: The training pipeline.
+    pipeline: str
+    #: Those of the run; a family (`per`) stands for all of its models. Without it: all of them.
+    models: tuple[str, ...] = ()
+    #: NAME@TAG of what goes with them: prediction pipelines, or the training pipeline itself.
+    pipelines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DeploymentDeclaration:
     """An endpoint: named like the deployment, in every environment that holds its model."""
 
@@ -181,6 +198,7 @@ class Declarations:
     teams: Mapping[str, TeamDeclaration] = field(default_factory=dict)
     datasets: Mapping[str, DatasetDeclaration] = field(default_factory=dict)
     models: Mapping[str, ModelDeclaration] = field(default_factory=dict)
+    releases: Mapping[str, ReleaseDeclaration] = field(default_factory=dict)
     deployments: Mapping[str, DeploymentDeclaration] = field(default_factory=dict)
     monitors: Mapping[str, MonitorDeclaration] = field(default_factory=dict)
     triggers: Mapping[str, TriggerDeclaration] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import on_promotion_moved
 from seamline.app.promote.apply_release import on_environment_changed
 from seamline.app.promote.promote_automatically import on_release_created, on_release_live
+from seamline.app.promote.release_run import on_run_ended as release_run
 from seamline.app.register.package_run import on_run_ended as package_models
 from seamline.app.register.resolve_images import on_pipeline_published
 from seamline.app.retrain.retrain_on_data import on_contract_broken
@@ -49,6 +50,7 @@ REACTIONS = (
     Reaction(facts.RunEnded, _wake_scheduler, "a schedule that waits for room takes its next run"),
     Reaction(facts.RunEnded, commit_outputs, "outputs declared as datasets become versions"),
     Reaction(facts.RunEnded, package_models, "outputs declared as models become packages"),
+    Reaction(facts.RunEnded, release_run, "what is declared as a release of it becomes one"),
     Reaction(facts.RunEnded, continue_retraining, "a retraining takes its next step"),
     Reaction(facts.PipelinePublished, on_pipeline_published, "its images are looked up"),
     Reaction(ReleaseCreated, on_release_created, "promotion to automatic environments"),

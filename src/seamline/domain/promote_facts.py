@@ -26,6 +26,17 @@ class ReleaseCreated(Fact):
 
 
 @dataclass(frozen=True)
+class ReleaseRefused(Fact):
+    """A run was to make a release, and cannot."""
+
+    kind: ClassVar[str] = "release.refused"
+    room: ClassVar[str] = "promote"
+    name: str
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class PromotionRequested(Fact):
     kind: ClassVar[str] = "promotion.requested"
     room: ClassVar[str] = "promote"

@@ -14,6 +14,7 @@ from seamline.app.declarations import (
     EnvironmentDeclaration,
     ModelDeclaration,
     MonitorDeclaration,
+    ReleaseDeclaration,
     TeamDeclaration,
     TriggerDeclaration,
 )
@@ -29,6 +30,7 @@ SECTIONS: Mapping[str, type] = {
     "teams": TeamDeclaration,
     "datasets": DatasetDeclaration,
     "models": ModelDeclaration,
+    "releases": ReleaseDeclaration,
     "deployments": DeploymentDeclaration,
     "monitors": MonitorDeclaration,
     "triggers": TriggerDeclaration,
@@ -106,6 +108,11 @@ def _check_values(declarations: Declarations, source: Source) -> None:
         source.pointing(f"triggers.{name}.cool_down", parse_duration_s, trigger.cool_down)
     for model in declarations.models.values():
         _check_model(model, source)
+    for name, release in declarations.releases.items():
+        for reference in release.pipelines:
+            if not all(reference.partition("@")):
+                where = f"releases.{name}.pipelines"
+                raise source.error(where, f"{where}: {reference!r} has to be NAME@TAG.")
     for name, monitor in declarations.monitors.items():
         for check in monitor.checks:
             source.pointing(f"monitors.{name}.checks", parse_check, check)

@@ -20,7 +20,8 @@ def check_references(
         if section == "environments":
             known |= set(environments)
         family = family_of(name, models) if section == "models" else None
-        if family == name and models[name].per:
+        takes_families = where.startswith("releases.")
+        if family == name and models[name].per and not takes_families:
             raise file.source.error(
                 where,
                 f"{where}: {name} has one model per scenario ({', '.join(models[name].per)}).",
@@ -39,6 +40,9 @@ def _references(declarations: Declarations) -> Iterator[tuple[str, str, str]]:
     for name, model in declarations.models.items():
         if model.evaluation is not None:
             yield f"models.{name}.evaluation.data", "datasets", model.evaluation.data
+    for name, release in declarations.releases.items():
+        for model_name in release.models:
+            yield f"releases.{name}.models", "models", model_name
     for name, deployment in declarations.deployments.items():
         yield f"deployments.{name}.model", "models", deployment.model
     for name, monitor in declarations.monitors.items():

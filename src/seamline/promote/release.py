@@ -19,10 +19,12 @@ from sqlalchemy import Connection, insert, select
 from seamline.domain.clock import iso
 from seamline.domain.digests import Digest, check_digest, digest_of, parse_digest, short
 from seamline.domain.errors import Conflict, InvalidInput, not_found
-from seamline.domain.promote_facts import ReleaseCreated
+from seamline.domain.promote_facts import ReleaseCreated, ReleaseRefused
 from seamline.promote.rows import RELEASES
 from seamline.store.canonical import canonical_json
+from seamline.store.facts import read_facts
 from seamline.store.stores import Stores
+from seamline.trust.principals import PLATFORM
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -137,6 +139,24 @@ def record_release(
         )
         stores.facts.append(tx, ReleaseCreated(digest, alias), by=by, caused_by=caused_by)
     return StoredRelease(digest, alias, parse_release(release.document()), by, created_at)
+
+
+def refuse_release(stores: Stores, name: str, run_id: str, reason: str, *, caused_by: str) -> None:
+    """Recorded once per end of the run, by Seamline itself."""
+    with stores.db.transaction() as tx:
+        told = read_facts(tx, kinds=[ReleaseRefused.kind], subject=name)
+        if not any(one.caused_by == caused_by for one in told):
+            fact = ReleaseRefused(name, run_id, reason)
+            stores.facts.append(tx, fact, by=PLATFORM, caused_by=caused_by)
+
+
+def next_alias(connection: Connection, name: str) -> str:
+    """NAME-1, NAME-2, …: the first that follows all that there are."""
+    aliases = connection.execute(
+        select(RELEASES.c.alias).where(RELEASES.c.alias.startswith(f"{name}-", autoescape=True))
+    ).scalars()
+    numbers = (alias.removeprefix(f"{name}-") for alias in aliases)
+    return f"{name}-{max((int(one) for one in numbers if one.isdecimal()), default=0) + 1}"
 
 
 def check_alias(alias: str) -> None:
