@@ -12,6 +12,7 @@ from seamline.domain.digests import short
 _SENTENCES = {
     "policy.applied": "the policy of {environment} became {digest}",
     "release.created": "release {release} was made",
+    "release.refused": "run {run_id} made no release {name}{because}",
     "promotion.requested": "{release} was asked for in {environment}{because}",
     "rollback.requested": "{environment} was sent back from {rolled_back} to {release}{because}",
     "emergency.requested": "{release} was asked for in {environment} under broken glass",
