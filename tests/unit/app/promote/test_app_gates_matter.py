@@ -12,7 +12,7 @@ from seamline.promote.environments import apply_policies, find_environment
 from seamline.promote.gate_results import gate_results
 from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule
 from seamline.promote.promotion import find_promotion
-from seamline.promote.release import Pin, Release, record_release
+from seamline.promote.release import Pin, Release, find_release, record_release
 from seamline.promote.requests import request_promotion
 from seamline.server import ControlPlane
 
@@ -25,6 +25,8 @@ SHUT = {
 }
 #: They say what the rule is; the rule itself is decided at each step, in test_promote_machine.py.
 TELLING = {"soak", "policy"}
+#: Asked only where an environment takes over code.
+OF_CODE = {"code"}
 NOWHERE = "sha256:" + "a1" * 32
 
 
@@ -52,5 +54,14 @@ def test_it_keeps_out_what_it_is_for(plane: ControlPlane, gate: str) -> None:
         assert find_environment(connection, "development").release is None
 
 
+def test_code_that_was_not_run_there_is_kept_out(plane: ControlPlane) -> None:
+    asked = ask(plane, "digests")
+    with plane.platform.stores.db.read() as connection:
+        promotion = find_promotion(connection, asked)
+        release = find_release(connection, promotion.release)
+    found = GATES["code"](plane.platform, promotion, release)
+    assert found.verdict == "inconclusive", found.sentence
+
+
 def test_no_gate_is_left_out_here() -> None:
-    assert set(GATES) == SHUT.keys() | TELLING
+    assert set(GATES) == SHUT.keys() | TELLING | OF_CODE
