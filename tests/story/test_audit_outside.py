@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from seamline.domain.clock import SystemClock
-from seamline.domain.promote_facts import PromotionMoved
+from seamline.domain.promote_facts import ReleaseRefused
 from seamline.store.stores import open_stores
 from seamline.trust.teams import add_team
 
@@ -81,13 +81,13 @@ class Auditor:
         return done.stdout
 
     def tell(self, *teams: str) -> None:
-        """Facts of a team each, and of a promotion."""
+        """A fact of each team, and one of a release that could not be made."""
         stores = open_stores(self.workspace, SystemClock())
         with stores.db.transaction() as tx:
             for team in teams:
                 add_team(tx, stores.facts, stores.clock, team, by="zoë")
-            moved = PromotionMoved("p1", "r1", "production", "applying", "live", "é \u2028 😀")
-            stores.facts.append(tx, moved, by="bea")
+            refused = ReleaseRefused("spring", "r1", "é \u2028 😀")
+            stores.facts.append(tx, refused, by="bea")
         stores.db.close()
 
     def sql(self, statement: str) -> None:
@@ -148,7 +148,7 @@ def test_an_export_is_checked_where_no_workspace_is(house: Auditor, tmp_path: Pa
         return path
 
     who = altered("who", [line.replace(b'"by": "bea"', b'"by": "eve"') for line in lines])
-    assert "promotion.moved by eve" in outside.refusal("audit", "check", who)
+    assert "release.refused by eve" in outside.refusal("audit", "check", who)
     tail = altered("tail", lines[:-1])
     assert "1 facts at the end are missing" in outside.refusal("audit", "check", tail)
     middle = altered("middle", [*lines[:2], *lines[3:]])
@@ -174,11 +174,11 @@ def test_another_workspaces_export_is_not_taken_for_this_one(
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
-        ("UPDATE facts SET by = 'eve' WHERE kind = 'promotion.moved'", "promotion.moved"),
-        ("UPDATE facts SET subject = 'p2' WHERE kind = 'promotion.moved'", "promotion.moved"),
+        ("UPDATE facts SET by = 'eve' WHERE kind = 'release.refused'", "release.refused"),
+        ("UPDATE facts SET subject = 'p2' WHERE kind = 'release.refused'", "release.refused"),
         (
-            "UPDATE facts SET body = replace(body, 'live', 'failed') WHERE kind LIKE 'promotion.%'",
-            "promotion.moved",
+            "UPDATE facts SET body = replace(body, 'r1', 'r2') WHERE kind LIKE 'release.%'",
+            "release.refused",
         ),
     ],
 )
@@ -196,8 +196,8 @@ def test_the_log_by_kind_person_and_time(house: Auditor) -> None:
 
     teams = log("--kind", "team.*")
     assert [one["subject"] for one in teams] == ["departures", "arrivals"]
-    assert {one["kind"] for one in log("--by", "bea")} == {"promotion.moved"}
-    assert {one["by"] for one in log("--kind", "team.added", "--kind", "promotion.*")} == {
+    assert {one["kind"] for one in log("--by", "bea")} == {"release.refused"}
+    assert {one["by"] for one in log("--kind", "team.added", "--kind", "release.*")} == {
         "zoë",
         "bea",
     }
