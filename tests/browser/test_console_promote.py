@@ -31,6 +31,14 @@ def newest(town: Any, environment: str) -> Any:
         return list_promotions(connection, environment=environment)[0]
 
 
+def arrived(page: Page, town: Any, environment: str) -> Any:
+    """The promotion that a form has just made: its page is shown."""
+    page.wait_for_url("**/promotions/*")
+    made = newest(town, environment)
+    assert page.url.endswith(made.id)
+    return made
+
+
 def card(page: Page, promotion_id: str) -> Any:
     return page.locator(f"#promotion-{promotion_id}")
 
@@ -74,8 +82,7 @@ def test_two_approvals_from_development_to_production(call: Visit, village: Any)
     expect(may.filter(has_text="nora")).to_contain_text("nora trained late-arrival 1.0.1")
     nora.get_by_label("Reason").fill("the <summer> timetable")
     nora.get_by_role("button", name=f"Ask for {NEW} in production").click()
-    asked = newest(village, "production")
-    nora.wait_for_url(f"{village.url}/promotions/{asked.id}")
+    asked = arrived(nora, village, "production")
     settle(village, asked.id, PromotionPhase.AWAITING_APPROVAL)
 
     # The first of two: it waits for somebody else still, and says so.
@@ -147,8 +154,7 @@ def test_back_with_the_plan_first_and_a_reason(call: Visit, village: Any) -> Non
     dan.keyboard.press("Tab")
     expect(dan.get_by_role("button", name=f"Roll staging back to {OLD}")).to_be_focused()
     dan.keyboard.press("Enter")
-    went = newest(village, "staging")
-    dan.wait_for_url(f"{village.url}/promotions/{went.id}")
+    went = arrived(dan, village, "staging")
     settle(village, went.id, PromotionPhase.LIVE)
     assert went.kind is PromotionKind.ROLLBACK
     with village.platform.stores.db.read() as connection:
@@ -196,7 +202,7 @@ def test_broken_glass_is_said_on_every_page_until_it_was_reviewed(
 
     nora.goto(f"/environments/production/promote?release={OLD}")
     nora.get_by_role("button", name="Bring it in past the policy").click()
-    hurried = newest(village, "production")
+    hurried = arrived(nora, village, "production")
     settle(village, hurried.id, PromotionPhase.LIVE)
     assert hurried.kind is PromotionKind.EMERGENCY
     nora.goto("/environments/production")
@@ -213,7 +219,7 @@ def test_broken_glass_is_said_on_every_page_until_it_was_reviewed(
     nora.get_by_role("link", name=re.compile("promote it the regular way")).first.click()
     nora.get_by_label("Reason").fill("for the record")
     nora.get_by_role("button", name="Ask for").click()
-    asked = newest(village, "production")
+    asked = arrived(nora, village, "production")
     settle(village, asked.id, PromotionPhase.AWAITING_APPROVAL)
     for name in ("bea", "dan"):
         page = call("/approvals", name)

@@ -80,7 +80,7 @@ def test_the_trainer_was_refused_with_the_reason(world, promotions):
 
 def test_gates_ran_with_evidence(promotions):
     gates = {gate["gate"]: gate for gate in promotions["production"]["gates"]}
-    assert set(gates) == {"digests", "provenance", "evaluation", "successes", "soak"}
+    assert set(gates) == {"digests", "provenance", "evaluation", "successes", "soak", "policy"}
     assert {gate["verdict"] for gate in gates.values()} == {"pass"}
     assert "recomputed and agree" in gates["digests"]["sentence"]
     assert len(gates["evaluation"]["evidence"]["evaluations"]) == 2

@@ -48,10 +48,18 @@ def board(client: Client) -> tuple[Any, str]:
             )
             or "-",
             "next": _next_text(one["next"]),
+            "standbys": "; ".join(
+                f"{standby['release_alias']} ({standby['state']})"
+                + (f": {standby['error']}" if standby["error"] else "")
+                for standby in one["standbys"]
+            )
+            or "-",
         }
         for one in data["environments"]
     ]
-    return data, table(rows, ["environment", "live", "waiting", "next"], "No environments.")
+    return data, table(
+        rows, ["environment", "live", "waiting", "next", "standbys"], "No environments."
+    )
 
 
 def _next_text(following: dict[str, Any] | None) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from seamline.console.words import say_times
 from seamline.domain.digests import short
 
 #: kind → sentence; what a fact of an earlier version did not say yet is left empty.
 _SENTENCES = {
     "policy.applied": "the policy of {environment} became {digest}",
     "release.created": "release {release} was made",
+    "release.refused": "run {run_id} made no release {name}{because}",
     "promotion.requested": "{release} was asked for in {environment}{because}",
     "rollback.requested": "{environment} was sent back from {rolled_back} to {release}{because}",
     "emergency.requested": "{release} was asked for in {environment} under broken glass",
@@ -29,7 +30,6 @@ _SENTENCES = {
     "project.applied": "the project {project} was applied",
 }
 _LONG = 100
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 def say_fact(kind: str, body: Mapping[str, Any], aliases: Mapping[str, str]) -> str:
@@ -46,7 +46,7 @@ def say_fact(kind: str, body: Mapping[str, Any], aliases: Mapping[str, str]) -> 
     if template is None:
         plain = ", ".join(f"{name} {value}" for name, value in said.items() if value != "nothing")
         return f"{kind.replace('.', ' ').replace('_', ' ')}: {plain}"
-    return template.format_map(_Said({**said, **_derived(body)}))
+    return say_times(template.format_map(_Said({**said, **_derived(body)})))
 
 
 class _Said(dict[str, str]):
@@ -73,6 +73,4 @@ def _plain(value: object, aliases: Mapping[str, str]) -> str:
     text = str(value)
     if text.startswith("sha256:"):
         return aliases.get(text) or short(text)
-    if _TIME.fullmatch(text):
-        return f"{text[:10]} {text[11:16]} UTC"
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"

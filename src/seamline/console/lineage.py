@@ -36,12 +36,15 @@ def draw_lineage(
         edges.append((name, "run"))
     for release in releases:
         name = f"release {release['digest']}"
-        nodes.append(_node(name, release["alias"], "release", release["digest"]))
+        where = f"/releases/{quote(release['alias'])}"
+        nodes.append(_node(name, release["alias"], "release", release["digest"], where))
         edges.append(("model", name))
         for environment, digest in live.items():
             if digest == release["digest"]:
                 place = f"environment {environment}"
-                nodes.append(_node(place, environment, "live", href="/"))
+                nodes.append(
+                    _node(place, environment, "live", href=f"/environments/{quote(environment)}")
+                )
                 edges.append((name, place))
     return {"nodes": nodes, "edges": [{"from": one, "to": other} for one, other in edges]}
 

@@ -15,6 +15,7 @@ from seamline.console.page import HEADERS, Pages
 from seamline.console.sources import read_request
 from seamline.console.timeline import facts_of_promotion, facts_of_release, told
 from seamline.domain.clock import iso
+from seamline.domain.promote_facts import ReleaseRefused
 from seamline.domain.states import PromotionPhase, is_terminal
 from seamline.promote.decide import why_not_yet
 from seamline.promote.environments import Environment, list_environments
@@ -23,9 +24,11 @@ from seamline.promote.promotion import find_promotion, list_promotions
 from seamline.promote.release import StoredRelease, find_release, list_releases
 from seamline.promote.requests import REPLACEABLE
 from seamline.promote.situation import load_situation
+from seamline.store.facts import read_facts
 from seamline.trust.roles import Principal
 
 LISTED = 100
+RECENT_REFUSALS = 20
 
 
 def add_release_views(router: APIRouter, pages: Pages) -> None:
@@ -69,7 +72,11 @@ def read_releases(platform: Platform) -> dict[str, Any]:
             ]
             for one in found
         }
+        refused = read_facts(
+            connection, kinds=[ReleaseRefused.kind], newest_first=True, limit=RECENT_REFUSALS
+        )
     return {
+        "refusals": [{"at": one.at, **one.body} for one in refused],
         "releases": [{**one.to_json(), "live_in": places[one.digest]} for one in found],
         "listed": LISTED,
         "now": iso(platform.stores.clock.now()),

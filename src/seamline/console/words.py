@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from seamline.train.views.following import say_item
 
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"))
 _SIZES = ((1e3, "kB"), (1e6, "MB"), (1e9, "GB"))
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d\.\d{6}Z")
 LONG_VALUE = 120
 #: Larger numbers are written with an exponent.
 _MOST_DIGITS = 1e15
@@ -60,6 +62,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "span": say_span,
         "ago": say_ago,
         "moment": say_moment,
+        "times": say_times,
         "size": say_size,
         "estimate": say_estimate,
         "difference": say_difference,
@@ -154,6 +157,15 @@ def say_moment(at: str) -> str:
     '2026-01-02 03:04:05 UTC'
     """
     return from_iso(at).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def say_times(text: str) -> str:
+    """Times within a sentence, to the minute.
+
+    >>> say_times("opens at 2026-01-02T03:04:05.000000Z (mon-thu)")
+    'opens at 2026-01-02 03:04 UTC (mon-thu)'
+    """
+    return _TIME.sub(r"\1 \2 UTC", text)
 
 
 def say_size(size_bytes: float) -> str:

@@ -97,7 +97,8 @@ def decide_team(what: str, who: Principal) -> str | None:
     teams = who.teams if who.reach is None else who.reach
     if len(teams) > 1:
         raise InvalidInput(
-            f"{who.name} publishes for {' and '.join(sorted(teams))}, and {what} is new: whose "
+            f"{who.name} {'belongs to' if who.reach is None else 'has roles for'} "
+            f"{' and '.join(sorted(teams))}, and {what} is new: whose "
             "it is to be is not told.",
             next_step=f"Publish with a token of one team: seamline token issue {who.name} "
             "--team TEAM.",

@@ -165,7 +165,8 @@ class Plane:
 
     def _is_settled(self, environment: str, version: int, with_standbys: bool) -> bool:
         state = self._state_of(environment)
-        if with_standbys and any(one["state"] == Warmth.WARMING for one in state["standbys"]):
+        warming = any(one["state"] == Warmth.WARMING for one in state["standbys"])
+        if with_standbys and (warming or self._is_behind(environment)):
             return False
         if state["version"] is not None and state["version"] >= version:
             return True

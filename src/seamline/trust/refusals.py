@@ -13,6 +13,7 @@ _ANOTHER_TOKEN = "an admin issues one with seamline token issue."
 def require(principal: Principal, verb: Verb, environment: str | None = None) -> None:
     """Raises Forbidden, naming the roles that would do, or what the token is limited to.
 
+    >>> from seamline.domain.states import Role
     >>> require(Principal("ada", frozenset({Role.ADMIN})), Verb.APPROVE)
     """
     if principal.may(verb, environment):
@@ -33,6 +34,7 @@ def require(principal: Principal, verb: Verb, environment: str | None = None) ->
 def require_environments(principal: Principal, verb: Verb, environments: Set[str]) -> None:
     """Raises Forbidden for the ones where their roles, or the token, do not let them.
 
+    >>> from seamline.domain.states import Role
     >>> require_environments(Principal("ada", frozenset({Role.ADMIN})), Verb.RUN, {"production"})
     """
     allowed = principal.scope.environments
@@ -82,6 +84,8 @@ def say_owners(teams: Set[str | None]) -> str:
 
 def say_roles(principal: Principal) -> str:
     """
+    >>> from seamline.domain.states import Role
+    >>> from seamline.trust.roles import Grant
     >>> limited = frozenset({Grant(Role.APPROVER, "arrivals", "production")})
     >>> say_roles(Principal("bea", frozenset({Role.VIEWER}), grants=limited))
     'approver in production for arrivals, viewer'

@@ -68,7 +68,7 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             headers = {name.lower(): text for name, text in self.headers.items()}
             with receiver.came:
                 receiver.told.append(Told(headers, body))
@@ -83,6 +83,10 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
                 self.end_headers()
             else:
                 answer(self)
+
+        def do_GET(self) -> None:
+            """As what follows a redirection would ask."""
+            self.do_POST()
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -166,13 +166,14 @@ def test_a_receiver_that_trickles_is_left_too(
     assert deliveries(stores)[0]["error"] == "No answer within 0.5 s."
 
 
+@pytest.mark.parametrize("status", [302, 307])
 def test_nobody_is_sent_elsewhere(
-    stores: Stores, receiver: Any, hooked: Any, tell: Any, start_receiver: Any
+    stores: Stores, receiver: Any, hooked: Any, tell: Any, start_receiver: Any, status: int
 ) -> None:
     with start_receiver() as other:
 
         def move(handler: http.server.BaseHTTPRequestHandler) -> None:
-            handler.send_response(307)
+            handler.send_response(status)
             handler.send_header("Location", other.url)
             handler.send_header("Content-Length", "0")
             handler.end_headers()
@@ -181,7 +182,7 @@ def test_nobody_is_sent_elsewhere(
         receiver.answers = [move]
         tell("a")
         assert send_all(stores) == ["pending"]
-        assert deliveries(stores)[0]["status"] == 307
+        assert deliveries(stores)[0]["status"] == status
         assert other.told == []
 
 

@@ -47,6 +47,7 @@ MODEL = '[models.m]\npipeline = "p"\noutput = "each/train.model"\nsamples = "tra
         ('[environments.a]\nwindows = ["mon 08:00-12:00 Europe/Pari"]\n', 4, "Europe/Paris?"),
         ('[environments.a]\nfidelity = "containr"\n', 4, "Did you mean container?"),
         ("[environments.a]\nmin_successes = 0\n", 4, "has to be 1 or more, not 0"),
+        ("[environments.a]\nwarm = -1\n", 4, "has to be 0 or more, not -1"),
         ('[environments.a.external.board]\nurl = "board"\n', 4, "has to be an http(s) address"),
         ('[environments.a.break_glass]\nlongest = "soon"\n', 4, "is not a duration"),
         ('[environments.a]\nsoak = "1 day"\n', 4, "Write a number and s, m, h or d"),

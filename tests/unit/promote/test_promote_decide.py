@@ -18,7 +18,7 @@ from seamline.promote.decide import (
     why_not_yet,
 )
 from seamline.promote.policy import ApprovalRule, EnvironmentPolicy, Party
-from seamline.trust.roles import Principal
+from seamline.trust.roles import Grant, Principal
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 POLICY = EnvironmentPolicy(
@@ -138,3 +138,23 @@ def test_two_approvals_of_one_person_are_one() -> None:
     assert why_not_yet(situation)[0].startswith("1 more approval")
     other = (*twice[:1], replace(twice[1], principal="cid"))
     assert why_not_yet(replace(situation, approvals=other)) == []
+
+
+@pytest.mark.parametrize(
+    ("grant", "teams", "says"),
+    [
+        (Grant(Role.APPROVER, None, "production"), {"arrivals", None}, None),
+        (Grant(Role.APPROVER, "arrivals"), {"arrivals"}, None),
+        (Grant(Role.APPROVER, None, "staging"), set(), "approver in staging"),
+        (Grant(Role.DEVELOPER, None, "production"), set(), "needs the role"),
+        (Grant(Role.APPROVER, "arrivals"), {"arrivals", "punctuality"}, "it holds arrivals'"),
+        (Grant(Role.APPROVER, "arrivals"), {None}, "no team's things"),
+    ],
+)
+def test_a_role_votes_where_and_for_whom_it_holds(
+    grant: Grant, teams: set[str | None], says: str | None
+) -> None:
+    eve = Principal("eve", frozenset({Role.VIEWER}), grants=frozenset({grant}))
+    refusal = why_may_not_approve(eve, POLICY, PARTIES, teams)
+    assert (refusal is None) is (says is None)
+    assert (says or "") in (refusal or "")

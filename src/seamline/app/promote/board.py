@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from seamline.app.platform import Platform
 from seamline.app.promote.next_up import next_up, show_window
+from seamline.app.serve.data_plane import list_standbys
 from seamline.domain.promote_facts import EnvironmentChanged, ReleaseShipped
 from seamline.domain.states import PromotionPhase
 from seamline.promote.approvals import approvals_of
@@ -30,6 +31,8 @@ def show_promotion(platform: Platform, promotion_id: str) -> dict[str, Any]:
 
 
 def show_board(platform: Platform) -> dict[str, Any]:
+    """`standbys`: what the data plane could swap to at once."""
+    plane = platform.data_plane_url()
     with platform.stores.db.read() as connection:
         holds = standing_holds(connection)
         glass = broken_glass(connection, platform.stores.clock.now())
@@ -52,7 +55,9 @@ def show_board(platform: Platform) -> dict[str, Any]:
                     ],
                 }
             )
-    return {"environments": environments, "data_plane": platform.data_plane_url()}
+    for one in environments:
+        one["standbys"] = list_standbys(plane, one["name"])
+    return {"environments": environments, "data_plane": plane}
 
 
 def _live(connection: Connection, environment: Environment) -> StoredRelease | None:

@@ -148,7 +148,6 @@ def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -
     what = f"package {pin.name} {pin.version}"
     if found.wheel_digest != pin.digest:
         raise DigestMismatch(what, expected=pin.digest, actual=found.wheel_digest)
-    wheel = platform.stores.blobs.verified_path(pin.digest, what)
     document = found.document
     requirements = RequirementSet.of(document["requirements"])
     held_to = input_rules(platform.stores, found, deployment.on_breach)
@@ -160,7 +159,8 @@ def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -
         model_version=found.version,
         package_digest=pin.digest,
         payload_digest=found.payload_digest,
-        wheel_path=str(wheel.resolve()),
+        # Hashed a moment ago, and by whoever loads it.
+        wheel_path=str(platform.stores.blobs.path_of(pin.digest).resolve()),
         wheel_name=found.filename,
         module=document["module"],
         task=document["task"],

@@ -6,19 +6,21 @@ Unavailable, and asked again.
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from seamline.app.platform import Platform
 from seamline.domain import errors
 from seamline.promote.environments import Environment
 from seamline.trust.secrets import SecretKind, read_text
 
-#: Of a question; the loop has other things to do than to wait for a server that is gone.
-PATIENCE_S = 10.0
+#: The loop has other things to do than to wait for a server that is gone.
+CONNECT_S = 5.0
+#: For its answer: a shipment of some GB is hashed there.
+ANSWER_S = {"GET": 10.0, "PUT": 30.0, "POST": 120.0}
 _LONGEST_ANSWER = 4 << 20
 _FINAL = {
     cls.code: cls
@@ -50,16 +52,23 @@ class FarServer:
 
     def _ask(self, method: str, path: str, body: bytes | None, sent: dict[str, str]) -> Any:
         headers = {**sent, **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
-        address = f"{self.url}/api/v1{path}"
-        request = urllib.request.Request(address, body, headers, method=method)  # noqa: S310
+        address = urlsplit(self.url)
+        is_secure = address.scheme == "https"
+        kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+        connection = kind(address.hostname or "", address.port, timeout=CONNECT_S)
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310
-                return json.loads(response.read(_LONGEST_ANSWER))
-        except urllib.error.HTTPError as error:
-            with error:
-                raise _meaning(self.url, error.code, error.read(_LONGEST_ANSWER)) from error
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            raise errors.Unavailable(f"{self.url} does not answer: {error}.") from error
+            connection.connect()
+            connection.sock.settimeout(ANSWER_S[method])
+            connection.request(method, f"{address.path}/api/v1{path}", body, headers)
+            response = connection.getresponse()
+            data = response.read(_LONGEST_ANSWER)
+            if response.status >= http.client.BAD_REQUEST:
+                raise _meaning(self.url, response.status, data)
+            return json.loads(data)
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            raise errors.Unavailable(f"{self.url} does not answer: {error!r}.") from error
+        finally:
+            connection.close()
 
 
 def find_far_server(platform: Platform, environment: Environment) -> FarServer:

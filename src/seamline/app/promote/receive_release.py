@@ -75,7 +75,7 @@ def receive_release(
         known = find_received(connection, shipment.promotion_id)
         asked = promotion_caused_by(connection, known.id) if known else None
     if asked is None:
-        missing = [one for one in shipment.cargo if not _is_here(stores, one)]
+        missing = _missing(stores, shipment.cargo)
         if missing:
             arriving = [_await_cargo(stores, one) for one in missing]
             return {"missing": arriving, "promotion_id": None, "key": key}
@@ -99,6 +99,12 @@ def _open(stores: Stores, environment: str, letter: Letter) -> tuple[Shipment, P
 
 
 # -- bytes -------------------------------------------------------------------------------------
+def _missing(stores: Stores, cargo: tuple[Cargo, ...]) -> list[Cargo]:
+    """All of it is hashed once nothing is missing, and not at each look before."""
+    absent = [one for one in cargo if not stores.blobs.holds(one.digest)]
+    return absent or [one for one in cargo if not _is_here(stores, one)]
+
+
 def _is_here(stores: Stores, one: Cargo) -> bool:
     """Altered since, it is asked for again."""
     with suppress(NotFound, DigestMismatch):

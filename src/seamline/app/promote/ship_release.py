@@ -15,7 +15,7 @@ from seamline.app.platform import Platform
 from seamline.app.promote.far_server import FarServer, find_far_server
 from seamline.app.promote.parties import parties_of
 from seamline.data.versions import find_version
-from seamline.domain.errors import NotFound, SeamlineError, Unavailable
+from seamline.domain.errors import Conflict, NotFound, SeamlineError, Unavailable
 from seamline.domain.promote_facts import RollbackRequested
 from seamline.domain.states import PromotionKind, PromotionPhase, is_terminal
 from seamline.promote.approvals import approvals_of
@@ -36,7 +36,7 @@ from seamline.store.facts import RecordedFact, read_facts
 from seamline.store.stores import Stores
 from seamline.trust.signing import find_statements, key_history, sealed_lists, sign_payload
 
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 1 << 20
 #: After this time other facts have their turn.
 PORTION_S = 2.0
 
@@ -55,7 +55,7 @@ def ship_release(
     try:
         server = find_far_server(platform, environment)
         here = f"/environments/{environment.name}/shipments"
-        answer = server.post(here, _letter(platform, promotion, release))
+        answer = server.post(here, write_letter(platform, promotion, release))
         if answer["missing"]:
             _send_cargo(stores, server, here, answer["missing"])
             return True
@@ -115,7 +115,9 @@ def _withdraw(
         )
 
 
-def _letter(platform: Platform, promotion: Promotion, release: StoredRelease) -> dict[str, Any]:
+def write_letter(
+    platform: Platform, promotion: Promotion, release: StoredRelease
+) -> dict[str, Any]:
     """The signed shipment, and what proves its parts: statements, and the history of the keys."""
     stores = platform.stores
     shipment = _shipment(platform, promotion, release)
@@ -193,7 +195,15 @@ def _send_cargo(
         with path.open("rb") as file:
             file.seek(offset)
             while piece := file.read(PIECE_BYTES):
-                server.put(f"{here}/{digest}?offset={offset}", piece)
+                _put(server, f"{here}/{digest}?offset={offset}", piece)
                 offset += len(piece)
                 if stores.clock.now() > until:
                     return
+
+
+def _put(server: FarServer, path: str, piece: bytes) -> None:
+    """A piece that is not the next one (the answer to the one before was lost) is no refusal."""
+    try:
+        server.put(path, piece)
+    except Conflict as error:
+        raise Unavailable(error.message) from error

@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seamline.domain.errors import Conflict, MachineryError
 from seamline.runtime.processes import ProcessIdentity, is_alive
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 15.0
+#: Whoever looks at a page is not kept waiting by a data plane that is.
+LOOK_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,20 @@ def find_data_plane(root: Path) -> DataPlane | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return DataPlane(identity, url) if is_alive(identity) else None
+
+
+def list_standbys(url: str | None, environment: str) -> list[dict[str, Any]]:
+    """What the data plane keeps warm: release, alias, state (warming, warm, failed) and why not.
+    Empty where there is none to ask, or it does not answer."""
+    if url is None:
+        return []
+    try:
+        query = f"{url}/snapshots/{environment}"
+        with urllib.request.urlopen(query, timeout=LOOK_TIMEOUT_S) as response:  # noqa: S310
+            standbys: list[dict[str, Any]] = json.load(response).get("standbys", [])
+    except (urllib.error.URLError, OSError, ValueError):
+        return []
+    return standbys
 
 
 def start_or_adopt(root: Path, host: str, port: int) -> tuple[DataPlane, bool]:

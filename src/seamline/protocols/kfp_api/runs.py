@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from seamline.app.platform import Platform
+from seamline.app.train.repeat_run import retry as retry_failed
 from seamline.app.train.run_ends import RunEnds
 from seamline.app.train.submit_run import submit_ir
 from seamline.domain.errors import InvalidInput, SeamlineError
@@ -25,7 +26,6 @@ from seamline.protocols.kfp_api.shapes import MAX_BODY_BYTES, NewRun
 from seamline.protocols.kfp_api.status import UNKNOWN, api_route, status_of
 from seamline.protocols.kfp_api.submission import read_ir, read_source
 from seamline.protocols.native.access import PlatformOf, Reader, Runner
-from seamline.train.again import retry_run
 from seamline.train.experiments import find_experiment
 from seamline.train.filing import file_run
 from seamline.train.options import RunLabel
@@ -141,8 +141,7 @@ def _add_changes(router: APIRouter) -> None:
     @router.post("/runs/{run_id}:retry")
     def retry(platform: PlatformOf, who: Runner, run_id: str) -> dict[str, Any]:
         find_run(platform.stores, run_id)
-        retry_run(platform.stores, run_id, by=who.name)
-        platform.engine.wake()
+        retry_failed(platform, run_id, by=who.name)
         return {}
 
     @router.post("/runs/{run_id}:archive")

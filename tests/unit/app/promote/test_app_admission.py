@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -28,6 +30,15 @@ def run_it(house: Any, reference: str, release: str | None = None) -> str:
             house.platform, ir, arguments={}, environment=there, by="ann", release=release
         )
     return submit_pipeline(house.platform, reference, arguments={}, environment=there, by="ann")
+
+
+def post(house: Any, path: str) -> httpx.Response:
+    async def one() -> httpx.Response:
+        transport = httpx.ASGITransport(house.plane.app, client=("127.0.0.1", 5000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.post(path)
+
+    return asyncio.run(one())
 
 
 def end(house: Any, run_id: str, state: RunState) -> None:
@@ -112,6 +123,8 @@ def test_what_failed_is_not_done_again_when_its_release_has_gone(house: Any) -> 
     with pytest.raises(Refused, match=r"with release spring .* summer .* is live") as refused:
         retry(house.platform, run, by="ann")
     assert f"seamline run rerun {run}" in refused.value.next_step
+    for path in (f"/api/v1/runs/{run}/retry", f"/apis/v2beta1/runs/{run}:retry"):
+        assert "with release spring" in post(house, path).text
     assert show_request(house.stores, run)["state"] == RunState.FAILED
     again = run_it(house, "score@1.1.0")
     end(house, again, RunState.FAILED)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
 
+from seamline.app.promote.apply_release import write_environment_snapshot
 from seamline.app.promote.follow_pipelines import follow_where_behind
 from seamline.app.promote.make_release import make_release
 from seamline.app.register.environment_pipelines import find_pipeline, read_pipeline
 from seamline.app.register.model_aliases import find_model
 from seamline.app.register.model_outcomes import find_or_explain
+from seamline.app.train.run_schedule import add_schedule
 from seamline.app.train.submit_run import submit_pipeline
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import (
@@ -21,6 +24,10 @@ from seamline.domain.errors import (
     Refused,
     Unavailable,
 )
+from seamline.domain.states import PromotionPhase
+from seamline.project.plan import apply_project
+from seamline.promote.promotion import find_promotion
+from seamline.promote.release import find_release
 from seamline.promote.requests import request_promotion, request_rollback
 from seamline.promote.rows import ENVIRONMENTS
 from seamline.register.pipelines.catalogue import list_tags
@@ -30,7 +37,22 @@ from seamline.register.pipelines.publishing import (
     tag_pipeline,
 )
 from seamline.register.rows import MODEL_VERSIONS, PIPELINE_TAGS
+from seamline.serve.snapshot import read_snapshot, snapshot_path
 from seamline.train.runs import show_request
+from seamline.train.schedule.schedules import NewSchedule, PipelineChoice, list_schedules
+
+DEPLOYED = """
+project = "late"
+team = "late"
+
+[models.late]
+pipeline = "train"
+output = "train.model"
+samples = "train.samples"
+
+[deployments.late]
+model = "late"
+"""
 
 
 def tags(house: Any, package: str = "score") -> dict[str, str]:
@@ -160,15 +182,72 @@ def test_an_altered_pointer_is_refused_with_both_digests(house: Any) -> None:
 
 def test_altered_bytes_are_refused_by_whatever_follows(house: Any) -> None:
     house.go_live("spring", "score@1.0.0")
-    path = house.stores.blobs.path_of(str(digest_of(house.old)))
     altered = house.old.replace(b"old", b"odd")
-    path.chmod(0o600)
-    path.write_bytes(altered)
+    overwrite(house, digest_of(house.old), altered)
     for use in (_download, _submit):
         with pytest.raises(DigestMismatch) as refused:
             use(house)
         assert refused.value.details["expected"] == digest_of(house.old)
         assert refused.value.details["actual"] == digest_of(altered)
+
+
+# -- schedules and the snapshot ----------------------------------------------------------------
+
+
+def an_hour_later(house: Any) -> Any:
+    """The schedule, after it was due once more."""
+    house.stores.clock.advance(3600.0)
+    house.platform.scheduler.tick()
+    [found] = list_schedules(house.stores)
+    return found
+
+
+@pytest.mark.parametrize("tag", ["development", None])
+def test_a_schedule_follows_and_refuses_altered_bytes(house: Any, tag: str | None) -> None:
+    house.go_live("spring", "score@1.0.0")
+    new = NewSchedule("nightly", "development", PipelineChoice("score", tag), "@hourly")
+    add_schedule(house.platform, replace(new, max_concurrency=9), by="ann")
+    an_hour_later(house)
+    house.go_live("summer", "score@1.1.0")
+    an_hour_later(house)
+    ran = [one.body["pipeline_digest"] for one in house.facts("run.requested")]
+    assert ran == [digest_of(house.old), digest_of(house.new)]
+    altered = house.new.replace(b"new", b"odd")
+    overwrite(house, digest_of(house.new), altered)
+    said = an_hour_later(house).last_error
+    assert str(digest_of(house.new)) in said
+    assert str(digest_of(altered)) in said
+    assert len(house.facts("run.requested")) == 2
+
+
+def test_the_snapshot_is_not_written_of_an_altered_wheel(house: Any) -> None:
+    apply_project(house.stores, DEPLOYED, "seamline.toml", by="ann")
+    model = house.register("1.0.0")
+    spring = house.go_live("spring", "score@1.0.0")
+    asked = house.ask("summer", "score@1.0.0", models=("late@1.0.0",))
+    data = bytearray(house.stores.blobs.path_of(model.wheel_digest).read_bytes())
+    data[len(data) // 2] ^= 1
+    overwrite(house, model.wheel_digest, bytes(data))
+    with house.stores.db.read() as connection:
+        summer = find_release(connection, asked.release)
+    with pytest.raises(DigestMismatch) as refused:
+        write_environment_snapshot(house.platform, "development", summer, caused_by=None)
+    assert refused.value.details["expected"] == model.wheel_digest
+    assert refused.value.details["actual"] == digest_of(bytes(data))
+    house.settle()
+    with house.stores.db.read() as connection:
+        found = find_promotion(connection, asked.id)
+    assert found.phase is PromotionPhase.FAILED
+    assert model.wheel_digest in found.reason
+    assert str(digest_of(bytes(data))) in found.reason
+    path = snapshot_path(house.stores.root, "development")
+    assert read_snapshot(path, house.platform.key.public).release == spring
+
+
+def overwrite(house: Any, digest: str, data: bytes) -> None:
+    path = house.stores.blobs.path_of(str(digest))
+    path.chmod(0o600)
+    path.write_bytes(data)
 
 
 def test_a_tag_on_its_way_is_waited_for(house: Any) -> None:

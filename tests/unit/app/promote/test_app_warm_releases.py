@@ -17,7 +17,7 @@ from seamline.domain.states import PromotionPhase, Role
 from seamline.project.plan import apply_project
 from seamline.promote.approvals import approve, reject
 from seamline.promote.environments import apply_policies, find_environment
-from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule
+from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule, EnvironmentPolicy
 from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import Pin, Release, find_release, record_release
 from seamline.promote.requests import request_promotion, request_rollback
@@ -225,3 +225,13 @@ def test_a_server_started_again_writes_nothing_twice(served: ControlPlane) -> No
     again.platform.engine.close()
     again.platform.runner.close()
     again.platform.stores.db.close()
+
+
+def test_the_file_says_how_many(served: ControlPlane) -> None:
+    stores = served.platform.stores
+    text = '[environments.dataops]\n[environments.development]\nafter = "dataops"\nwarm = 1\n'
+    apply_project(stores, f'project = "p"\nteam = "p"\n{text}', "platform.toml", by="ann")
+    with stores.db.read() as connection:
+        found = find_environment(connection, ENVIRONMENT).policy
+        assert (found.warm, EnvironmentPolicy.from_json(found.to_json())) == (1, found)
+        assert "warm" not in find_environment(connection, "dataops").policy.to_json()
