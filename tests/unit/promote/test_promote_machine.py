@@ -205,6 +205,7 @@ RULES = {
 }
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", RULES)
 def test_the_judge_notices_each_rule_that_is_gone(
     machine: Any, name: str, monkeypatch: pytest.MonkeyPatch, soak: bool
