@@ -42,7 +42,7 @@ COMMANDS = {
     "release create second --model ice-cream@1.0.7": "not_found: There is no version of ice-cream "
     "'1.0.7'. Did you mean 1.0.0?",
     "release create second --pipeline sales-training@2": "not_found: There is no tag of "
-    "sales-training '2'. Known: 1.0.0.",
+    "sales-training '2'. Known: 1.0.0, development.",
     "promote frist --to staging": "not_found: There is no release 'frist'. Did you mean first?",
     "promote first --to stagin": "not_found: There is no environment 'stagin'. "
     "Did you mean staging?",

@@ -76,7 +76,8 @@ def test_bad_input_a_pipeline_runs_where_no_release_is_live(kiosk: Any, environm
         said = kiosk.person.is_refused("run", "submit", "sales-training@1.0.0", "-e", environment)
     assert said == (
         f"refused: This pipeline cannot run in {environment}: no release is live there. "
-        f"Promote one: seamline promote RELEASE --to {environment}."
+        "Release that would be needed: first. Promote it: "
+        f"seamline promote first --to {environment}."
     )
 
 
