@@ -61,18 +61,18 @@ def test_the_memory_of_what_is_not_wanted_is_given_back(workspace, warmed, reque
     assert answers_by(warmed, request_of) == "1.0.1"
 
 
-def test_a_standby_that_is_being_loaded_and_not_wanted_any_more_goes(workspace, plane, until):
-    slow = workspace.endpoint(SECOND, samples={"rows": [SLOW], "outputs": {}})
+def test_a_standby_that_is_being_loaded_and_not_wanted_any_more_goes(
+    workspace, plane, until, tmp_path
+):
+    """Its sample row is one that the model waits for good on."""
+    row = {"hour": 6, "carrier": str(tmp_path / "never"), "temp": None}
+    slow = workspace.endpoint(SECOND, samples={"rows": [row], "outputs": {}})
     workspace.deploy(2, workspace.endpoint(FIRST), standby=(slow,))
     assert plane.await_snapshot(2)["standbys"][0]["state"] == "warming"
-    until(lambda: len(plane.workers()) == 2)
+    until((tmp_path / "never.reached").exists)
     workspace.deploy(3, workspace.endpoint(FIRST))
     assert plane.await_standbys(3) == []
     until(lambda: len(plane.workers()) == 1)
-
-
-#: A sample row on which the model waits for good.
-SLOW = {"hour": 6, "carrier": "/nowhere/to-be-found", "temp": None}
 
 
 def test_a_request_keeps_the_model_that_it_came_to(workspace, warmed, request_of, tmp_path, until):

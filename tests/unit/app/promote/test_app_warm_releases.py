@@ -198,6 +198,15 @@ def test_a_live_release_is_told_of_as_it_was_though_its_bytes_are_gone(
     assert snapshot(served).endpoints == live
 
 
+def test_a_snapshot_that_is_not_what_is_live_is_not_written_on(served: ControlPlane) -> None:
+    """Whoever lost it must not be told that nothing is live."""
+    go_live(served, "r1")
+    path = snapshot_path(served.platform.root, ENVIRONMENT)
+    path.unlink()
+    ask(served, "r2")
+    assert not path.exists()
+
+
 def test_a_standby_that_was_altered_since_is_not_applied(served: ControlPlane) -> None:
     """Its worker has the bytes that were approved; what starts after it would not."""
     go_live(served, "r1")
