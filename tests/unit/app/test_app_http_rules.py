@@ -60,7 +60,8 @@ def test_strangers_need_a_token_for_everything(ask: Ask, plane: ControlPlane, pe
 def test_a_viewer_changes_nothing(ask: Ask, plane: ControlPlane) -> None:
     """Every route of the API that changes state, as the document lists them."""
     headers = _token(plane, "vera", Role.VIEWER)
-    reads = ("project/plan", "pipeline-checks", "outdated-pipelines", "retention/plan")
+    reads = ("project/plan", "promotions/plan", "pipeline-checks", "outdated-pipelines")
+    reads += ("retention/plan",)
     asks = {f"/api/v1/{path}" for path in reads}
     routes = [
         (method.upper(), path)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 
 from seamline.protocols.native.access import Admin, PlatformOf, Reader
 from seamline.trust.approver_keys import add_approver_key, end_approver_key, list_approver_keys
 from seamline.trust.key_files import read_public_key
 from seamline.trust.refusals import require
-from seamline.trust.roles import Verb
+from seamline.trust.roles import Principal, Verb
 
 ROUTER = APIRouter()
 
@@ -24,10 +24,18 @@ class NewKey(BaseModel):
     public_key: str
 
 
-@ROUTER.post("/approver-keys")
-def add(platform: PlatformOf, who: Reader, body: NewKey) -> dict[str, Any]:
-    """The caller's own, whoever they are: no admin signs for somebody else."""
+def _approver(who: Reader) -> Principal:
+    """Whoever may approve somewhere; a key is for each environment."""
     require(who, Verb.APPROVE)
+    return who
+
+
+SomeApprover = Annotated[Principal, Depends(_approver)]
+
+
+@ROUTER.post("/approver-keys")
+def add(platform: PlatformOf, who: SomeApprover, body: NewKey) -> dict[str, Any]:
+    """The caller's own, whoever they are: no admin signs for somebody else."""
     public, stores = read_public_key(body.public_key), platform.stores
     with stores.db.transaction() as tx:
         added = add_approver_key(tx, stores.facts, stores.clock, who.name, public, by=who.name)
