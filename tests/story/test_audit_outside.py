@@ -21,7 +21,7 @@ from seamline.domain.promote_facts import ReleaseRefused
 from seamline.store.stores import open_stores
 from seamline.trust.teams import add_team
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 PROGRAM = str(Path(sys.executable).with_name("seamline"))
 
 
@@ -55,7 +55,7 @@ class Auditor:
             yield
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(PATIENCE_S)
+            assert server.wait(PATIENCE_S) == 0
             server.stdout.close()
 
     def seamline(self, *words: object) -> str:
