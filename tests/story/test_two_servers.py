@@ -6,7 +6,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import skops.io
-from sklearn.linear_model import LogisticRegression
 
+from seamline.domain.clock import SystemClock
+from seamline.domain.digests import digest_of
 from seamline.domain.settings import Settings
-from seamline.register.models import package_task
 from seamline.register.models.catalogue import register_model_version
-from seamline.register.models.documents import Lineage, make_model_document, packaging_task
+from seamline.register.models.documents import Lineage, make_model_document
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
-from seamline.serve.snapshot import snapshot_path
-from seamline.server import running
+from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.server import build_control_plane
+from seamline.trust.keys import load_public_key
 
 PATIENCE_S = 120.0
 ENDED = {"live", "failed", "errored", "rejected", "superseded", "rolled_back"}
@@ -73,62 +72,67 @@ origin = "{origin}"
 """
 
 
+#: A control plane with its loop and its port, until its input ends or it is killed.
+PROGRAM = """
+import sys
+from pathlib import Path
+from seamline.domain.settings import Settings
+from seamline.server import serve_in_process
+
+with serve_in_process(Settings(workspace=Path(sys.argv[1]), slots=1)) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
 @dataclass
 class Server:
-    """`seamline up` on a workspace of its own, which can be killed and started again."""
+    """A process of its own, which can be killed and started again, each time on another port."""
 
     workspace: Path
     process: subprocess.Popen[str] | None = None
-    address: dict[str, Any] = field(default_factory=dict)
-    port: int = 0
+    url: str = ""
 
     def start(self) -> None:
-        program = str(Path(sys.executable).with_name("seamline"))
-        environ = {key: value for key, value in os.environ.items() if "SEAMLINE" not in key}
         self.process = subprocess.Popen(
-            [program, "--workspace", str(self.workspace), "up", "--port", str(self.port),
-             "--serve-port", "0", "--json"],
+            [sys.executable, "-c", PROGRAM, str(self.workspace)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environ,
             start_new_session=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the server did not start"
-        self.address = json.loads(line)
-        self.port = int(self.address["url"].rsplit(":", 1)[1])
+        )
+
+    def await_started(self) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        assert self.url, "the server did not start"
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
 
     def kill(self) -> None:
-        """Without a word; its data plane lives on."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(PATIENCE_S)
+        self.process.communicate(timeout=PATIENCE_S)
 
     def end(self) -> None:
-        if self.process is None or self.process.poll() is not None:
-            self.start()  # it adopts the data plane that a killed one left
-        assert self.process is not None and self.process.stdout is not None
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(PATIENCE_S)
-        self.process.stdout.close()
+        """As a command ends that found no server: what is due is done first."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.communicate(timeout=PATIENCE_S)
 
-    def ask(self, path: str, body: Any = None, *, url: str = "", token: str = "") -> Any:
-        base = url or self.address["url"]
+    def api(self, path: str, body: Any = None, *, token: str = "") -> Any:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        request = urllib.request.Request(f"{base}{path}", data, headers)
+        request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 return {"status": error.code, **json.loads(error.read())}
-
-    def api(self, path: str, body: Any = None, *, token: str = "") -> Any:
-        return self.ask(f"/api/v1{path}", body, token=token)
 
     def apply(self, text: str, name: str) -> None:
         said = self.api("/project/apply", {"text": text, "file": name})
@@ -149,10 +153,11 @@ class Server:
     def settled(self, promotion_id: str) -> dict[str, Any]:
         return until(lambda: self.promotion(promotion_id), lambda one: one["phase"] in ENDED)
 
-    def predict(self) -> tuple[str, int]:
-        inputs = [{"name": "x", "shape": [1], "datatype": "FP64", "data": [3.0]}]
-        said = self.ask("/v2/models/late/infer", {"inputs": inputs}, url=self.address["serve_url"])
-        return str(said.get("model_version")), int(said.get("status", 200))
+    def served(self) -> str:
+        """The version that its data plane is told to serve in production, signed."""
+        public = load_public_key(self.workspace / "keys" / "signing.pub")
+        snapshot = read_snapshot(snapshot_path(self.workspace, "production"), public)
+        return snapshot.endpoints[0].model_version
 
     @property
     def key(self) -> str:
@@ -240,23 +245,33 @@ def network(target: int) -> Iterator[Network]:
         thread.join()
 
 
-def register(workspace: Path, folder: Path, *versions: str) -> None:
-    """Models that were trained once, in the lab; the last is some MB, so that it takes a while."""
-    settings = Settings(workspace=workspace, slots=1)
-    with running(settings, with_schedules=False) as control:
-        for version in versions:
-            estimator = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
-            estimator.ballast_ = os.urandom(6 << 20).hex() if version.endswith("9") else ""
-            payload = skops.io.dumps(estimator)
-            (folder / "model.skops").write_bytes(payload)
-            (folder / "samples").write_text('{"x": 0.5}\n{"x": 2.5}\n')
-            files = (folder / "model.skops", folder / "samples")
-            described = package_task.main(packaging_task(*files, requirements=[])[1])
-            lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-            document = make_model_document("late", version, described, lineage)
-            wheel = build_model_wheel(ModelWheelSpec(document, described["samples"], payload))
-            platform = control.platform
-            register_model_version(platform.stores, wheel, key=platform.key, by="ann")
+def register(workspace: Path, *versions: str) -> None:
+    """Models of the lab; the last one is some MB, so that sending it takes a while."""
+    control = build_control_plane(Settings(workspace=workspace), SystemClock())
+    platform = control.platform
+    for version in versions:
+        payload = os.urandom(6 << 20 if version.endswith("9") else 100)
+        described = {
+            "task": "binary_classification",
+            "format": "skops",
+            "payload_digest": digest_of(payload),
+            "threshold": 0.5,
+            "signature": {
+                "inputs": [{"name": "x", "datatype": "FP64", "nullable": False}],
+                "outputs": [{"name": "label", "datatype": "INT64"}],
+            },
+            "requirements": [],
+            "requires_python": ">=3.11",
+            "trusted_types": [],
+            "frame": None,
+        }
+        lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
+        document = make_model_document("late", version, described, lineage)
+        wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
+        register_model_version(platform.stores, wheel, key=platform.key, by="ann")
+    platform.engine.close()
+    platform.runner.close()
+    platform.stores.db.close()
 
 
 @dataclass
@@ -283,10 +298,12 @@ class Pair:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("servers")
     lab, far = Server(folder / "lab"), Server(folder / "far")
-    register(lab.workspace, folder, *(f"1.0.{number}" for number in range(6)), "1.0.9")
+    register(lab.workspace, *(f"1.0.{number}" for number in range(6)), "1.0.9")
     try:
-        lab.start()
-        far.start()
+        for one in (lab, far):
+            one.start()
+        for one in (lab, far):
+            one.await_started()
         with network(far.port) as wire:
             made = Pair(lab, far, wire)
             made.trust()
@@ -314,7 +331,7 @@ def test_a_release_goes_live_on_the_other_server_and_back(pair: Pair) -> None:
     first = pair.release("1.0.0")
     done = lab.settled(lab.promote(first, "production"))
     assert done["phase"] == "live", done
-    assert far.predict() == ("1.0.0", 200)
+    assert far.served() == "1.0.0"
     # It is not served where it does not live.
     assert not snapshot_path(lab.workspace, "production").exists()
     shipped = lab.facts("release.shipped", done["id"])[0]
@@ -329,10 +346,10 @@ def test_a_release_goes_live_on_the_other_server_and_back(pair: Pair) -> None:
     assert len(digests) == 1
     second = pair.release("1.0.1")
     assert lab.settled(lab.promote(second, "production"))["phase"] == "live"
-    assert far.predict() == ("1.0.1", 200)
+    assert far.served() == "1.0.1"
     back = lab.api("/rollbacks", {"environment": "production", "reason": "too late"})
     assert lab.settled(back["id"])["phase"] == "live"
-    assert far.predict() == ("1.0.0", 200)
+    assert far.served() == "1.0.0"
     assert [one["reason"] for one in far.api("/holds")] == ["too late"]
     assert lab.verified() and far.verified()
 
@@ -376,7 +393,7 @@ def test_the_other_servers_own_policy_decides(pair: Pair) -> None:
     waiting = until(lambda: lab.promotion(again), lambda one: one["server"] is not None)
     far.api(f"/promotions/{waiting['server']['promotion_id']}/approve", {}, token=bea)
     assert lab.settled(again)["phase"] == "live"
-    assert far.predict() == ("1.0.4", 200)
+    assert far.served() == "1.0.4"
 
 
 def test_a_cut_wire_and_kills_on_both_sides_lose_and_double_nothing(pair: Pair) -> None:
@@ -392,9 +409,12 @@ def test_a_cut_wire_and_kills_on_both_sides_lose_and_double_nothing(pair: Pair) 
     lab.kill()
     far.kill()
     wire.mend()
+    for one in (far, lab):
+        one.start()
+    for one in (far, lab):
+        one.await_started()
+    wire.target = far.port
     wire.budget = 1 << 40  # counts what is sent from here on
-    far.start()
-    lab.start()
     done = lab.settled(asked)
     assert done["phase"] == "live", done
     wheel = far.api("/models/late?version=1.0.9")["wheel_digest"].removeprefix("sha256:")
@@ -404,7 +424,7 @@ def test_a_cut_wire_and_kills_on_both_sides_lose_and_double_nothing(pair: Pair) 
     assert len(far.facts("release.received", asked)) == 1
     assert len(far.facts("promotion.requested", done["release"])) == 1
     assert list((far.workspace / "arriving").iterdir()) == []
-    assert far.predict() == ("1.0.9", 200)
+    assert far.served() == "1.0.9"
     assert lab.verified() and far.verified()
 
 

@@ -8,6 +8,7 @@ there has come to its end; that one goes by the policy of that server.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -21,12 +22,13 @@ from seamline.domain.states import PromotionKind, PromotionPhase, is_terminal
 from seamline.promote.approvals import approvals_of
 from seamline.promote.environments import Environment, find_environment
 from seamline.promote.promotion import Promotion, find_promotion
-from seamline.promote.release import StoredRelease, find_release
+from seamline.promote.release import Pin, StoredRelease, find_release
 from seamline.promote.shipments import (
     SHIPMENT_TYPE,
     Cargo,
     Shipment,
     find_shipped,
+    received_contract,
     record_shipped,
 )
 from seamline.promote.steps import finish
@@ -174,10 +176,20 @@ def _contracts(stores: Stores, release: StoredRelease) -> Mapping[str, str]:
     """What the training versions were held to: endpoints ask the same of what they are sent."""
     found = {}
     for pin in release.release.datasets:
-        version = find_version(stores, f"{pin.name}@{pin.version}")
-        if version.contract_digest is not None and version.digest == pin.digest:
-            found[pin.digest] = version.contract_digest
+        contract = _contract(stores, pin)
+        if contract is not None:
+            found[pin.digest] = contract
     return found
+
+
+def _contract(stores: Stores, pin: Pin) -> str | None:
+    """What it was held to here, or what came along with it from the server before."""
+    with suppress(NotFound):
+        version = find_version(stores, f"{pin.name}@{pin.version}")
+        if version.digest == pin.digest:
+            return version.contract_digest
+    with stores.db.read() as connection:
+        return received_contract(connection, pin.digest)
 
 
 def _size(stores: Stores, digest: str) -> int:
