@@ -51,7 +51,7 @@ STORIES = (
     ("docs/howto/edge-devices.md",),
     ("docs/howto/promote-from-ci.md", "docs/howto/webhooks.md"),
 )
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 MARK = re.compile(r"<!-- (not executed|file): (\S.*) -->")
 PRELUDE = """
 set -u -o pipefail
