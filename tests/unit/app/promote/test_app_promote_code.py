@@ -18,7 +18,7 @@ from seamline.domain.facts import RunEnded
 from seamline.domain.states import PromotionPhase, Role
 from seamline.project.plan import apply_project, plan_project
 from seamline.promote.approvals import approve
-from seamline.promote.code import find_by_code_run, release_of_run, training_run
+from seamline.promote.code import find_by_code_run, training_run
 from seamline.promote.environments import find_environment
 from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import find_release
@@ -167,9 +167,7 @@ def test_what_is_trained_there_takes_the_place_of_what_was_not(house: ControlPla
     with stores.db.read() as connection:
         moved = [one for one in read_facts(connection, kinds=["promotion.moved"])
                  if one.body["after"] == "checking"]  # fmt: skip
-        used = release_of_run(connection, "development", run_id)
-        assert used is not None and used.alias == "code"
-        assert release_of_run(connection, "development", "another") is None
+        assert find_release(connection, run.release).alias == "code"
     on_promotion_moved(house.platform, moved[-1])
     assert len(runs(house)) == 1
     assert promotion_of(house, asked.id).phase is PromotionPhase.CHECKING

@@ -29,7 +29,8 @@ from seamline.domain.errors import (
 )
 from seamline.domain.settings import Settings
 from seamline.domain.states import PromotionKind, PromotionPhase, Role
-from seamline.promote.environments import apply_policies, check_runs_here
+from seamline.promote.admission import admit
+from seamline.promote.environments import apply_policies
 from seamline.promote.policy import DEFAULT_POLICIES, EnvironmentPolicy, Party
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
 from seamline.promote.release import Pin, Release, StoredRelease, find_release, record_release
@@ -259,7 +260,7 @@ def test_people_and_rights_are_of_both_servers(servers: Servers, sent: Letter) -
         servers.lab.platform.stores.db.read() as connection,
         pytest.raises(Refused, match="is live on another server"),
     ):
-        check_runs_here(connection, "production", "This pipeline", [digest_of(GOOD)])
+        admit(connection, "production", "This pipeline", [digest_of(GOOD)])
 
 
 def sent_id(kind: PromotionKind) -> str:
