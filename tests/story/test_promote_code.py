@@ -191,7 +191,8 @@ class Kiosk:
 
 def rows() -> str:
     lines = [
-        f"2026-05-{day:02d},{14 + day % 11}.5,{int(day % 7 in (2, 3))},{60 + 6 * (day % 11) + day * 7 % 5}"
+        f"2026-05-{day:02d},{14 + day % 11}.5,{int(day % 7 in (2, 3))},"
+        f"{60 + 6 * (day % 11) + day * 7 % 5}"
         for day in range(1, 32)
     ]
     return "\n".join(["day,temperature,weekend,sold", *lines]) + "\n"
