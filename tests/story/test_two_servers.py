@@ -390,7 +390,7 @@ def test_the_other_servers_own_policy_decides(pair: Pair) -> None:
     done = lab.settled(asked)
     assert done["phase"] == "failed" and "not on a Friday" in done["reason"]
     again = lab.promote(first, "production")
-    waiting = until(lambda: lab.promotion(again), lambda one: one["server"] is not None)
+    waiting = until(lambda: lab.promotion(again), lambda one: "approval" in str(one["why_not_yet"]))
     far.api(f"/promotions/{waiting['server']['promotion_id']}/approve", {}, token=bea)
     assert lab.settled(again)["phase"] == "live"
     assert far.served() == "1.0.4"
