@@ -16,7 +16,6 @@ import rfc8785
 from seamline.domain.digests import Digest, digest_of
 from seamline.measure.casting import DType, cast_series
 from seamline.measure.exact import Floats
-from seamline.measure.side_by_side import map_columns
 
 MAX_BINS = 64
 MAX_VALUES = 200
@@ -153,8 +152,7 @@ def make_basis(frame: pl.DataFrame) -> Basis:
     >>> basis.columns["hour"].edges[:2]
     (5.0, 6.0)
     """
-    made = map_columns(_column_basis, frame, frame.height)
-    return Basis(dict(zip(frame.columns, made, strict=True)))
+    return Basis({series.name: _column_basis(series) for series in frame})
 
 
 def _column_basis(series: pl.Series) -> ColumnBasis:

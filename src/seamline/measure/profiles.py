@@ -18,7 +18,6 @@ from seamline.measure.counting import (
     one_segment,
     segments_of_runs,
 )
-from seamline.measure.side_by_side import map_columns
 
 __all__ = [
     "MISSING_PARTITION",
@@ -112,12 +111,12 @@ def profile_runs(frame: pl.DataFrame, basis: Basis, runs: Mapping[str, int]) -> 
 
 
 def _profile_segments(frame: pl.DataFrame, basis: Basis, segments: Segments) -> list[Profile]:
-    names = [name for name in basis.columns if name in frame.columns]
-
-    def count(name: str) -> list[ColumnProfile]:
-        return count_column(frame[name], basis.columns[name], segments)
-
-    counted = dict(zip(names, map_columns(count, names, frame.height), strict=True))
+    series = {one.name: one for one in frame}
+    counted = {
+        name: count_column(series[name], column, segments)
+        for name, column in basis.columns.items()
+        if name in series
+    }
     return [
         Profile(basis, rows, {name: columns[i] for name, columns in counted.items()})
         for i, rows in enumerate(segments.rows.tolist())

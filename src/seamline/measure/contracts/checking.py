@@ -13,7 +13,6 @@ from seamline.measure.contracts.expressions import broken_by, read_rule
 from seamline.measure.contracts.terms import NULL_VALUES, Column, Contract, Policy
 from seamline.measure.contracts.violations import Violation, ViolationKind
 from seamline.measure.inference import dtype_of
-from seamline.measure.side_by_side import map_columns
 
 _EXAMPLES = 3
 _SHOWN_VALUES = 8
@@ -114,26 +113,26 @@ def check_rows(
             f"{len(day)} day labels do not fit {frame.height} rows.",
             next_step="Give one label per row.",
         )
-
-    def check(column: Column) -> tuple[list[Breach], pl.Series | None]:
+    found: list[Breach] = []
+    typed: list[pl.Series] = []
+    for column in contract.columns:
         policy = contract.policy(column.on_breach)
         if column.name not in frame.columns:
-            kind, expected = ViolationKind.MISSING_COLUMN, str(column.dtype)
-            missing = Breach(_whole_column(kind, column.name, expected, policy))
-            return [missing] if column.required else [], None
+            if column.required:
+                kind, expected = ViolationKind.MISSING_COLUMN, str(column.dtype)
+                found.append(Breach(_whole_column(kind, column.name, expected, policy)))
+            continue
         raw = null_missing(frame[column.name], contract.null_values)
         values = cast_series(raw, column.dtype)
-        return _check_values(column, raw, values, day, policy), values
-
-    checked = map_columns(check, contract.columns, frame.height)
-    found = [breach for breaches, _ in checked for breach in breaches]
+        found += _check_values(column, raw, values, day, policy)
+        typed.append(values)
     known = {column.name for column in contract.columns}
     found += [
         Breach(_whole_column(ViolationKind.UNEXPECTED_COLUMN, name, "", contract.on_breach))
         for name in frame.columns
         if name not in known
     ]
-    rows = pl.DataFrame([values for _, values in checked if values is not None])
+    rows = pl.DataFrame(typed)
     return CheckedRows(found + list(_check_rules(rows, contract, day)), rows)
 
 
