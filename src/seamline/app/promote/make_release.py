@@ -37,9 +37,12 @@ def make_release(
     versions = [find_model(stores, *split_reference(name)) for name in models]
     for one in versions:
         require_model(stores, one)
+    packages = tuple(Pin(one.model, one.version, one.wheel_digest) for one in versions)
     pinned = tuple(_pipeline_pin(platform, reference) for reference in pipelines)
+    _check_once("model", packages)
+    _check_once("pipeline", pinned)
     release = Release(
-        packages=tuple(Pin(one.model, one.version, one.wheel_digest) for one in versions),
+        packages=packages,
         pipelines=pinned,
         images=tuple(pin for one in pinned for pin in _image_pins(platform, one)),
         locks=tuple(_document_pin(platform, one, "requirements") for one in versions),
@@ -47,6 +50,22 @@ def make_release(
         datasets=tuple(pin for one in versions for pin in _dataset_pins(one)),
     )
     return record_release(stores, release, alias, by=by, caused_by=caused_by)
+
+
+def _check_once(kind: str, pins: Sequence[Pin]) -> None:
+    """NAME@production is one version.
+
+    >>> _check_once("model", [Pin("late", "1.0.0", "sha256:0"), Pin("late", "1.0.0", "sha256:0")])
+    """
+    found: dict[str, Pin] = {}
+    for pin in pins:
+        other = found.setdefault(pin.name, pin)
+        if other.digest != pin.digest:
+            raise InvalidInput(
+                f"A release holds one version of each {kind}: {pin.name} comes as {other.version} "
+                f"and as {pin.version}.",
+                next_step="Leave one of them out.",
+            )
 
 
 def _pipeline_pin(platform: Platform, reference: str) -> Pin:

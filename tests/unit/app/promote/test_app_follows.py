@@ -20,6 +20,7 @@ from seamline.app.train.submit_run import submit_pipeline
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import (
     DigestMismatch,
+    InvalidInput,
     NotFound,
     Refused,
     Unavailable,
@@ -304,3 +305,10 @@ def test_an_alias_of_an_altered_row_is_refused_with_both_digests(house: Any) -> 
         find_model(house.stores, "late", "development")
     assert refused.value.details["expected"] == model.wheel_digest
     assert refused.value.details["actual"] == evil
+
+
+def test_a_release_holds_one_version_of_a_pipeline(house: Any) -> None:
+    """Its tag in an environment could not tell which."""
+    both = ["score@1.0.0", "score@1.1.0"]
+    with pytest.raises(InvalidInput, match=r"score comes as 1\.0\.0 and as 1\.1\.0"):
+        make_release(house.platform, "both", [], both, by="ann")
