@@ -299,6 +299,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("servers")
     lab, far = Server(folder / "lab"), Server(folder / "far")
     register(lab.workspace, *(f"1.0.{number}" for number in range(6)), "1.0.9")
+    register(far.workspace, "1.0.8")
     try:
         for one in (lab, far):
             one.start()
@@ -368,7 +369,7 @@ def test_what_comes_altered_or_from_a_stranger_is_refused(pair: Pair) -> None:
     # Nothing gets into that environment past its origin, either.
     second = pair.release("1.0.3")
     assert lab.settled(lab.promote(second, "production"))["phase"] == "live"
-    far.api("/releases", {"alias": "local", "models": ["late@1.0.2", "late@1.0.3"]})
+    far.api("/releases", {"alias": "local", "models": ["late@1.0.8"]})
     said = far.api("/promotions", {"release": "local", "environment": "production"})
     assert "was not sent from there" in said["error"]["message"]
 
