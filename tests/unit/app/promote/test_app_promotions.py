@@ -70,7 +70,7 @@ def test_a_release_whose_bytes_are_gone_gives_way_to_the_one_before(plane: Contr
     stores, platform = plane.platform.stores, plane.platform
     _policies(stores)
     broken = _release(stores, "broken", packages=(Pin("m", "1.0.0", "sha256:" + "a1" * 32),))
-    good = _release(stores, "good")
+    good = _release(stores, "good", locks=(Pin("m", "1.0.0", stores.blobs.put(b"polars")),))
     for digest, live in ((broken, None), (good, good), (broken, good)):
         asked = request_promotion(stores, digest, "development", by="ada")
         _settle(plane)
