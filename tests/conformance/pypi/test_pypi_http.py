@@ -24,7 +24,8 @@ JSON = {"accept": "application/vnd.pypi.simple.v1+json"}
 HTML = {"accept": "text/html"}
 PIP = (sys.executable, "-m", "pip", "--python")
 UV = (Path(sys.executable).with_name("uv"), "pip", "install", "--reinstall", "--python")
-ADA = Principal("ada", frozenset())
+ADA = Principal("ada", frozenset({Role.DEVELOPER}))
+BOB = Principal("bob", frozenset({Role.DEVELOPER}))
 REASON = 'predicts "late" <always>'
 
 
@@ -179,7 +180,7 @@ def test_confusion_with_a_higher_version_upstream(
 def test_who_may_yank(index: Any, publish: Callable[..., Any]) -> None:
     publish("1.0")
     with pytest.raises(Exception, match="belongs to ada; bob"):
-        yanks.yank_version(index.stores, "team-tools", "1.0", "", who=Principal("bob", frozenset()))
+        yanks.yank_version(index.stores, "team-tools", "1.0", "", who=BOB)
     root = Principal("root", frozenset({Role.ADMIN}))
     yanked = yanks.yank_version(index.stores, "team-tools", "1.0", "broken", who=root)
     assert yanked.yank is not None
