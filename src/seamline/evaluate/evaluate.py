@@ -9,20 +9,27 @@ import polars as pl
 
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import Verdict
-from seamline.evaluate.baselines import Baseline
+from seamline.evaluate.baselines import Baseline, Rule
 from seamline.evaluate.join import JoinCounts, Joined, compare_rows, join_predictions
-from seamline.evaluate.spec import EvaluationSpec, decide_kind
+from seamline.evaluate.score import Expected, score_rows
+from seamline.evaluate.spec import EvaluationSpec
 from seamline.evaluate.wording import say_difference, say_metric
-from seamline.measure.check_rules import CheckResult, decide_check
-from seamline.measure.evaluation import evaluate_binary, evaluate_regression
-from seamline.measure.scorecard import Scorecard
-from seamline.measure.vocabulary import Rival, Task
+from seamline.measure.evaluation.check_rules import CheckResult
+from seamline.measure.evaluation.deciding import decide_check
+from seamline.measure.evaluation.scorecard import Scorecard
+from seamline.measure.evaluation.vocabulary import Rival, Task
 from seamline.measure.wording import block_word
 
 #: Worst first: an evaluation is as good as its worst check.
 WORST_FIRST = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 #: What is said when no check names a metric.
-HEADLINES = {Task.BINARY: ("auc", "f1", "brier"), Task.REGRESSION: ("mae", "bias")}
+HEADLINES = {
+    Task.BINARY: ("auc", "f1", "brier"),
+    Task.MULTICLASS: ("accuracy", "macro_f1", "log_loss"),
+    Task.REGRESSION: ("mae", "bias"),
+    Task.RANKING: ("ndcg@10", "mrr"),
+    Task.FORECASTING: ("mase", "wape", "bias"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,20 +50,20 @@ def evaluate_predictions(
     spec: EvaluationSpec,
     *,
     incumbent_predictions: pl.DataFrame | None = None,
-    baseline: Baseline | None = None,
+    baseline: Baseline | Rule | None = None,
 ) -> EvaluationResult:
     """Raises InvalidInput when candidate and incumbent did not predict the same rows."""
     joined = join_predictions(predictions, truth, spec)
     incumbent = None
     if incumbent_predictions is not None:
         incumbent = _join_incumbent(predictions, incumbent_predictions, truth, spec)
-    expected, n_unseen = (None, 0) if baseline is None else baseline.predict(joined.frame)
-    card = _score(joined, spec, incumbent, expected)
+    expected, n_unseen = _expect(joined, baseline)
+    card = score_rows(joined, spec, incumbent, expected)
     checks = tuple(decide_check(check, card) for check in spec.parsed_checks)
     asked = () if incumbent is None else spec.parsed_against
     against = tuple(decide_check(check, card) for check in asked)
     sentences = (*_say_metrics(card, spec), *_say_results(spec, checks, against, incumbent))
-    if baseline is not None:
+    if baseline is not None and card.rivals.get(Rival.BASELINE):
         sentences += (baseline.describe(card.n_rows, n_unseen),)
     return EvaluationResult(
         scorecard=card,
@@ -66,6 +73,20 @@ def evaluate_predictions(
         counts=joined.counts,
         sentences=(*sentences, *_say_counts(joined.counts)),
     )
+
+
+def _expect(joined: Joined, baseline: Baseline | Rule | None) -> tuple[Expected, int]:
+    """What the baseline says of the rows, and of how many it has not seen the like."""
+    if baseline is None:
+        return Expected(), 0
+    shares = baseline.shares if isinstance(baseline, Baseline) else None
+    if joined.task is Task.MULTICLASS:
+        return Expected(shares=shares), 0
+    if joined.task is Task.RANKING and isinstance(baseline, Baseline):
+        return Expected(), 0  # one mean for all ranks nothing
+    values, n_unseen = baseline.predict(joined.frame)
+    scale = baseline.scale_of(joined.frame) if isinstance(baseline, Baseline) else None
+    return Expected(values, scale=scale), n_unseen
 
 
 def decide_verdict(verdicts: Iterable[Verdict]) -> Verdict:
@@ -97,18 +118,6 @@ def _join_incumbent(
     return joined
 
 
-def _score(
-    joined: Joined, spec: EvaluationSpec, incumbent: Joined | None, baseline: pl.Series | None
-) -> Scorecard:
-    slices = {name: joined.column(name, "Slices: there is") for name in spec.slices}
-    theirs = None if incumbent is None else incumbent.predictions
-    rows = (joined.labels, joined.predictions, joined.blocks, slices)
-    if decide_kind(spec, joined.label_is_boolean) is Task.REGRESSION:
-        return evaluate_regression(*rows, incumbent=theirs, baseline=baseline)
-    threshold = 0.5 if spec.threshold is None else spec.threshold
-    return evaluate_binary(*rows, incumbent_scores=theirs, baseline=baseline, threshold=threshold)
-
-
 def headline_metrics(card: Scorecard, spec: EvaluationSpec) -> list[str]:
     """The metrics that the checks name, in their order; else the usual ones."""
     named = [check.metric for check in (*spec.parsed_checks, *spec.parsed_against)]
@@ -123,7 +132,9 @@ def _say_metrics(card: Scorecard, spec: EvaluationSpec) -> list[str]:
         said += [
             say_difference(metric, found[metric], rival)
             for rival in Rival
-            if (found := card.differences.get(rival)) and found[metric].value is not None
+            if (found := card.differences.get(rival))
+            and metric in found
+            and found[metric].value is not None
         ]
     return said
 

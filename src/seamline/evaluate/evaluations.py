@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,9 +19,8 @@ from seamline.domain.states import Verdict
 from seamline.evaluate.evaluate import EvaluationResult, headline_metrics
 from seamline.evaluate.rows import EVALUATIONS
 from seamline.evaluate.spec import EvaluationSpec
-from seamline.measure.blocks import Estimate
-from seamline.measure.check_rules import CheckResult
-from seamline.measure.scorecard import Scorecard
+from seamline.measure.evaluation.check_rules import CheckResult
+from seamline.measure.evaluation.scorecard import Scorecard
 from seamline.store.canonical import canonical_json, digest_of_json
 from seamline.store.stores import Stores
 
@@ -35,12 +34,15 @@ class AgainstKind(StrEnum):
 
 @dataclass(frozen=True)
 class Contender:
-    """A model version, by the digest of its wheel, with the predictions that judge it."""
+    """A model version, by the digest of its wheel, with the predictions that judge it, and the
+    run that made them, by the digest of its pipeline."""
 
     model: str
     version: str
     wheel_digest: str
     predictions_digest: str
+    run_id: str = ""
+    pipeline_digest: str = ""
 
     def to_json(self) -> dict[str, str]:
         return dict(self.__dict__)
@@ -75,6 +77,16 @@ class Evaluation:
     caused_by: str | None
 
     @property
+    def pipeline_digest(self) -> str:
+        """Of the pipeline whose run is judged; empty in evaluations of earlier versions."""
+        return str(self.evidence["candidate"].get("pipeline_digest", ""))
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the checks were those of the declaration, and not somebody's own."""
+        return bool(self.evidence.get("is_declared", True))
+
+    @property
     def sentences(self) -> tuple[str, ...]:
         return tuple(self.evidence["sentences"])
 
@@ -106,13 +118,16 @@ def record_evaluation(
     incumbent: Contender | None = None,
     training: DataReference | None = None,
     caused_by: str | None = None,
+    is_declared: bool = True,
 ) -> Evaluation:
     """Blobs first, then the row and its fact in one transaction.
 
     Asked again with the same evidence by the same cause, it returns what is on record.
-    `training`: the rows that the baseline was learnt from.
+    `training`: the rows that the baseline was learnt from. `is_declared` False: judged by checks
+    that nobody has declared, which opens no gate.
     """
     evidence = _evidence(stores, candidate, incumbent, data, training, spec, result)
+    evidence["is_declared"] = is_declared
     evaluation = Evaluation(
         id=new_id(stores.clock),
         digest=digest_of_json(evidence),
@@ -133,17 +148,20 @@ def record_evaluation(
             return known
         row = {**evaluation.__dict__, "verdict": str(evaluation.verdict)}
         tx.execute(insert(EVALUATIONS).values(**row | {"evidence": _text(evidence)}))
-        fact = EvaluationRecorded(
-            evaluation.id,
-            evaluation.model,
-            evaluation.model_version,
-            evaluation.data,
-            str(evaluation.verdict),
-            evaluation.digest,
-            evaluation.against,
-        )
-        stores.facts.append(tx, fact, by=by, caused_by=caused_by)
+        stores.facts.append(tx, _fact(evaluation), by=by, caused_by=caused_by)
     return evaluation
+
+
+def _fact(evaluation: Evaluation) -> EvaluationRecorded:
+    return EvaluationRecorded(
+        evaluation.id,
+        evaluation.model,
+        evaluation.model_version,
+        evaluation.data,
+        str(evaluation.verdict),
+        evaluation.digest,
+        evaluation.against,
+    )
 
 
 def _evidence(
@@ -218,15 +236,31 @@ def list_evaluations(
 def latest_evaluation(
     stores: Stores, model: str, version: str, against: AgainstKind | None = None
 ) -> Evaluation | None:
-    """The newest of a model version; `against` asks for one with, or without, an incumbent."""
+    """The newest of a model version by declared checks; `against` asks for one with, or without,
+    an incumbent."""
     query = _query(model, version)
     if against is AgainstKind.INCUMBENT:
         query = query.where(EVALUATIONS.c.against.is_not(None))
     elif against is AgainstKind.NOTHING:
         query = query.where(EVALUATIONS.c.against.is_(None))
     with stores.db.read() as connection:
-        row = connection.execute(query.limit(1)).first()
-    return None if row is None else _evaluation(row)
+        found = [_evaluation(row) for row in connection.execute(query)]
+    return next((one for one in found if one.is_declared), None)
+
+
+def latest_of_pipelines(
+    stores: Stores, model: str, version: str, pipelines: Collection[str]
+) -> Evaluation | None:
+    """The newest of a model version that a run of one of these pipelines (digests) was judged by,
+    with the declared checks."""
+    return next(
+        (
+            one
+            for one in list_evaluations(stores, model, version)
+            if one.is_declared and one.pipeline_digest in pipelines
+        ),
+        None,
+    )
 
 
 def _query(model: str | None, version: str | None) -> Select[Any]:
@@ -251,48 +285,3 @@ def load_scorecard(stores: Stores, evaluation: Evaluation) -> Scorecard:
     digest = evaluation.evidence["scorecard_digest"]
     data = json.loads(stores.blobs.get(digest, f"scorecard of evaluation {evaluation.id}"))
     return Scorecard.from_json({**data, "cells": pl.DataFrame()})
-
-
-def show_evaluation(stores: Stores, evaluation_id: str) -> dict[str, Any]:
-    """The record with its estimates: `metrics` overall, `slices` as bars per column and metric."""
-    evaluation = find_evaluation(stores, evaluation_id)
-    card = load_scorecard(stores, evaluation)
-    headlines = evaluation.evidence["headlines"]
-    return evaluation.to_json() | {
-        "metrics": [
-            {
-                "metric": metric,
-                "is_headline": metric in headlines,
-                "estimate": estimate.to_json(),
-                "rivals": {
-                    rival: {
-                        "estimate": card.rivals[rival][metric].to_json(),
-                        "difference": card.differences[rival][metric].to_json(),
-                    }
-                    for rival in card.rivals
-                },
-            }
-            for metric, estimate in card.overall.items()
-        ],
-        "slices": [
-            {"column": column, "metric": metric, "bars": _bars(card, column, metric)}
-            for column in card.slices
-            for metric in headlines
-        ],
-    }
-
-
-def _bars(card: Scorecard, column: str, metric: str) -> list[dict[str, Any]]:
-    """In the order of the values, numbers by size."""
-    found: Mapping[str, Mapping[str, Estimate]] = card.slices[column]
-    return [
-        {"name": value, "estimate": found[value][metric].to_json()}
-        for value in sorted(found, key=_by)
-    ]
-
-
-def _by(value: str) -> tuple[bool, float, str]:
-    try:
-        return (False, float(value), value)
-    except ValueError:
-        return (True, 0.0, value)

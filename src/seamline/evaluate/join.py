@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
 
-from seamline.domain.errors import InvalidInput, nearest
-from seamline.evaluate.spec import EvaluationSpec
+from seamline.domain.errors import InvalidInput
+from seamline.evaluate.expressions import as_numbers, check_column, compute_label
+from seamline.evaluate.spec import ROWS, EvaluationSpec, decide_kind
+from seamline.measure.evaluation.vocabulary import Task
 
 EXAMPLES = 3
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
 # Columns of ours within a join; no column of a user can have these names by accident.
 _LABEL, _PREDICTION, _BLOCK = "\0label", "\0prediction", "\0block"
 
@@ -40,11 +39,15 @@ class Joined:
     """Rows with a label, ordered by key; `frame` holds the columns of both sides."""
 
     frame: pl.DataFrame
+    task: Task
+    #: Numbers; of a multiclass task texts, as the predictions are.
     labels: pl.Series
-    label_is_boolean: bool
     predictions: pl.Series
-    blocks: pl.Series
+    #: None where rows are independent.
+    blocks: pl.Series | None
     counts: JoinCounts
+    #: Columns of the predictions table besides keys and predictions: known when it was made.
+    known: tuple[str, ...] = ()
 
     def column(self, name: str, what: str) -> pl.Series:
         known = [column for column in self.frame.columns if not column.startswith("\0")]
@@ -65,18 +68,18 @@ def join_predictions(
         check_column(key, truth.columns, "The truth has")
     check_column(spec.prediction, predictions.columns, "The predictions have")
     labels = compute_label(truth, spec.label)
-    truth = truth.with_columns(_as_numbers(labels, "label").alias(_LABEL))
+    task = decide_kind(spec, labels.dtype == pl.Boolean)
+    truth = truth.with_columns(_read(labels, "label", task).alias(_LABEL))
     predictions, truth = align_keys(predictions, truth, keys)
     _refuse_repeats(predictions, keys, "predictions")
     _refuse_repeats(truth, keys, "truth")
-    values = _as_numbers(predictions[spec.prediction], "prediction").alias(_PREDICTION)
+    values = _read(predictions[spec.prediction], "prediction", task).alias(_PREDICTION)
     ours = predictions.with_columns(values)
     ours = ours.select(*keys, *(c for c in ours.columns if c not in truth.columns))
     met = ours.join(truth, on=keys, how="inner").sort(keys)
     used = met.filter(pl.col(_LABEL).is_not_null())
     _check_used(used, keys, predictions.height, truth.height)
-    check_column(spec.block, [c for c in used.columns if "\0" not in c], "The joined rows have")
-    blocks = used[spec.block].cast(pl.String).alias(_BLOCK)
+    blocks = _blocks_of(used, spec.block)
     counts = JoinCounts(
         predictions=predictions.height,
         truth=truth.height,
@@ -85,51 +88,20 @@ def join_predictions(
         no_label=met.height - used.height,
         not_predicted=_not_predicted(truth, met, spec, blocks),
     )
-    is_boolean = labels.dtype == pl.Boolean
-    return Joined(used, used[_LABEL], is_boolean, used[_PREDICTION], blocks, counts)
+    said = {*keys, spec.prediction, *spec.scores.values(), *spec.quantiles.values()}
+    known = tuple(column for column in predictions.columns if column not in said)
+    return Joined(used, task, used[_LABEL], used[_PREDICTION], blocks, counts, known)
 
 
-def compute_label(frame: pl.DataFrame, expression: str) -> pl.Series:
-    """One value per row, by an SQL expression over the frame's columns.
-
-    >>> flights = pl.DataFrame({"arr_delay": [3.0, 20.0, None]})
-    >>> compute_label(flights, "arr_delay > 15").to_list()
-    [False, True, None]
-    >>> compute_label(flights, "arr_dely > 15")
-    Traceback (most recent call last):
-    seamline.domain.errors.InvalidInput: Label 'arr_dely > 15': no column 'arr_dely'. \
-Did you mean arr_delay?
-    """
-    hint = "Write one SQL expression over the columns of the truth: arr_delay > 15."
-    if re.search(r"\bselect\b", _QUOTED.sub("''", expression), re.IGNORECASE):
-        raise InvalidInput(f"Label {expression!r}: a query is not an expression.", next_step=hint)
-    try:
-        parsed = pl.sql_expr(expression)
-    except PolarsError as error:
-        raise InvalidInput(f"Label {expression!r}: {_first_line(error)}.", next_step=hint) from None
-    for name in parsed.meta.root_names():
-        check_column(name, frame.columns, f"Label {expression!r}:")
-    try:
-        made = frame.select(parsed)
-    except PolarsError as error:
-        raise InvalidInput(f"Label {expression!r}: {_first_line(error)}.", next_step=hint) from None
-    if made.width != 1 or not parsed.meta.root_names():
-        raise InvalidInput(f"Label {expression!r} names no column.", next_step=hint)
-    if made.height != frame.height:
-        raise InvalidInput(
-            f"Label {expression!r} gives {made.height} values for {frame.height:,} rows.",
-            next_step="Leave out aggregates: a label belongs to one row.",
-        )
-    return made.to_series()
+def _read(values: pl.Series, what: str, task: Task) -> pl.Series:
+    return values.cast(pl.String) if task is Task.MULTICLASS else as_numbers(values, what)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
-
-
-def check_column(name: str, known: Collection[str], what: str) -> None:
-    if name not in known:
-        raise InvalidInput(f"{what} no column {name!r}.", next_step=nearest(name, known))
+def _blocks_of(used: pl.DataFrame, block: str) -> pl.Series | None:
+    if block == ROWS:
+        return None
+    check_column(block, [c for c in used.columns if "\0" not in c], "The joined rows have")
+    return used[block].cast(pl.String).alias(_BLOCK)
 
 
 def align_keys(
@@ -161,16 +133,6 @@ def _reads_as_text(dtype: pl.DataType) -> bool:
     return dtype.is_integer() or dtype in (pl.String, pl.Date, pl.Categorical, pl.Enum)
 
 
-def _as_numbers(values: pl.Series, what: str) -> pl.Series:
-    """Float64; not-a-number is missing."""
-    if not (values.dtype == pl.Boolean or values.dtype.is_numeric() or values.dtype == pl.Null):
-        raise InvalidInput(
-            f"The {what} is {values.dtype}, not a number or a boolean.",
-            next_step=f"Give a numeric or boolean {what}.",
-        )
-    return values.cast(pl.Float64).fill_nan(None)
-
-
 def _refuse_repeats(frame: pl.DataFrame, keys: list[str], what: str) -> None:
     known = frame.drop_nulls(keys)
     repeated = known.group_by(keys, maintain_order=True).len().filter(pl.col("len") > 1)
@@ -199,7 +161,9 @@ def _check_used(used: pl.DataFrame, keys: list[str], n_predictions: int, n_truth
             f"truth by {', '.join(keys)}.",
             next_step="Compare the key columns' values on both sides, and the label's.",
         )
-    empty = used.filter(~pl.col(_PREDICTION).is_finite().fill_null(value=False))
+    values = used[_PREDICTION]
+    is_there = values.is_not_null() if values.dtype == pl.String else values.is_finite()
+    empty = used.filter(~is_there.fill_null(value=False))
     if empty.height:
         raise InvalidInput(
             f"{empty.height:,} of {used.height:,} labelled rows have no finite prediction, e.g. "
@@ -210,9 +174,9 @@ def _check_used(used: pl.DataFrame, keys: list[str], n_predictions: int, n_truth
 
 
 def _not_predicted(
-    truth: pl.DataFrame, met: pl.DataFrame, spec: EvaluationSpec, blocks: pl.Series
+    truth: pl.DataFrame, met: pl.DataFrame, spec: EvaluationSpec, blocks: pl.Series | None
 ) -> int:
-    if spec.block not in truth.columns:
+    if blocks is None or spec.block not in truth.columns:
         return 0
     labelled = truth.filter(
         pl.col(_LABEL).is_not_null()

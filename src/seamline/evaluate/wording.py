@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seamline.measure.blocks import MIN_BLOCKS, Estimate
+from seamline.measure.evaluation.estimates import MIN_BLOCKS, Estimate
 from seamline.measure.wording import say_interval
 
 

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import Verdict
-from seamline.measure.blocks import MIN_BLOCKS
 from seamline.measure.drift import (
     ColumnDrift,
     columns_to_compare,
@@ -21,6 +20,7 @@ from seamline.measure.drift import (
     group_counts,
     population_stability,
 )
+from seamline.measure.evaluation.estimates import MIN_BLOCKS
 from seamline.measure.exact import Floats
 from seamline.measure.profiles import Profile
 

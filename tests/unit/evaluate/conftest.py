@@ -37,6 +37,11 @@ def truth() -> pl.DataFrame:
 
 
 @pytest.fixture
+def season() -> pl.DataFrame:
+    return make_truth(60)
+
+
+@pytest.fixture
 def scores() -> Callable[..., pl.DataFrame]:
     """Predictions of lateness: the better, the less noise."""
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamline.domain.errors import InvalidInput
-from seamline.evaluate.join import compute_label, join_predictions
+from seamline.evaluate.expressions import compute_label
+from seamline.evaluate.join import join_predictions
 from seamline.evaluate.spec import EvaluationSpec
 
 Scores = Callable[..., pl.DataFrame]

@@ -22,8 +22,8 @@ from seamline.evaluate.evaluations import (
     list_evaluations,
     load_scorecard,
     record_evaluation,
-    show_evaluation,
 )
+from seamline.evaluate.show import show_evaluation
 from seamline.evaluate.spec import EvaluationSpec
 from seamline.store.canonical import digest_of_json
 from seamline.store.facts import read_facts, verify_chain

@@ -12,7 +12,7 @@ from seamline.domain.states import Verdict
 from seamline.evaluate.baselines import make_baseline
 from seamline.evaluate.evaluate import decide_verdict, evaluate_predictions
 from seamline.evaluate.spec import EvaluationSpec
-from seamline.measure.vocabulary import Task
+from seamline.measure.evaluation.vocabulary import Task
 
 Scores = Callable[..., pl.DataFrame]
 LATE = "arr_delay > 15"

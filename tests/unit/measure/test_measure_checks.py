@@ -10,11 +10,12 @@ import pytest
 
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import Verdict
-from seamline.measure.blocks import Estimate
-from seamline.measure.check_rules import CheckResult, decide_check
-from seamline.measure.checks import Check, parse_check
-from seamline.measure.evaluation import evaluate_binary, evaluate_regression
-from seamline.measure.scorecard import Scorecard
+from seamline.measure.evaluation.check_rules import CheckResult
+from seamline.measure.evaluation.checks import Check, parse_check
+from seamline.measure.evaluation.deciding import decide_check
+from seamline.measure.evaluation.estimates import Estimate
+from seamline.measure.evaluation.evaluate import evaluate_binary, evaluate_regression
+from seamline.measure.evaluation.scorecard import Scorecard
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,8 @@ def card() -> Scorecard:
         ("bias.abs <= 3", "pass"),
         ("bias.abs<=2.9", "inconclusive"),
         ("bias.abs > -1e-3", "pass"),
-        ("mae.worst_slice(hour) <= 13", "pass"),
-        ("mae.worst_slice(hour) <= 12.6", "inconclusive"),
+        ("mae.worst_slice(hour) <= 12.6", "pass"),
+        ("mae.worst_slice(hour) <= 12.4", "inconclusive"),
         ("mae.worst_slice(hour) <= 10", "fail"),
         ("mae.worst_slice(thin) <= 10", "inconclusive"),
         ("mae.vs(incumbent) <= 0", "error"),
@@ -86,6 +87,13 @@ def test_sentences_say_what_was_measured_and_why(card: Scorecard) -> None:
     assert "had no incumbent to compare with" in say("mae.vs(incumbent) <= 0")
     assert "a regression evaluation has no auc. Known: bias, mae" in say("auc >= 0.7")
     assert "no slice column 'huor'. Did you mean hour?" in say("mae.worst_slice(huor) <= 1")
+
+
+def test_a_slice_of_many_that_is_not_found_is_neither_kept_nor_broken(card: Scorecard) -> None:
+    """Its own interval breaks the limit, the one corrected for five slices does not."""
+    result = decide_check(parse_check("mae.worst_slice(hour) <= 11.45"), card)
+    assert (result.verdict, result.low < 11.45 < result.high) == (Verdict.INCONCLUSIVE, True)
+    assert "corrected for 5 slices, has inside it the limit 11.45" in result.sentence
 
 
 def test_drop_is_how_much_worse_for_metrics_of_either_direction() -> None:
@@ -118,7 +126,7 @@ def test_few_blocks_are_inconclusive_and_say_so() -> None:
     ("text", "at", "words"),
     [
         ("", 1, "expected a metric, found the end"),
-        ("mea <= 1", 1, "no metric 'mea'. Did you mean mae?"),
+        ("maee <= 1", 1, "no metric 'maee'. Did you mean mae?"),
         ("auc ≥ 0.7", 5, "'≥' is not understood"),
         ("auc >= high", 8, "expected a number, found 'high'"),
         ("auc 0.7", 5, "expected a comparison, found '0.7'"),
@@ -129,7 +137,14 @@ def test_few_blocks_are_inconclusive_and_say_so() -> None:
         ("auc.vs(incumbent <= 0", 18, "expected ')', found '<='"),
         ("auc.abs.abs <= 0", 9, "abs is there twice"),
         ("bias.drop_vs(incumbent) <= 0", 6, "bias has no better direction. Write bias.vs(…)"),
-        ("mae.vs(baseline).worst_slice(hour) <= 0", 18, "slices have no comparison"),
+        ("mae.gap(hour).vs(baseline) <= 0", 15, "a gap stands alone"),
+        ("mae.gap(hour).worst_slice(hour) <= 0", 15, "worst_slice is there twice"),
+        ("mae.in(hour) <= 0", 12, "expected ',', found ')'"),
+        ("mae.worst_slice(<) <= 0", 17, "expected a slice column, found '<'"),
+        ("auc@0.5 >= 0.7", 4, "auc takes no '@'. It takes nothing"),
+        ("recall@high >= 0.7", 8, "expected a number, found 'high'"),
+        ("ndcg[5] >= 0.7", 5, "ndcg takes no '['. It takes a depth: @10"),
+        ("f1[ >= 0.7", 5, "expected a class or a quantile, found '>='"),
     ],
 )
 def test_errors_point_at_the_character(text: str, at: int, words: str) -> None:
@@ -137,6 +152,25 @@ def test_errors_point_at_the_character(text: str, at: int, words: str) -> None:
         parse_check(text)
     assert f"character {at}: " in str(caught.value) and words in str(caught.value)
     assert str(caught.value).endswith(f"\n    {text}\n    {' ' * (at - 1)}^")
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "column", "value"),
+    [
+        ("ndcg@10.worst_slice(country*device) >= 0.3", "ndcg@10", "country*device", None),
+        ("recall@.350.in(hour, 5) >= 0.5", "recall@0.35", "hour", "5"),
+        ("f1[UA].in(origin*hour, JFK*5) >= 0.5", "f1[UA]", "origin*hour", "JFK*5"),
+        ("f1['not late'].gap(\"the day\") <= 1.", "f1[not late]", "the day", None),
+        ("pinball[0.9] . in ( 'ds' , '2013-07-01' ) <= 1e1", "pinball[0.9]", "ds", "2013-07-01"),
+        ("cost.worst_slice(hour) <= 10", "cost", "hour", None),
+    ],
+)
+def test_metrics_take_parameters_and_slices_values(
+    text: str, metric: str, column: str, value: str | None
+) -> None:
+    check = parse_check(text, {"cost": False})
+    assert (check.metric, check.slice, check.slice_value) == (metric, column, value)
+    assert Check.from_json(json.loads(json.dumps(check.to_json()))) == check
 
 
 def test_blanks_do_not_matter_and_checks_survive_json() -> None:

@@ -10,9 +10,10 @@ import pytest
 from sklearn.metrics import f1_score, mean_absolute_error, roc_auc_score
 
 from seamline.domain.errors import InvalidInput, NotFound
-from seamline.measure.evaluation import Settings, evaluate_binary, evaluate_regression
-from seamline.measure.metrics import auc_of_counts
-from seamline.measure.scorecard import Scorecard
+from seamline.measure.evaluation.evaluate import evaluate_binary, evaluate_regression
+from seamline.measure.evaluation.metrics.bins import auc_of_counts
+from seamline.measure.evaluation.score import Settings
+from seamline.measure.evaluation.scorecard import Scorecard
 
 N = 12_000
 

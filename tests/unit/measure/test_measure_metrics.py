@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import linear_model
 from sklearn import metrics as oracle
 
 from seamline.domain.errors import InvalidInput
-from seamline.measure.metrics import (
+from seamline.measure.evaluation.metrics.arrays import check_finite
+from seamline.measure.evaluation.metrics.binary import measure_binary
+from seamline.measure.evaluation.metrics.bins import (
     ScoreBins,
     auc_error,
     auc_of_counts,
-    check_finite,
     make_score_bins,
-    measure_binary,
-    measure_regression,
 )
-from seamline.measure.vocabulary import HIGHER_IS_BETTER
+from seamline.measure.evaluation.metrics.regression import measure_regression
+from seamline.measure.evaluation.vocabulary import Task, metrics_of
 
 labelled = st.lists(
     st.tuples(st.booleans(), st.floats(0, 1), st.integers(1, 5)), min_size=2, max_size=80
@@ -28,20 +29,26 @@ labelled = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(labelled, st.floats(0.05, 0.95))
 def test_binary_metrics_agree_with_scikit_learn(rows, threshold) -> None:
-    labels, scores, weights = (np.array(column, float) for column in zip(*rows, strict=True))
+    labels, scores, times = (np.array(column, float) for column in zip(*rows, strict=True))
+    labels, scores = (np.repeat(one, times.astype(int)) for one in (labels, scores))
     decided = scores >= threshold
-    found = measure_binary(labels, scores, threshold, weights)
+    found = measure_binary(labels, scores, threshold)
     clipped = np.clip(scores, 1e-15, 1 - 1e-15)
-    kwargs = {"sample_weight": weights}
     expected = {
-        "auc": oracle.roc_auc_score(labels, scores, **kwargs),
-        "f1": oracle.f1_score(labels, decided, zero_division=0, **kwargs),
-        "precision": oracle.precision_score(labels, decided, zero_division=np.nan, **kwargs),
-        "recall": oracle.recall_score(labels, decided, **kwargs),
-        "accuracy": oracle.accuracy_score(labels, decided, **kwargs),
-        "brier": oracle.brier_score_loss(labels, scores, **kwargs),
-        "log_loss": oracle.log_loss(labels, clipped, **kwargs),
-        "base_rate": np.average(labels, weights=weights),
+        "auc": oracle.roc_auc_score(labels, scores),
+        "average_precision": oracle.average_precision_score(labels, scores),
+        "f1": oracle.f1_score(labels, decided, zero_division=0),
+        "precision": oracle.precision_score(labels, decided, zero_division=np.nan),
+        "recall": oracle.recall_score(labels, decided),
+        "specificity": oracle.recall_score(labels, decided, pos_label=0),
+        "accuracy": oracle.accuracy_score(labels, decided),
+        "balanced_accuracy": oracle.balanced_accuracy_score(labels, decided),
+        "mcc": np.nan if len(set(decided)) < 2 else oracle.matthews_corrcoef(labels, decided),
+        "brier": oracle.brier_score_loss(labels, scores),
+        "log_loss": oracle.log_loss(labels, clipped),
+        "base_rate": labels.mean(),
+        "positive_rate": decided.mean(),
+        "calibration_bias": (scores - labels).mean(),
     }
     for name, value in expected.items():
         if np.isnan(value):
@@ -50,21 +57,48 @@ def test_binary_metrics_agree_with_scikit_learn(rows, threshold) -> None:
             assert found[name] == pytest.approx(value, abs=1e-9), name
 
 
+def test_calibration_is_a_regression_on_the_score_and_an_error_of_tenths() -> None:
+    rng = np.random.default_rng(9)
+    scores = rng.uniform(size=4000)
+    labels = (rng.uniform(size=4000) < 0.2 + 0.5 * scores).astype(float)
+    found = measure_binary(labels, scores)
+    slope = linear_model.LinearRegression().fit(scores[:, None], labels).coef_[0]
+    assert found["calibration_slope"] == pytest.approx(slope)
+    tenths = np.argsort(np.argsort(scores)) * 10 // 4000
+    apart = [abs(labels[tenths == i].mean() - scores[tenths == i].mean()) for i in range(10)]
+    assert found["ece"] == pytest.approx(np.mean(apart), abs=1e-3)
+    assert measure_binary(labels, np.full(4000, 0.3))["calibration_slope"] is None
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 2, st.integers(1, 5)), min_size=1))
+@given(st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 2), min_size=2, max_size=60))
 def test_regression_metrics_agree_with_scikit_learn(rows) -> None:
-    truth, predictions, weights = (np.array(column, float) for column in zip(*rows, strict=True))
-    found = measure_regression(truth, predictions, weights)
-    kwargs = {"sample_weight": weights}
-    assert found["mae"] == pytest.approx(
-        oracle.mean_absolute_error(truth, predictions, **kwargs), rel=1e-9, abs=1e-9
-    )
-    assert found["rmse"] == pytest.approx(
-        oracle.root_mean_squared_error(truth, predictions, **kwargs), rel=1e-9, abs=1e-9
-    )
-    assert found["bias"] == pytest.approx(
-        np.average(predictions - truth, weights=weights), rel=1e-9, abs=1e-6
-    )
+    truth, predictions = (np.array(column, float).round(3) for column in zip(*rows, strict=True))
+    found = measure_regression(truth, predictions)
+    expected = {
+        "mae": oracle.mean_absolute_error(truth, predictions),
+        "rmse": oracle.root_mean_squared_error(truth, predictions),
+        "bias": (predictions - truth).mean(),
+    }
+    if np.ptp(truth) > 1e-3 * np.abs(truth).max():
+        expected["r2"] = oracle.r2_score(truth, predictions)
+    if truth.any():
+        expected["wape"] = np.abs(predictions - truth).sum() / np.abs(truth).sum()
+        some = truth != 0
+        expected["mape"] = oracle.mean_absolute_percentage_error(truth[some], predictions[some])
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-6, abs=1e-6), name
+
+
+def test_quantiles_of_the_error_are_within_their_bin() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=20_000)
+    off = rng.exponential(size=20_000)
+    found = measure_regression(truth, truth + off)
+    assert found["median_error"] == pytest.approx(np.median(off), rel=0.01)
+    assert found["p90_error"] == pytest.approx(np.quantile(off, 0.9), rel=0.01)
+    still = measure_regression(np.ones(5), np.ones(5))
+    assert still["median_error"] == pytest.approx(0, abs=1e-300)
 
 
 @pytest.mark.parametrize("power", [1, 8])
@@ -106,8 +140,10 @@ def test_decisions_are_exact_for_any_threshold(scores, threshold) -> None:
 def test_undefined_metrics_are_none_and_every_metric_has_a_direction() -> None:
     found = measure_binary(np.zeros(3), np.array([0.1, 0.2, 0.3]))
     assert found["auc"] is None and found["precision"] is None and found["recall"] is None
-    names = set(found) | set(measure_regression(np.zeros(1), np.zeros(1)))
-    assert names == set(HIGHER_IS_BETTER)
+    assert set(found) == set(metrics_of(Task.BINARY))
+    numbers = measure_regression(np.zeros(1), np.zeros(1))
+    assert set(numbers) == set(metrics_of(Task.REGRESSION))
+    assert numbers["r2"] is None and numbers["mape"] is None
 
 
 def test_missing_predictions_are_refused_with_their_number() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,16 +42,52 @@ def encode(labels: Labels, what: str, n_rows: int | None = None) -> Coded:
     >>> encode([7, None, 7], "hour").names
     ('(missing)', '7')
     """
-    series = labels if isinstance(labels, pl.Series) else pl.Series(np.asarray(labels).tolist())
+    series = labels if isinstance(labels, pl.Series) else _as_series(labels)
     if n_rows is not None and len(series) != n_rows:
         raise InvalidInput(
             f"{what} has {len(series):,} values for {n_rows:,} rows.",
             next_step="Give one value per row.",
         )
     series = series.fill_nan(None) if series.dtype.is_float() else series
+    if series.dtype.is_integer() and not series.null_count():
+        return _encode_whole(series.to_numpy())
+    if series.dtype.is_temporal() or series.dtype.is_float():
+        return _encode_distinct(series)
     texts = series.cast(pl.String).fill_null(MISSING_SLICE)
     names = texts.unique().sort()
     return Coded(tuple(names.to_list()), texts.rank("dense").to_numpy().astype(np.int64) - 1)
+
+
+def _as_series(labels: npt.ArrayLike) -> pl.Series:
+    array = np.asarray(labels)
+    return pl.Series(array) if array.dtype.kind in "biu" else pl.Series(array.tolist())
+
+
+def _encode_whole(values: npt.NDArray[np.integer[Any]]) -> Coded:
+    """Whole numbers near one another are counted; no text is made of each row."""
+    low, high = int(values.min()), int(values.max())
+    if high - low > 4 * len(values) + 1000:
+        found, codes = np.unique(values, return_inverse=True)
+    else:
+        offset = values.astype(np.int64) - low
+        is_there = np.bincount(offset, minlength=high - low + 1) > 0
+        found, codes = np.flatnonzero(is_there) + low, (np.cumsum(is_there) - 1)[offset]
+    return _by_name([str(one) for one in found.tolist()], codes)
+
+
+def _encode_distinct(series: pl.Series) -> Coded:
+    """Each distinct value is written as text once."""
+    dense = series.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    distinct = series.unique().sort(nulls_last=False)
+    names = distinct.cast(pl.String).fill_null(MISSING_SLICE).to_list()
+    return _by_name(names, dense if series.null_count() else dense - 1)
+
+
+def _by_name(names: list[str], codes: Ints) -> Coded:
+    order = np.argsort(np.asarray(names), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return Coded(tuple(names[i] for i in order.tolist()), place[codes])
 
 
 def count_cells(
@@ -85,7 +122,13 @@ def _count_keys(coded: Coded, blocks: Coded, labels: Ints, bins: Ints) -> pl.Dat
     """One integer key per row, so that sorting it counts all cells."""
     n_bins = int(bins.max(initial=0)) + 1
     key = ((coded.codes * len(blocks.names) + blocks.codes) * 2 + labels) * n_bins + bins
-    found, rows = np.unique(key, return_counts=True)
+    n_cells = len(coded.names) * len(blocks.names) * 2 * n_bins
+    if n_cells <= 16 * len(key) + 1_000_000:
+        counts = np.bincount(key, minlength=n_cells)
+        found = np.flatnonzero(counts)
+        rows = counts[found]
+    else:
+        found, rows = np.unique(key, return_counts=True)
     rest, score_bin = np.divmod(found, n_bins)
     rest, label = np.divmod(rest, 2)
     value, block = np.divmod(rest, len(blocks.names))

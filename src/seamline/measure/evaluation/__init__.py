@@ -1,0 +1,1 @@
+"""Proof in numbers: metrics from additive counts, block intervals, slices, checks."""

@@ -1,0 +1,1 @@
+"""Metrics of each task, from statistics that add up over rows."""
