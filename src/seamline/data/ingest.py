@@ -61,6 +61,8 @@ class Stage(StrEnum):
     """What is done with a delivery, in this order; bytes are fetched, all else counts rows."""
 
     FETCHING = "fetching"
+    #: The rows are made by a model that is live.
+    PREDICTING = "predicting"
     READING = "reading"
     #: A first delivery makes the contract.
     CHECKING = "checking"

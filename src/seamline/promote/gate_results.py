@@ -31,8 +31,11 @@ class GateResult:
         return {**self.__dict__, "verdict": self.verdict.value, "digest": self.evidence_digest}
 
 
-def record_gate(stores: Stores, promotion_id: str, result: GateResult, *, by: str) -> None:
-    """Replaces an earlier result of the same gate; the facts keep both."""
+def record_gate(
+    stores: Stores, promotion_id: str, result: GateResult, *, by: str, caused_by: str | None = None
+) -> None:
+    """Replaces an earlier result of the same gate; the facts keep both. `caused_by`: what began
+    the round of checks (`rounds`)."""
     with stores.db.transaction() as tx:
         key = (GATE_RESULTS.c.promotion_id == promotion_id, GATE_RESULTS.c.gate == result.gate)
         values = {
@@ -47,7 +50,7 @@ def record_gate(stores: Stores, promotion_id: str, result: GateResult, *, by: st
                 insert(GATE_RESULTS).values(promotion_id=promotion_id, gate=result.gate, **values)
             )
         fact = GateDecided(promotion_id, result.gate, result.verdict.value, result.evidence_digest)
-        stores.facts.append(tx, fact, by=by)
+        stores.facts.append(tx, fact, by=by, caused_by=caused_by)
 
 
 def gate_results(connection: Connection, promotion_id: str) -> list[GateResult]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from seamline.domain.durations import say_duration
 from seamline.domain.states import Fidelity, Promotes
-from seamline.promote.policy import EnvironmentPolicy, external_name
+from seamline.promote.gate_rules import loosened_limits
+from seamline.promote.policy import EnvironmentPolicy, check_name, external_name
 
 
 def loosened_rules(before: EnvironmentPolicy, after: EnvironmentPolicy) -> tuple[str, ...]:
@@ -29,10 +30,13 @@ def loosened_rules(before: EnvironmentPolicy, after: EnvironmentPolicy) -> tuple
 def _about_checks(before: EnvironmentPolicy, after: EnvironmentPolicy) -> Iterable[str]:
     if before.after is not None and after.after != before.after:
         yield f"comes after {after.after or 'nothing'}, where it came after {before.after}"
-    asked = {*after.gates, *map(external_name, after.external)}
-    for gate in (*before.gates, *map(external_name, before.external)):
+    asked = {*after.gates, *_declared(after)}
+    for gate in (*before.gates, *_declared(before)):
         if gate not in asked:
             yield f"the gate {gate} is not asked for any more"
+    yield from _about_own_checks(before, after)
+    for said in loosened_limits(before.gate, after.gate, before.gates):
+        yield f"the gate {said}"
     moved = {one.name: one.url for one in after.external}
     for one in before.external:
         if moved.get(one.name, one.url) != one.url:
@@ -50,6 +54,20 @@ def _about_checks(before: EnvironmentPolicy, after: EnvironmentPolicy) -> Iterab
     added = sorted(set(after.formats) - set(before.formats))
     if added:
         yield f"models may come in as {', '.join(added)}, which run code when they are loaded"
+
+
+def _declared(policy: EnvironmentPolicy) -> tuple[str, ...]:
+    return (*map(check_name, policy.checks), *map(external_name, policy.external))
+
+
+def _about_own_checks(before: EnvironmentPolicy, after: EnvironmentPolicy) -> Iterable[str]:
+    now = {one.name: one for one in after.checks}
+    for one in before.checks:
+        new = now.get(one.name, one)
+        if new.pipeline != one.pipeline:
+            yield f"the gate {check_name(one)} runs {new.pipeline}, not {one.pipeline}"
+        if new.models and (not one.models or set(one.models) - set(new.models)):
+            yield f"the gate {check_name(one)} is asked of {', '.join(new.models)} only"
 
 
 def _about_people(before: EnvironmentPolicy, after: EnvironmentPolicy) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Fidelity, Promotes, PromotionKind, Role
+from seamline.promote.gate_rules import GateRules
 from seamline.promote.windows import Window, parse_window
 from seamline.store.canonical import digest_of_json
 
@@ -50,6 +51,19 @@ class ExternalGate:
 
 
 @dataclass(frozen=True)
+class CustomCheck:
+    """A check of the team's own: a pipeline of the release that answers with a verdict, run in the
+    environment."""
+
+    name: str
+    #: The pipeline's name in the release.
+    pipeline: str
+    timeout_s: float = 1_800.0
+    #: Only of releases that hold one of these models; of every release, where it names none.
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class EnvironmentPolicy:
     """`after`: the environment where the release must be live, or have been, first."""
 
@@ -70,6 +84,8 @@ class EnvironmentPolicy:
     #: When a promotion may be applied, as `parse_window` reads it; at any time without one.
     windows: tuple[str, ...] = ()
     external: tuple[ExternalGate, ...] = ()
+    checks: tuple[CustomCheck, ...] = ()
+    gate: GateRules = field(default_factory=GateRules)
     break_glass: BreakGlassRule = field(default_factory=BreakGlassRule)
     #: How many releases are kept loaded beside the live one: first the one that a rollback would
     #: bring back, then the one on its way in. Each costs the memory of its models.
@@ -92,8 +108,8 @@ class EnvironmentPolicy:
 
     def to_json(self) -> dict[str, Any]:
         """Without what is not asked for, so that policies of earlier versions keep their digest."""
-        document = asdict(self)
-        plain = asdict(EnvironmentPolicy(self.name))
+        document = {**asdict(self), "gate": self.gate.to_json()}
+        plain = {**asdict(EnvironmentPolicy(self.name)), "gate": {}}
         for name in _OPTIONAL:
             if document[name] == plain[name]:
                 del document[name]
@@ -120,6 +136,11 @@ class EnvironmentPolicy:
             fidelity=Fidelity(fidelity) if fidelity else None,
             windows=tuple(document.get("windows", ())),
             external=tuple(ExternalGate(**one) for one in document.get("external", ())),
+            checks=tuple(
+                CustomCheck(**{**one, "models": tuple(one["models"])})
+                for one in document.get("checks", ())
+            ),
+            gate=GateRules.from_json(document.get("gate", {})),
             break_glass=BreakGlassRule(
                 tuple(Role(role) for role in glass["roles"]), glass["longest_s"]
             )
@@ -135,16 +156,22 @@ class EnvironmentPolicy:
 
 _OPTIONAL = (
     *("formats", "min_successes", "fidelity", "windows", "external", "break_glass", "warm"),
-    *("url", "secret", "origin", "promotes"),
+    *("url", "secret", "origin", "promotes", "checks", "gate"),
 )
 
 #: Whether the bytes are the ones that were approved, and who made them: asked of every promotion.
 INTEGRITY = ("digests", "provenance")
-GATES = (*INTEGRITY, "evaluation", "successes", "soak")
+GATES = (
+    *INTEGRITY,
+    *("data_contract", "likeness", "evaluation", "backtest", "security", "successes", "soak"),
+    *("pipeline", "infrastructure", "interface", "load"),
+)
 #: Decided where a release holds models that run code when loaded, whatever the policy's gates are.
 FORMATS = "formats"
 #: Decided for each regular promotion: which of the policy's rules are looser than they were.
 POLICY = "policy"
+#: What the names of a team's own checks begin with, and those of somebody else's decisions.
+CHECK, EXTERNAL = "check:", "external:"
 #: Decided where an environment takes over code: what was trained in it, and goes live.
 CODE = "code"
 
@@ -180,7 +207,8 @@ def gates_asked(policy: EnvironmentPolicy, kind: PromotionKind) -> tuple[str, ..
     if kind is not PromotionKind.REGULAR:
         return INTEGRITY
     code = (CODE,) if policy.promotes is Promotes.CODE else ()
-    return (*code, *policy.gates, *(external_name(one) for one in policy.external), POLICY)
+    others = (*map(check_name, policy.checks), *map(external_name, policy.external))
+    return (*code, *policy.gates, *others, POLICY)
 
 
 def external_name(gate: ExternalGate) -> str:
@@ -188,7 +216,15 @@ def external_name(gate: ExternalGate) -> str:
     >>> external_name(ExternalGate("change-ticket", "https://example.org"))
     'external:change-ticket'
     """
-    return f"external:{gate.name}"
+    return f"{EXTERNAL}{gate.name}"
+
+
+def check_name(check: CustomCheck) -> str:
+    """
+    >>> check_name(CustomCheck("late-share", "late-share-check"))
+    'check:late-share'
+    """
+    return f"{CHECK}{check.name}"
 
 
 def check_policies(policies: Sequence[EnvironmentPolicy]) -> None:

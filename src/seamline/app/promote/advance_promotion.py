@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from seamline.app.platform import Platform
 from seamline.app.promote.apply_release import enter_packages
-from seamline.app.promote.gates import gates_of
+from seamline.app.promote.check_gates import check_gates
 from seamline.app.promote.promote_code import retrain_in_place
 from seamline.domain.errors import (
     Conflict,
@@ -18,13 +18,13 @@ from seamline.domain.errors import (
     SeamlineError,
     Unavailable,
 )
-from seamline.domain.states import PromotionPhase, Verdict
+from seamline.domain.states import PromotionPhase
 from seamline.promote.code import find_by_code_run, promotes_code
 from seamline.promote.decide import decide_step
-from seamline.promote.environments import TRAINING, find_environment
-from seamline.promote.gate_results import GateResult, record_gate
+from seamline.promote.environments import TRAINING
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
-from seamline.promote.release import StoredRelease, find_release
+from seamline.promote.release import find_release
+from seamline.promote.rounds import find_round, is_begun
 from seamline.promote.situation import load_situation
 from seamline.promote.steps import advance, finish, point_environment
 from seamline.store.facts import RecordedFact
@@ -79,8 +79,19 @@ def _go_through_gates(platform: Platform, promotion: Promotion, fact: RecordedFa
         release = find_release(connection, ready.goes_live)
     with suppress(DigestMismatch, NotFound):  # what the gates say, too
         enter_packages(platform, ready.environment, release, by=fact.by)
-    _check(platform, ready, release)
-    after = advance(stores, promotion.id, caused_by=fact.id)
+    _check_and_advance(platform, ready, fact.id)
+
+
+def _check_and_advance(platform: Platform, promotion: Promotion, caused_by: str | None) -> None:
+    stores = platform.stores
+    with stores.db.read() as connection:
+        release = find_release(connection, promotion.goes_live)
+        began = find_round(connection, promotion)
+    if not check_gates(platform, promotion, release):
+        return
+    with stores.db.read() as connection:
+        is_same = find_round(connection, promotion) == began
+    after = advance(stores, promotion.id, caused_by=caused_by) if is_same else promotion
     if after.phase is PromotionPhase.CHECKING:
         raise Unavailable(
             f"The policy of {after.environment} changed while promotion {promotion.id} "
@@ -88,31 +99,36 @@ def _go_through_gates(platform: Platform, promotion: Promotion, fact: RecordedFa
         )
 
 
-def _check(platform: Platform, promotion: Promotion, release: StoredRelease) -> None:
-    with platform.stores.db.read() as connection:
-        policy = find_environment(connection, promotion.environment).policy
-    for name, gate in gates_of(platform, policy, promotion, release).items():
-        try:
-            result = gate(platform, promotion, release)
-        except SeamlineError as error:
-            # A gate that breaks is an error, not a failed check (law 7).
-            result = GateResult(name, Verdict.ERROR, str(error), {"error": error.message})
-        record_gate(platform.stores, promotion.id, result, by="seamline")
-
-
 def advance_waiting(platform: Platform) -> None:
     """Promotions that wait only for time go on when it has passed, and those whose policy changed
-    are checked again: whoever approved is to see that it does not count any more. One that cannot
-    be looked at (its release was altered, for one) holds up no other."""
+    are checked again: whoever approved is to see that it does not count any more. Gates that went
+    on by themselves are looked at. One that cannot be looked at (its release was altered, for one)
+    holds up no other."""
     with platform.stores.db.read() as connection:
         found = list_promotions(connection, open_only=True)
+    checking = [one for one in found if one.phase is PromotionPhase.CHECKING]
+    platform.gate_work.keep_only([one.id for one in checking])
     for promotion in found:
-        if promotion.phase is not PromotionPhase.AWAITING_APPROVAL:
-            continue
         try:
-            with platform.stores.db.read() as connection:
-                step = decide_step(load_situation(connection, platform.stores, promotion))
-            if step.phase is not None or step.dismiss:
-                advance(platform.stores, promotion.id)
+            if promotion.phase is PromotionPhase.AWAITING_APPROVAL:
+                _go_on_in_time(platform, promotion)
+            elif promotion.phase is PromotionPhase.CHECKING:
+                _go_on_checking(platform, promotion)
         except SeamlineError as error:
             _LOG.warning("promotion %s cannot go on: %s", promotion.id, error)
+
+
+def _go_on_in_time(platform: Platform, promotion: Promotion) -> None:
+    with platform.stores.db.read() as connection:
+        step = decide_step(load_situation(connection, platform.stores, promotion))
+    if step.phase is not None or step.dismiss:
+        advance(platform.stores, promotion.id)
+
+
+def _go_on_checking(platform: Platform, promotion: Promotion) -> None:
+    """One that was begun: the first look is that of the fact that it moved by."""
+    with platform.stores.db.read() as connection:
+        if not is_begun(connection, promotion):
+            return
+        began = find_round(connection, promotion)
+    _check_and_advance(platform, promotion, began)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
-
 from seamline.app.platform import Platform
 from seamline.app.promote.environment_snapshot import (
     write_empty_snapshot,
@@ -14,6 +10,7 @@ from seamline.app.promote.environment_snapshot import (
 from seamline.app.promote.follow_pipelines import follow_pipelines
 from seamline.app.promote.gates.digests import require_bytes
 from seamline.app.promote.ship_release import ship_release
+from seamline.app.serve.data_plane import ask_snapshot
 from seamline.domain.errors import (
     MachineryError,
     Refused,
@@ -87,12 +84,8 @@ def await_data_plane(platform: Platform, environment: str, version: int) -> None
     if url is None:
         return
     deadline = PLANE_TIMEOUT_S
-    query = f"{url}/snapshots/{environment}?version={version}&wait_s={deadline:.0f}"
-    try:
-        with urllib.request.urlopen(query, timeout=deadline + 5) as response:  # noqa: S310
-            state = json.load(response)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
+    query = f"?version={version}&wait_s={deadline:.0f}"
+    state = ask_snapshot(url, environment, query, timeout_s=deadline + 5)
     if state.get("version") != version:
         said = state.get("error")
         raise (Refused if said else Unavailable)(

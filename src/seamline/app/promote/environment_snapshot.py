@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
-from seamline.app.declarations import DeploymentDeclaration
 from seamline.app.platform import Platform
-from seamline.app.serve.serving_rules import input_rules
-from seamline.domain.errors import DigestMismatch, NotFound, SeamlineError
+from seamline.app.promote.endpoints import make_endpoints
+from seamline.domain.errors import NotFound, SeamlineError
 from seamline.domain.states import PromotionPhase
 from seamline.promote.environments import Environment, find_environment
 from seamline.promote.promotion import find_promotion
-from seamline.promote.release import Pin, StoredRelease, find_release
+from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.standbys import wanted_standbys
-from seamline.register.models.catalogue import ModelVersion, verify_model_version
-from seamline.runtime.requirements import RequirementSet
 from seamline.serve.deployments import publish_snapshot
 from seamline.serve.snapshot import (
-    Column,
-    EndpointSpec,
     ServingSnapshot,
-    Signature,
     Standby,
+    check_standby,
     read_snapshot,
     snapshot_path,
 )
@@ -38,7 +32,7 @@ def write_environment_snapshot(
     platform: Platform, environment: str, release: StoredRelease, *, caused_by: str | None
 ) -> int:
     """The new snapshot's version. Packages are verified while it is made (law 2)."""
-    endpoints = _endpoints(platform, release)
+    endpoints = make_endpoints(platform, release)
     with platform.stores.db.read() as connection:
         wanted = wanted_standbys(connection, find_environment(connection, environment))
     standbys = _standbys(platform, wanted, _present(platform, environment))
@@ -111,7 +105,7 @@ def _standbys(
     found = []
     for digest in wanted:
         try:
-            standby = known.get(digest) or _standby(platform, digest)
+            standby = known.get(digest) or make_standby(platform, digest)
         except SeamlineError as error:
             _LOG.warning("release %s is not kept warm: %s", digest, error)
             continue
@@ -127,61 +121,10 @@ def _known(present: ServingSnapshot | None) -> Mapping[str, Standby]:
     return {one.release: one for one in (live, *present.standbys)}
 
 
-def _standby(platform: Platform, digest: str) -> Standby:
+def make_standby(platform: Platform, digest: str) -> Standby:
+    """Raises why it could not be served."""
     with platform.stores.db.read() as connection:
         release = find_release(connection, digest)
-    return Standby(release.digest, release.alias, _endpoints(platform, release))
-
-
-def _endpoints(platform: Platform, release: StoredRelease) -> tuple[EndpointSpec, ...]:
-    pins = {pin.name: pin for pin in release.release.packages}
-    return tuple(
-        _endpoint(platform, deployment, pins[deployment.model])
-        for deployment in platform.declarations().deployments.values()
-        if deployment.model in pins
-    )
-
-
-def _endpoint(platform: Platform, deployment: DeploymentDeclaration, pin: Pin) -> EndpointSpec:
-    # What the plane obeys is signed here: so it is what was signed when it was made.
-    found = verify_model_version(platform.stores, pin.name, pin.version, platform.key.public)
-    what = f"package {pin.name} {pin.version}"
-    if found.wheel_digest != pin.digest:
-        raise DigestMismatch(what, expected=pin.digest, actual=found.wheel_digest)
-    document = found.document
-    requirements = RequirementSet.of(document["requirements"])
-    held_to = input_rules(platform.stores, found, deployment.on_breach)
-    for one in held_to.left_out:
-        _LOG.warning("endpoint %s is not held to what its contract says: %s", deployment.name, one)
-    return EndpointSpec(
-        endpoint=deployment.name,
-        model=found.model,
-        model_version=found.version,
-        package_digest=pin.digest,
-        payload_digest=found.payload_digest,
-        # Hashed a moment ago, and by whoever loads it.
-        wheel_path=str(platform.stores.blobs.path_of(pin.digest).resolve()),
-        wheel_name=found.filename,
-        module=document["module"],
-        task=document["task"],
-        signature=_signature(found),
-        python=str(platform.environments.ensure(requirements).python),
-        requirements=tuple(document["requirements"]),
-        event_time=deployment.event_time,
-        context=tuple(Column(name, "BYTES", nullable=True) for name in deployment.context),
-        private=deployment.private,
-        rules=held_to.rules,
-        expressions=held_to.expressions,
-    )
-
-
-def _signature(version: ModelVersion) -> Signature:
-    document: dict[str, Any] = version.document["signature"]
-
-    def columns(part: str) -> tuple[Column, ...]:
-        return tuple(
-            Column(one["name"], one["datatype"], one.get("nullable", False))
-            for one in document[part]
-        )
-
-    return Signature(columns("inputs"), columns("outputs"))
+    standby = Standby(release.digest, release.alias, make_endpoints(platform, release))
+    check_standby(standby)
+    return standby

@@ -22,17 +22,6 @@ CONNECT_S = 5.0
 #: For its answer: a shipment of some GB is hashed there.
 ANSWER_S = {"GET": 10.0, "PUT": 30.0, "POST": 120.0}
 _LONGEST_ANSWER = 4 << 20
-_FINAL = {
-    cls.code: cls
-    for cls in (
-        errors.InvalidInput,
-        errors.NotFound,
-        errors.Conflict,
-        errors.Refused,
-        errors.Unauthenticated,
-        errors.Forbidden,
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,7 @@ def _meaning(url: str, status: int, data: bytes) -> errors.SeamlineError:
     """What is no refusal of Seamline (a proxy's page, for one) may be better the next time."""
     try:
         said = json.loads(data)["error"]
-        cls = _FINAL.get(said["code"])
+        cls = errors.class_of_code(said["code"])
         if cls is not None and status < 500:
             return cls(f"{url} says: {said['message']}", next_step=str(said["next_step"]))
         # Bytes that came altered are sent again.

@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from seamline.app.platform import Platform
-from seamline.app.promote.gates import Gate, gates_of
+from seamline.app.promote.check_gates import decide_gate
+from seamline.app.promote.endpoints import pins_of
+from seamline.app.promote.gates import Gate, gates_of, is_slow
 from seamline.app.promote.parties import parties_of
 from seamline.app.promote.release_teams import teams_of
 from seamline.domain.clock import iso
@@ -16,7 +18,7 @@ from seamline.domain.states import PromotionPhase, Verdict
 from seamline.promote.code import promotes_code
 from seamline.promote.decide import may_vote, why_may_not_approve, why_not_yet
 from seamline.promote.environments import Environment, find_environment
-from seamline.promote.gate_results import GateResult
+from seamline.promote.policy import EXTERNAL
 from seamline.promote.promotion import Promotion, list_promotions
 from seamline.promote.release import Release, StoredRelease, find_release
 from seamline.promote.release_diff import changes_between
@@ -26,8 +28,7 @@ from seamline.trust.principals import list_principals
 
 #: Stands for the promotion that is not made.
 PLANNED = "planned"
-_EXTERNAL = "external:"
-_OF_WHAT_IS_TRAINED = ("code", "evaluation", "formats")
+_OF_WHAT_IS_TRAINED = ("code", "evaluation", "backtest", "formats")
 
 
 def plan_promotion(
@@ -90,17 +91,18 @@ def _look(
     later = _asked_later(platform, name, planned)
     if later is not None:
         return {"gate": name, "verdict": None, "sentence": later}
-    try:
-        result = gate(platform, planned, release)
-    except SeamlineError as error:
-        result = GateResult(name, Verdict.ERROR, str(error), {})
+    result = decide_gate(platform, name, gate, planned, release)
+    if result is None:
+        return {"gate": name, "verdict": None, "sentence": "takes its time"}
     return {"gate": name, "verdict": result.verdict.value, "sentence": result.sentence}
 
 
 def _asked_later(platform: Platform, name: str, planned: Promotion) -> str | None:
-    """What a plan does not do: ask others, or train."""
-    if name.startswith(_EXTERNAL):
+    """What a plan does not do: ask others, run something, or train."""
+    if name.startswith(EXTERNAL):
         return "is asked when the promotion is checked"
+    if is_slow(name):
+        return "is run when the promotion is checked"
     with platform.stores.db.read() as connection:
         if name in _OF_WHAT_IS_TRAINED and promotes_code(connection, planned):
             return f"is asked of what is trained in {planned.environment}"
@@ -124,9 +126,11 @@ def _approvers(
 
 
 def _deployments(platform: Platform, release: StoredRelease) -> list[str]:
-    models = {pin.name for pin in release.release.packages}
-    declared = platform.declarations().deployments.values()
-    return sorted(one.name for one in declared if one.model in models)
+    packages = release.release.packages
+    declared = platform.declarations()
+    return sorted(
+        one.name for one in declared.deployments.values() if pins_of(one, packages, declared.models)
+    )
 
 
 def _outcome(refused: str | None, gates: list[dict[str, Any]], waits: list[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seamline.app.declarations import EvaluationDeclaration
+from seamline.app.evaluate.declaration import EvaluationDeclaration
 from seamline.app.evaluate.evaluate_model import EvaluationRequest, evaluate_model
 from seamline.app.platform import Platform
 from seamline.app.promote.make_release import make_release
@@ -19,7 +19,7 @@ from seamline.domain.digests import short
 from seamline.domain.errors import NotFound, Refused
 from seamline.domain.facts import RunEnded
 from seamline.domain.states import RunState, is_terminal
-from seamline.evaluate.evaluations import latest_evaluation
+from seamline.evaluate.evaluations import latest_of_pipelines
 from seamline.promote.code import evaluation_run, record_retrained, training_run
 from seamline.promote.environments import find_environment
 from seamline.promote.promotion import Promotion
@@ -131,7 +131,8 @@ def _evaluate(
         predicting = _predicting_pin(release, declared)
         if declared is None or predicting is None:
             continue
-        if latest_evaluation(platform.stores, pin.name, pin.version) is not None:
+        known = {predicting.digest}
+        if latest_of_pipelines(platform.stores, pin.name, pin.version, known) is not None:
             continue
         run_id = evaluation_run(promotion.id, pin.name)
         arguments = _arguments(declared, pin)
@@ -153,7 +154,9 @@ def _predicting_pin(release: StoredRelease, declared: EvaluationDeclaration | No
 def _arguments(declared: EvaluationDeclaration, pin: Pin) -> dict[str, str]:
     """What needs a window is left to the environment's parameters."""
     return {
-        name: value.replace("{version}", pin.version)
+        name: value.replace("{version}", pin.version).replace(
+            "{data}", f"datasets://{declared.data}"
+        )
         for name, value in declared.arguments.items()
         if _WINDOW not in value
     }

@@ -10,6 +10,7 @@ from seamline.app.promote.make_release import make_release
 from seamline.app.register.run_models import find_source, list_made_models, list_members
 from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFound, Refused
 from seamline.domain.states import RunState
+from seamline.evaluate.backtests import is_training_run
 from seamline.promote.environments import TRAINING
 from seamline.promote.release import next_alias, refuse_release
 from seamline.register.models.catalogue import list_model_versions
@@ -50,7 +51,9 @@ def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
 
 
 def _is_retraining(platform: Platform, run_id: str) -> bool:
-    """Its candidate is compared first, and released if it wins."""
+    """Its candidate is compared first, and released if it wins; a back-test's is never."""
+    if is_training_run(platform.stores, run_id):
+        return True
     return any(run_id in (one["id"], one["run_id"]) for one in list_retrainings(platform.stores))
 
 

@@ -4,25 +4,21 @@ of a pipeline, where a request is enough to go live."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from seamline.app.platform import Platform
 from seamline.app.promote.make_release import make_release
 from seamline.domain.clock import ManualClock
-from seamline.domain.digests import digest_of
 from seamline.domain.settings import Settings
 from seamline.promote.environments import apply_policies
 from seamline.promote.policy import DEFAULT_POLICIES
 from seamline.promote.promotion import Promotion
 from seamline.promote.requests import request_promotion
-from seamline.register.models.catalogue import ModelVersion, register_model_version
-from seamline.register.models.documents import Lineage, make_model_document
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.catalogue import ModelVersion, list_model_versions
 from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.server import ControlPlane, build_control_plane
 from seamline.store.facts import RecordedFact, read_facts
@@ -49,6 +45,8 @@ class House:
     #: Published as score@1.0.0 and score@1.1.0.
     old: bytes
     new: bytes
+    #: Of the model `late`.
+    register: Callable[..., ModelVersion]
 
     @property
     def platform(self) -> Platform:
@@ -81,32 +79,13 @@ class House:
         with self.stores.db.read() as connection:
             return read_facts(connection, kinds=[kind])
 
-    def register(self, version: str) -> ModelVersion:
-        """Of the model `late`."""
-        payload = f"payload {version}".encode()
-        described: dict[str, Any] = {
-            "task": "binary_classification",
-            "format": "skops",
-            "payload_digest": digest_of(payload),
-            "threshold": 0.5,
-            "signature": {
-                "inputs": [{"name": "x", "datatype": "FP64", "nullable": False}],
-                "outputs": [{"name": "label", "datatype": "INT64"}],
-            },
-            "requirements": ["scikit-learn==1.9.1", "skops==0.16.0"],
-            "requires_python": ">=3.11",
-            "trusted_types": [],
-            "frame": None,
-        }
-        lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-        document = make_model_document("late", version, described, lineage)
-        wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
-        return register_model_version(self.stores, wheel, key=self.platform.key, by="ann")
+    def wheels(self) -> list[ModelVersion]:
+        return list_model_versions(self.stores, "late")
 
 
 @pytest.fixture
-def house(plane: ControlPlane) -> House:
-    made = House(plane, pipeline_of("old"), pipeline_of("new"))
+def house(plane: ControlPlane, register_late: Callable[..., ModelVersion]) -> House:
+    made = House(plane, pipeline_of("old"), pipeline_of("new"), register_late)
     publish_pipeline(made.stores, made.old, ["1.0.0"], by="ann")
     publish_pipeline(made.stores, made.new, ["1.1.0"], by="ann")
     plain = [replace(one, gates=(), soak_s=0.0, automatic=False) for one in DEFAULT_POLICIES]

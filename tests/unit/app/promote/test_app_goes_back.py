@@ -4,8 +4,8 @@ back the model, the pipeline and its components: the very bytes, by digest."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -19,9 +19,7 @@ from seamline.promote.environments import apply_policies, live_release
 from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule
 from seamline.promote.promotion import find_promotion
 from seamline.promote.requests import request_promotion, request_rollback
-from seamline.register.models.catalogue import ModelVersion, register_model_version
-from seamline.register.models.documents import Lineage, make_model_document
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.catalogue import ModelVersion
 from seamline.register.packages.index import list_package_files
 from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.serve.snapshot import read_snapshot, snapshot_path
@@ -50,28 +48,6 @@ def pipeline(component: str) -> bytes:
 GOOD, BAD = pipeline("0"), pipeline("1")
 
 
-def register(plane: ControlPlane, version: str) -> ModelVersion:
-    payload = f"payload {version}".encode()
-    described: dict[str, Any] = {
-        "task": "binary_classification",
-        "format": "skops",
-        "payload_digest": digest_of(payload),
-        "threshold": 0.5,
-        "signature": {
-            "inputs": [{"name": "x", "datatype": "FP64", "nullable": False}],
-            "outputs": [{"name": "label", "datatype": "INT64"}],
-        },
-        "requirements": ["scikit-learn==1.9.1", "skops==0.16.0"],
-        "requires_python": ">=3.11",
-        "trusted_types": [],
-        "frame": None,
-    }
-    lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-    document = make_model_document("late", version, described, lineage)
-    wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
-    return register_model_version(plane.platform.stores, wheel, key=plane.platform.key, by="ann")
-
-
 def settle(plane: ControlPlane) -> None:
     while plane.loop.step():
         pass
@@ -86,7 +62,9 @@ def bring_in(plane: ControlPlane, alias: str) -> None:
 
 
 @pytest.fixture
-def models(plane: ControlPlane) -> dict[str, ModelVersion]:
+def models(
+    plane: ControlPlane, register_late: Callable[..., ModelVersion]
+) -> dict[str, ModelVersion]:
     """Releases good and bad, a model and a pipeline each; the bad one came in later."""
     stores, made = plane.platform.stores, {}
     plain = [replace(one, gates=("digests", "provenance"), soak_s=0.0, automatic=False,
@@ -96,7 +74,7 @@ def models(plane: ControlPlane) -> dict[str, ModelVersion]:
     for alias, version, data in (("good", "1.0.0", GOOD), ("bad", "1.1.0", BAD)):
         publish_pipeline(stores, data, [version], by="ann")
         settle(plane)
-        made[alias] = register(plane, version)
+        made[alias] = register_late(version)
         make_release(plane.platform, alias, [f"late@{version}"], [f"score@{version}"], by="ann")
         settle(plane)
         bring_in(plane, alias)

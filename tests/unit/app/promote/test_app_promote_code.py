@@ -4,6 +4,8 @@ task that packages. tests/story/test_promote_code.py trains for real."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,9 +25,7 @@ from seamline.promote.environments import find_environment
 from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import find_release
 from seamline.promote.requests import request_promotion, request_rollback
-from seamline.register.models.catalogue import register_model_version
-from seamline.register.models.documents import Lineage, make_model_document
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.catalogue import ModelVersion
 from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.server import ControlPlane
 from seamline.store.facts import read_facts
@@ -82,29 +82,6 @@ def ir(name: str) -> bytes:
 TRAIN = ir("train")
 
 
-def register(plane: ControlPlane, version: str, run_id: str) -> None:
-    payload = f"payload of {version}".encode()
-    described = {
-        "task": "binary_classification",
-        "format": "skops",
-        "payload_digest": digest_of(payload),
-        "threshold": 0.5,
-        "signature": {
-            "inputs": [{"name": "x", "datatype": "FP64", "nullable": False}],
-            "outputs": [{"name": "label", "datatype": "INT64"}],
-        },
-        "requirements": ["scikit-learn==1.9.1", "skops==0.16.0"],
-        "requires_python": ">=3.11",
-        "trusted_types": [],
-        "frame": None,
-    }
-    lineage = Lineage(run_id, "train", digest_of(TRAIN), (), None, "2026-01-01", None)
-    document = make_model_document("late", version, described, lineage)
-    wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
-    platform = plane.platform
-    register_model_version(platform.stores, wheel, key=platform.key, by="ann")
-
-
 def settle(plane: ControlPlane) -> None:
     while plane.loop.step():
         pass
@@ -129,23 +106,29 @@ def runs(plane: ControlPlane) -> list[Any]:
 
 
 @pytest.fixture
-def house(plane: ControlPlane) -> ControlPlane:
+def trained(register_late: Callable[..., ModelVersion]) -> Callable[..., ModelVersion]:
+    """A version of `late`, by the run that trained it."""
+    return partial(register_late, pipeline=digest_of(TRAIN))
+
+
+@pytest.fixture
+def house(plane: ControlPlane, trained: Callable[..., ModelVersion]) -> ControlPlane:
     """A release of a model and of the pipeline that trains it."""
     apply_project(plane.platform.stores, FILE.format(until="2026-05-20"), "seamline.toml", by="ann")
     publish_pipeline(plane.platform.stores, TRAIN, ["1.0.0"], by="eve")
     publish_pipeline(plane.platform.stores, ir("predict"), ["1.0.0"], by="eve")
-    register(plane, "1.0.0", "run-1")
+    trained("1.0.0")
     make_release(plane.platform, "code", ["late@1.0.0"], ["train@1.0.0"], by="ann")
     return plane
 
 
-def retrained(plane: ControlPlane, version: str) -> Promotion:
+def retrained(plane: ControlPlane, trained: Callable[..., ModelVersion], version: str) -> Promotion:
     """Promoted, trained as this version, approved and live."""
     stores = plane.platform.stores
     asked = request_promotion(stores, "code", "development", by="ada")
     settle(plane)
     run_id = training_run(asked.id, "train")
-    register(plane, version, run_id)
+    trained(version, run_id=run_id)
     end(plane, run_id)
     settle(plane)
     assert promotion_of(plane, asked.id).phase is PromotionPhase.AWAITING_APPROVAL
@@ -154,7 +137,9 @@ def retrained(plane: ControlPlane, version: str) -> Promotion:
     return promotion_of(plane, asked.id)
 
 
-def test_what_is_trained_there_takes_the_place_of_what_was_not(house: ControlPlane) -> None:
+def test_what_is_trained_there_takes_the_place_of_what_was_not(
+    house: ControlPlane, trained: Callable[..., ModelVersion]
+) -> None:
     stores = house.platform.stores
     asked = request_promotion(stores, "code", "development", by="ada")
     settle(house)
@@ -171,7 +156,7 @@ def test_what_is_trained_there_takes_the_place_of_what_was_not(house: ControlPla
     on_promotion_moved(house.platform, moved[-1])
     assert len(runs(house)) == 1
     assert promotion_of(house, asked.id).phase is PromotionPhase.CHECKING
-    register(house, "1.0.1", run_id)
+    trained("1.0.1", run_id=run_id)
     end(house, run_id)
     settle(house)
     waiting = promotion_of(house, asked.id)
@@ -189,9 +174,11 @@ def test_what_is_trained_there_takes_the_place_of_what_was_not(house: ControlPla
     assert given.body["release"] == live
 
 
-def test_the_next_environment_takes_over_the_bytes_or_the_code(house: ControlPlane) -> None:
+def test_the_next_environment_takes_over_the_bytes_or_the_code(
+    house: ControlPlane, trained: Callable[..., ModelVersion]
+) -> None:
     stores = house.platform.stores
-    first = retrained(house, "1.0.1")
+    first = retrained(house, trained, "1.0.1")
     assert first.phase is PromotionPhase.LIVE
     # The bytes of `code` were never live in development: those that were trained there are.
     with pytest.raises(Refused, match="has not been live in development"):
@@ -200,8 +187,10 @@ def test_the_next_environment_takes_over_the_bytes_or_the_code(house: ControlPla
     request_promotion(stores, first.release, "production", by="ada")
 
 
-def test_a_rollback_goes_back_to_what_was_live_and_trains_nothing(house: ControlPlane) -> None:
-    first, second = retrained(house, "1.0.1"), retrained(house, "1.0.2")
+def test_a_rollback_goes_back_to_what_was_live_and_trains_nothing(
+    house: ControlPlane, trained: Callable[..., ModelVersion]
+) -> None:
+    first, second = retrained(house, trained, "1.0.1"), retrained(house, trained, "1.0.2")
     assert first.goes_live != second.goes_live
     back = request_rollback(house.platform.stores, "development", "bad", by="bea")
     assert back.release == first.goes_live
@@ -226,9 +215,11 @@ def test_a_failed_training_ends_the_promotion(house: ControlPlane) -> None:
     assert "names no training pipeline" in promotion_of(house, other.id).reason
 
 
-def test_parameters_go_behind_what_is_given_and_are_part_of_the_plan(house: ControlPlane) -> None:
+def test_parameters_go_behind_what_is_given_and_are_part_of_the_plan(
+    house: ControlPlane, trained: Callable[..., ModelVersion]
+) -> None:
     platform = house.platform
-    retrained(house, "1.0.1")
+    retrained(house, trained, "1.0.1")
     run_id = submit_pipeline(
         platform,
         "train@1.0.0",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 
 from seamline.app.promote.environment_snapshot import keep_warm
 from seamline.domain.clock import SystemClock
-from seamline.domain.digests import digest_of
 from seamline.domain.settings import Settings
 from seamline.domain.states import PromotionPhase, Role
 from seamline.project.plan import apply_project
@@ -21,9 +20,7 @@ from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule, EnvironmentP
 from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import Pin, Release, find_release, record_release
 from seamline.promote.requests import request_promotion, request_rollback
-from seamline.register.models.catalogue import register_model_version
-from seamline.register.models.documents import Lineage, make_model_document
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.catalogue import ModelVersion
 from seamline.serve.snapshot import ServingSnapshot, read_snapshot, snapshot_path
 from seamline.server import ControlPlane, build_control_plane
 from seamline.store.facts import read_facts
@@ -47,12 +44,14 @@ Told = tuple[str, list[str]]
 
 
 @pytest.fixture
-def served(plane: ControlPlane) -> ControlPlane:
+def served(plane: ControlPlane, register_late: Callable[..., ModelVersion]) -> ControlPlane:
     """Three releases of one model each, a deployment of it, and one approval for development."""
     apply_project(plane.platform.stores, DEPLOYED, "seamline.toml", by="ann")
     set_policy(plane, approvals=ApprovalRule(count=1, exclude=()))
     for number in (1, 2, 3):
-        release(plane, number)
+        model = register_late(f"1.0.{number}")
+        pins = Release(packages=(Pin("late", model.version, model.wheel_digest),))
+        record_release(plane.platform.stores, pins, f"r{number}", by="ann")
     return plane
 
 
@@ -63,31 +62,6 @@ def set_policy(plane: ControlPlane, **changes: Any) -> None:
         plain = [replace(one, gates=(), soak_s=0.0, automatic=False) for one in DEFAULT_POLICIES]
         plain[1] = replace(plain[1], **{"approvals": old.approvals, **changes})
         apply_policies(tx, stores.facts, tuple(plain), by="root")
-
-
-def release(plane: ControlPlane, number: int) -> str:
-    platform, version = plane.platform, f"1.0.{number}"
-    payload = f"payload {version}".encode()
-    described: Mapping[str, Any] = {
-        "task": "binary_classification",
-        "format": "skops",
-        "payload_digest": digest_of(payload),
-        "threshold": 0.5,
-        "signature": {
-            "inputs": [{"name": "x", "datatype": "FP64", "nullable": False}],
-            "outputs": [{"name": "label", "datatype": "INT64"}],
-        },
-        "requirements": [],
-        "requires_python": ">=3.11",
-        "trusted_types": [],
-        "frame": None,
-    }
-    lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-    document = make_model_document("late", version, described, lineage)
-    wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
-    model = register_model_version(platform.stores, wheel, key=platform.key, by="ann")
-    pins = Release(packages=(Pin("late", version, model.wheel_digest),))
-    return record_release(platform.stores, pins, f"r{number}", by="ann").digest
 
 
 def settle(plane: ControlPlane) -> None:
@@ -244,3 +218,24 @@ def test_the_file_says_how_many(served: ControlPlane) -> None:
         found = find_environment(connection, ENVIRONMENT).policy
         assert (found.warm, EnvironmentPolicy.from_json(found.to_json())) == (1, found)
         assert "warm" not in find_environment(connection, "dataops").policy.to_json()
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        # A column that the model takes by now: an input, and no context any more.
+        ('context = ["x", "y"]', ["r2"]),
+        # It can never be served: what waits behind it goes on all the same.
+        ('event_time = "nowhere"', []),
+    ],
+)
+def test_what_its_deployment_says_of_columns_holds_up_nothing(
+    served: ControlPlane, line: str, kept: list[str]
+) -> None:
+    go_live(served, "r1")
+    apply_project(served.platform.stores, f"{DEPLOYED}{line}\n", "seamline.toml", by="ann")
+    asked = ask(served, "r2")
+    assert phase(served, asked) is PromotionPhase.AWAITING_APPROVAL
+    assert told(served) == ("r1", kept)
+    for standby in snapshot(served).standbys:
+        assert [one.name for spec in standby.endpoints for one in spec.context] == ["y"]

@@ -1,8 +1,15 @@
 """Gate: every byte that the release names is stored, and is the byte that was named.
 
-Images are stored in registries: there is a digest for each, and whatever starts one has its engine
-fetch that digest and no other. The data that a release from another server was trained on stays
-there: that server's own gate looked at it.
+Each wheel, pipeline, lock and signature is hashed anew, and each training version's digest is
+compared with the one that is pinned. Images are stored in registries: there is a digest for each,
+and whatever starts one has its engine fetch that digest and no other. The data that a release from
+another server was trained on stays there: that server's own gate looked at it. It says nothing
+about who made the bytes (that is `provenance`), nor whether they are good.
+
+Needs: nothing but the release.
+
+Opens: restore altered bytes from a backup, or publish again under a new version and make another
+release.
 """
 
 from __future__ import annotations
@@ -12,6 +19,7 @@ from seamline.data.versions import find_version
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound, Refused
 from seamline.domain.states import Verdict
+from seamline.promote.gate_pictures import PICTURE, Tick, ticks
 from seamline.promote.gate_results import GateResult
 from seamline.promote.promotion import Promotion
 from seamline.promote.release import Pin, StoredRelease
@@ -33,6 +41,7 @@ def require_bytes(platform: Platform, release: StoredRelease) -> None:
 def look(platform: Platform, release: StoredRelease) -> GateResult:
     """The same, of a release that nobody promotes."""
     checked, bad = [], []
+    wrong: dict[str, list[str]] = {kind: [] for kind in release.release.pins()}
     with platform.stores.db.read() as connection:
         is_received = bool(received_of(connection, release.digest))
     for kind, pins in release.release.pins().items():
@@ -42,7 +51,22 @@ def look(platform: Platform, release: StoredRelease) -> GateResult:
             checked.append({"kind": kind, "name": pin.name, "digest": pin.digest})
             if problem:
                 bad.append(problem)
-    evidence = {"checked": checked, "problems": bad}
+                wrong[kind].append(problem)
+    kinds = {
+        kind: [pin for pin in checked if pin["kind"] == kind] for kind in release.release.pins()
+    }
+    picture = ticks(
+        [
+            Tick(
+                f"{len(pins)} {kind}{'s' * (len(pins) != 1)}",
+                not wrong[kind],
+                " ".join(wrong[kind]),
+            )
+            for kind, pins in kinds.items()
+            if pins
+        ]
+    )
+    evidence = {"checked": checked, "problems": bad, PICTURE: picture}
     if bad:
         return GateResult("digests", Verdict.FAIL, " ".join(bad), evidence)
     images = len(release.release.images)

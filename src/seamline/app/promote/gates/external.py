@@ -5,6 +5,10 @@ requester. The answer is JSON: `verdict` (pass, fail, inconclusive), `sentence`,
 is evidence. With a `secret`, the question is signed: `Seamline-Signature: t=…,v1=…` is the
 HMAC-SHA256 of "<t>.<body>" by the secret's key `signing`, so that nobody else can ask; the answer
 is believed as the connection is (use https). Anything but such an answer is an error, never a pass.
+
+Needs: `[environments.NAME.external.GATE] url`, and a server there that answers in time.
+
+Opens: whatever that server asks for; its sentence is shown.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from seamline.domain.clock import iso
 from seamline.domain.errors import Unavailable
 from seamline.domain.states import Verdict
 from seamline.promote.environments import find_environment
+from seamline.promote.gate_pictures import PICTURE, Tick, ticks
 from seamline.promote.gate_results import GateResult
 from seamline.promote.policy import ExternalGate, external_name
 from seamline.promote.promotion import Promotion
@@ -29,6 +34,7 @@ from seamline.trust.secrets import SecretKind, read_value
 
 _LONGEST_ANSWER = 1 << 20
 _SAID = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)
+_HOLDS = {"pass": True, "fail": False, "inconclusive": None}
 
 
 def check(
@@ -52,7 +58,11 @@ def check(
         external_name(gate),
         Verdict(answer["verdict"]),
         sentence,
-        {"url": gate.url, "answer": answer},
+        {
+            "url": gate.url,
+            "answer": answer,
+            PICTURE: ticks([Tick(gate.name, _HOLDS[answer["verdict"]], gate.url)]),
+        },
     )
 
 

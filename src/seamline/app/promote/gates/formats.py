@@ -1,6 +1,13 @@
 """Gate: models whose loading runs code come in only where the policy lists their format.
 
-No policy has to name this gate: it is decided for each release that holds such a model.
+No policy has to name this gate: it is decided for each release that holds such a model. It proves
+that the platform has agreed to what a pickle, a joblib file or a PyTorch state with its source may
+do in this environment; it does not prove that such a model is harmless, which nothing can.
+
+Needs: a release with a model in one of those formats; of others it is not asked.
+
+Opens: write models with skops or in their framework's own format, or let the platform admit the
+format: `[environments.NAME] formats`.
 """
 
 from __future__ import annotations
@@ -11,6 +18,7 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import NotFound
 from seamline.domain.states import Verdict
 from seamline.promote.environments import find_environment
+from seamline.promote.gate_pictures import PICTURE, Tick, ticks
 from seamline.promote.gate_results import GateResult
 from seamline.promote.policy import FORMATS
 from seamline.promote.promotion import Promotion
@@ -28,7 +36,12 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
         policy = find_environment(connection, promotion.environment).policy
     found = _code_models(platform, release)
     bad = {name: form for name, form in found.items() if form not in policy.formats}
-    evidence = {"verdict": CODE_VERDICT, "formats": found, "admitted": list(policy.formats)}
+    evidence = {
+        "verdict": CODE_VERDICT,
+        "formats": found,
+        "admitted": list(policy.formats),
+        PICTURE: ticks([Tick(f"{name}: {form}", name not in bad) for name, form in found.items()]),
+    }
     named = ", ".join(f"{name} ({form})" for name, form in found.items())
     if not bad:
         sentence = f"{CODE_VERDICT}, which the policy admits: {named}"

@@ -1,6 +1,13 @@
-"""Gate: says which rules of the environment's policy ask for less than they did when a release
-last went live there (by the shipped policy, where none did). It never shuts: approvals bind its
-evidence, so whoever approves has been told."""
+"""Gate: says which rules of the environment's policy ask for less than they did.
+
+Compared is the policy by which a release last went live there (the shipped one, where none did). It
+never shuts: approvals bind its evidence, so whoever approves has been told, with who applied the
+change and when. What it does not know is whether a rule was too strict before.
+
+Needs: nothing; it is asked of every regular promotion.
+
+Opens: always open; to be read.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,7 @@ from seamline.app.platform import Platform
 from seamline.domain.promote_facts import PolicyApplied
 from seamline.domain.states import PromotionKind, Verdict
 from seamline.promote.environments import find_environment, find_policy
+from seamline.promote.gate_pictures import PICTURE, Tick, ticks
 from seamline.promote.gate_results import GateResult
 from seamline.promote.history import were_live
 from seamline.promote.loosened import loosened_rules
@@ -34,6 +42,10 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
         "compared_with": before.digest if before else None,
         "loosened": list(loosened),
         "applied": changed[-1] if changed else None,
+        PICTURE: ticks(
+            [Tick(rule, None) for rule in loosened]
+            or [Tick(f"no rule is looser than {when}", True)]
+        ),
     }
     if not loosened:
         return GateResult(POLICY, Verdict.PASS, f"no rule is looser than {when}", evidence)

@@ -1,6 +1,14 @@
 """Gate: each package and each pipeline has a statement, signed by this workspace, of its digest.
 
-A package's says which run made it, a pipeline's who published it, under which tag.
+A package's statement says which run made it, a pipeline's who published it, under which tag. The
+statement, the key's history and the digests are verified anew, and so is each model's payload
+inside its wheel. It proves who said so and of which bytes; a thief of the present key could say so,
+too.
+
+Needs: packages that this platform made and pipelines that were published here.
+
+Opens: publish the same bytes again, which states them, and make another release; see what is wrong
+with `seamline verify`.
 """
 
 from __future__ import annotations
@@ -9,6 +17,7 @@ from seamline.app.platform import Platform
 from seamline.app.register.verify_artifact import require_pipeline
 from seamline.domain.errors import SeamlineError
 from seamline.domain.states import Verdict
+from seamline.promote.gate_pictures import PICTURE, Tick, ticks
 from seamline.promote.gate_results import GateResult
 from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
@@ -36,7 +45,13 @@ def look(platform: Platform, release: StoredRelease) -> GateResult:
             signed.append({"name": pin.name, "version": pin.version, "digest": pin.digest})
         except SeamlineError as error:
             bad.append(error.message)
-    evidence = {"signed": signed, "problems": bad, "key_id": platform.key.public.key_id}
+    found = [Tick(f"{one['name']} {one['version']}", True) for one in signed]
+    evidence = {
+        "signed": signed,
+        "problems": bad,
+        "key_id": platform.key.public.key_id,
+        PICTURE: ticks([*found, *(Tick("not stated", False, one) for one in bad)]),
+    }
     if bad:
         return GateResult("provenance", Verdict.FAIL, " ".join(bad), evidence)
     published = len(signed) - made

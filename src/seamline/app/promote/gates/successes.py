@@ -1,11 +1,20 @@
-"""Gate: pipelines of the release have run through in the environment before the target, as often
-and as near to production as the policy asks."""
+"""Gate: pipelines of the release have run through in the environment before the target.
+
+As often, and as near to production (`fidelity`), as the policy asks: a run counts when it is of
+these very pipelines, by digest, and has succeeded as a whole. What is counted is that they run;
+whether what they made is any good is for `evaluation`.
+
+Needs: `after` in the environment's policy, and runs there.
+
+Opens: `seamline run submit NAME@TAG -e ENVIRONMENT`; `min_successes` and `fidelity` are the limits.
+"""
 
 from __future__ import annotations
 
 from seamline.app.platform import Platform
 from seamline.domain.states import Fidelity, RunState, Verdict, weaker
 from seamline.promote.environments import find_environment
+from seamline.promote.gate_pictures import PICTURE, Bar, bars
 from seamline.promote.gate_results import GateResult
 from seamline.promote.policy import EnvironmentPolicy
 from seamline.promote.promotion import Promotion
@@ -29,8 +38,14 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
         "min_successes": policy.min_successes,
         "fidelity": policy.fidelity,
         "further_from_production": len(done) - len(near),
+        PICTURE: bars([_bar(upstream, len(near), policy.min_successes)], "runs"),
     }
     return GateResult("successes", *_verdict(policy, upstream, len(near), len(done)), evidence)
+
+
+def _bar(upstream: str, near: int, wanted: int) -> Bar:
+    verdict = Verdict.PASS if near >= wanted else Verdict.INCONCLUSIVE
+    return Bar(f"succeeded in {upstream}", near, wanted, "least", verdict)
 
 
 def is_near_enough(policy: EnvironmentPolicy, fidelity: Fidelity) -> bool:
