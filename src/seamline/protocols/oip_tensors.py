@@ -7,6 +7,7 @@ says where the JSON ends. Without that header the whole body is JSON, whatever i
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -18,13 +19,16 @@ from seamline.serve.predict import Prediction
 from seamline.serve.snapshot import Column
 from seamline.serve.validate import Tensor
 
-Extent = Annotated[int, msgspec.Meta(ge=0)]
+Extent = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+#: Columns are [n] or [n, 1], matrices [n, k].
+MAX_RANK = 8
 _LENGTH = struct.Struct("<I")
+_HALF = np.dtype("<u2")
 
 
 class InferInput(msgspec.Struct):
     name: str
-    shape: list[Extent]
+    shape: Annotated[list[Extent], msgspec.Meta(max_length=MAX_RANK)]
     datatype: str
     data: list[Any] | None = None
     parameters: dict[str, Any] = {}
@@ -65,30 +69,40 @@ def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, 
         if size is None:
             tensors.append(Tensor(item.name, item.datatype, item.shape, item.data or []))
             continue
-        if not isinstance(size, int) or size < 0 or at + size > len(body):
+        if type(size) is not int or size < 0 or at + size > len(body):
             raise InvalidInput(
                 f"Input {item.name!r}: binary_data_size is {size!r}; "
                 f"{len(body) - at} bytes are left in the body."
             )
-        tensors.append(_binary_tensor(item, body[at : at + size]))
+        tensors.append(raw_tensor(item.name, item.datatype, item.shape, body[at : at + size]))
         at += size
     if at != len(body):
         raise InvalidInput(f"{len(body) - at} bytes of the body belong to no input.")
     return request, tensors
 
 
-def _binary_tensor(item: InferInput, data: bytes) -> Tensor:
-    if item.datatype == TEXT:
-        return Tensor(item.name, TEXT, item.shape, _split_texts(item.name, data))
-    dtype = DTYPES.get(item.datatype)
+def raw_tensor(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Tensor:
+    """A tensor from its bytes, as the binary extension and gRPC's raw contents have them.
+
+    BF16, for which NumPy has no type, becomes FP32, which holds each of its values.
+
+    >>> raw_tensor("x", "BF16", [2], bytes([0x80, 0x3F, 0x20, 0xC0])).data.tolist()
+    [1.0, -2.5]
+    """
+    if datatype == TEXT:
+        return Tensor(name, TEXT, shape, _split_texts(name, data))
+    dtype = _HALF if datatype == "BF16" else DTYPES.get(datatype)
     if dtype is None:
         raise InvalidInput(
-            f"Input {item.name!r} has datatype {item.datatype!r}.",
-            next_step=nearest(item.datatype, DATATYPES),
+            f"Input {name!r} has datatype {datatype!r}.",
+            next_step=nearest(datatype, [*DATATYPES, "BF16"]),
         )
     if len(data) % dtype.itemsize:
-        raise InvalidInput(f"Input {item.name!r}: {len(data)} bytes are no whole {item.datatype}s.")
-    return Tensor(item.name, item.datatype, item.shape, np.frombuffer(data, dtype))
+        raise InvalidInput(f"Input {name!r}: {len(data)} bytes are no whole {datatype}s.")
+    values = np.frombuffer(data, dtype)
+    if datatype == "BF16":
+        return Tensor(name, "FP32", shape, (values.astype("<u4") << 16).view("<f4"))
+    return Tensor(name, datatype, shape, values)
 
 
 def _split_texts(name: str, data: bytes) -> list[str]:
@@ -141,7 +155,7 @@ def write_reply(
             "shape": list(values.shape) if isinstance(values, np.ndarray) else [len(values)],
         }
         if binary:
-            data = _binary(values, column)
+            data = to_raw(values, column)
             output["parameters"] = {"binary_data_size": len(data)}
             tail.append(data)
         else:
@@ -158,7 +172,7 @@ def write_reply(
     return b"".join([text, *tail]), len(text)
 
 
-def _binary(values: Values, column: Column) -> bytes:
+def to_raw(values: Values, column: Column) -> bytes:
     if column.datatype == TEXT:
         texts = [str(value).encode() for value in to_list(values)]
         return b"".join(_LENGTH.pack(len(text)) + text for text in texts)

@@ -1,22 +1,35 @@
 """Batching without timers.
 
 Requests that were read in one turn of the event loop form a batch; those that arrive while the
-model is busy form the next one. A lone request never waits for company.
+model is busy form the next one. A lone request never waits for company. Only where a dear model has
+just answered several at once is their next requests' arrival waited for, a fraction of what a call
+takes: else they would be asked as one and the rest, one and the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns, join_rows, take_rows
-from seamline.serve.worker import ModelFailed
+from seamline.serve.engine import EngineLost, ModelFailed
 
 LOG = logging.getLogger(__name__)
+
+#: Of what a call takes, how much is waited for company, and how much at most and at least.
+COMPANY_SHARE = 0.15
+LONGEST_COMPANY_S = 0.002
+SHORTEST_COMPANY_S = 0.0002
+#: Weight of the newest call in what a call is thought to take.
+NEWEST = 0.2
+#: A request of a batch that was lost is asked alone; one that hangs must not take the others' time.
+ALONE_S = 5.0
 
 Predict = Callable[[Columns, int], Awaitable[Columns]]
 
@@ -28,8 +41,15 @@ class Waiting:
     reply: asyncio.Future[Columns]
 
 
+async def _at_once() -> None:
+    """Of what does not get lost."""
+
+
 class Batcher:
-    """`predict` is called with one batch at a time; `on_batch` is told its number of rows."""
+    """`predict` is called with one batch at a time; `on_batch` is told its number of rows.
+
+    `come_back` returns once a lost engine answers again, and raises why it does not.
+    """
 
     def __init__(
         self,
@@ -38,8 +58,14 @@ class Batcher:
         max_rows: int = 4096,
         max_waiting: int = 1024,
         on_batch: Callable[[int], None] = lambda rows: None,
+        come_back: Callable[[], Awaitable[None]] = _at_once,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_s: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._predict = predict
+        self._predict, self._come_back = predict, come_back
+        self._sleep, self._now_s = sleep, now_s
+        self._call_s = 0.0
+        self._last_members = 0
         self._max_rows = max_rows
         self._max_waiting = max_waiting
         self._on_batch = on_batch
@@ -48,6 +74,15 @@ class Batcher:
 
     async def submit(self, columns: Columns, rows: int) -> Columns:
         """The outputs of exactly these rows. Unavailable when too many requests wait already."""
+        waiting = self.enqueue(columns, rows)
+        try:
+            return await waiting.reply
+        except asyncio.CancelledError:
+            self.leave(waiting)
+            raise
+
+    def enqueue(self, columns: Columns, rows: int) -> Waiting:
+        """As `submit`, for whoever waits for `reply` in a way of their own, and leaves in time."""
         if len(self._waiting) >= self._max_waiting:
             raise Unavailable(
                 f"{len(self._waiting)} requests wait for this model already.",
@@ -59,14 +94,33 @@ class Batcher:
         if self._running is None:
             # The task starts in the next turn of the loop: what this turn still reads joins in.
             self._running = loop.create_task(self._run())
-        return await waiting.reply
+        return waiting
+
+    def leave(self, waiting: Waiting) -> None:
+        """Nobody waits for it any more: its place in the queue is somebody else's."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no model works on yet."""
+        return len(self._waiting)
 
     async def _run(self) -> None:
         try:
             while self._waiting:
-                await self._answer(self._take())
+                await self._await_company()
+                batch = self._take()
+                self._last_members = len(batch)
+                await self._answer(batch)
         finally:
             self._running = None
+
+    async def _await_company(self) -> None:
+        company_s = min(LONGEST_COMPANY_S, COMPANY_SHARE * self._call_s)
+        is_dear = company_s >= SHORTEST_COMPANY_S
+        if is_dear and self._last_members > 1 and len(self._waiting) < self._last_members:
+            await self._sleep(company_s)
 
     def _take(self) -> list[Waiting]:
         batch = [self._waiting.popleft()]
@@ -77,29 +131,58 @@ class Batcher:
         return [waiting for waiting in batch if not waiting.reply.done()]
 
     async def _answer(self, batch: list[Waiting]) -> None:
-        """A batch whose model call fails is asked again, request by request: nobody pays for
-        another's row. A lost worker is not: the row that killed it would kill the next one."""
+        """A batch whose call fails is asked again by halves, one that took the engine with it
+        request by request: nobody pays for another's row, and one that kills does so once more."""
+        batch = [waiting for waiting in batch if not waiting.reply.done()]
         if not batch:
             return
-        rows = sum(waiting.rows for waiting in batch)
-        self._on_batch(rows)
         try:
-            outputs = await self._predict(join_rows([one.columns for one in batch]), rows)
+            outputs = await self._ask(batch)
         except ModelFailed as error:
             if len(batch) == 1:
                 _fail(batch, error)
-            for waiting in batch if len(batch) > 1 else []:
-                await self._answer([waiting])
+                return
+            half = len(batch) // 2
+            await self._answer(batch[:half])
+            await self._answer(batch[half:])
+        except EngineLost as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            for waiting in batch:
+                await self._answer_alone(waiting)
         except SeamlineError as error:
             _fail(batch, error)
         except asyncio.CancelledError:
             _fail(batch, Unavailable("The data plane stopped while it worked on this request."))
             raise
         except Exception as error:
-            LOG.exception("A batch of %d rows broke.", rows)
+            LOG.exception("A batch of %d requests broke.", len(batch))
             _fail(batch, MachineryError(f"The data plane broke on this request: {error!r}."))
         else:
             _share_out(batch, outputs)
+
+    async def _ask(self, batch: list[Waiting]) -> Columns:
+        rows = sum(waiting.rows for waiting in batch)
+        self._on_batch(rows)
+        started_s = self._now_s()
+        outputs = await self._predict(join_rows([one.columns for one in batch]), rows)
+        self._call_s += NEWEST * (self._now_s() - started_s - self._call_s)
+        for name, values in outputs.items():
+            if len(values) != rows:
+                raise ModelFailed(f"The model answered {len(values)} {name} for {rows} rows.")
+        return outputs
+
+    async def _answer_alone(self, waiting: Waiting) -> None:
+        """Once the engine is back."""
+        try:
+            await self._come_back()
+            async with asyncio.timeout(ALONE_S):
+                await self._answer([waiting])
+        except TimeoutError:
+            _fail([waiting], EngineLost(f"The model did not answer within {ALONE_S:g} s."))
+        except SeamlineError as error:
+            _fail([waiting], error)
 
 
 def _fail(batch: list[Waiting], error: SeamlineError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 TEXT = "BYTES"
 DATATYPES = frozenset({*DTYPES, TEXT})
 
-#: One value per row for each name: an array where every value is there, else a list with None.
+#: One value per row for each name: an array where every value is there, else a list, with None for
+#: what is not. Of a few rows it may be a list either way.
 Values = np.ndarray[Any, np.dtype[Any]] | list[Any]
 Columns = dict[str, Values]
 
@@ -50,14 +52,31 @@ def join_rows(parts: list[Columns]) -> Columns:
     """Parts that hold the same columns, one after another."""
     if len(parts) == 1:
         return parts[0]
+    if all(type(values) is list for part in parts for values in part.values()):
+        return {name: [one for part in parts for one in part[name]] for name in parts[0]}
     return {name: _join([part[name] for part in parts]) for name in parts[0]}
 
 
 def _join(parts: list[Values]) -> Values:
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if arrays and len(arrays) < len(parts):
+        # Short requests hold lists: a long one beside them stays an array.
+        dtype, lists = arrays[0].dtype, [part for part in parts if isinstance(part, list)]
+        if not any(None in part for part in lists):
+            arrays = [np.asarray(part, dtype) for part in parts]
     if len(arrays) == len(parts):
         return np.concatenate(arrays)
     return [value for part in parts for value in to_list(part)]
+
+
+def as_arrays(columns: Columns, datatypes: Mapping[str, str]) -> Columns:
+    """Lists of numbers without nulls become arrays of their datatype."""
+    return {
+        name: np.array(values, DTYPES[datatypes[name]])
+        if isinstance(values, list) and datatypes[name] in DTYPES and None not in values
+        else values
+        for name, values in columns.items()
+    }
 
 
 def to_list(values: Values) -> list[Any]:

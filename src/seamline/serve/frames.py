@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from array import array
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from seamline.domain.errors import MachineryError
-from seamline.serve.datatypes import DTYPES, Columns, to_list
+from seamline.serve.datatypes import DTYPES, Columns, Values, to_list
 from seamline.serve.snapshot import Column
 
 LENGTHS = struct.Struct("<IQ")
 #: FP16 has no memory format in the standard library: it travels as JSON, like text.
 RAW = frozenset(DTYPES) - {"FP16"}
+#: Those that packages have, in the standard library's words: cheaper than NumPy for a few values.
+_CODES = {"FP64": "d", "INT64": "q"}
 
 
 def encode_frame(header: dict[str, Any], body: bytes = b"") -> bytes:
@@ -24,20 +27,27 @@ def encode_frame(header: dict[str, Any], body: bytes = b"") -> bytes:
 
 
 def encode_predict(columns: Columns, inputs: tuple[Column, ...], rows: int) -> bytes:
-    """Arrays travel raw; lists (text, or integers with nulls) as JSON."""
+    """Numbers travel raw; text, and integers with nulls, as JSON."""
     raw: list[tuple[str, str, int]] = []
     as_json: dict[str, list[Any]] = {}
     parts: list[bytes] = []
     for column in inputs:
         values = columns[column.name]
-        if isinstance(values, np.ndarray) and column.datatype in RAW:
-            data = values.tobytes()
+        if column.datatype in RAW and (isinstance(values, np.ndarray) or None not in values):
+            data = _raw(values, column.datatype)
             raw.append((column.name, column.datatype, len(data)))
             parts.append(data)
         else:
             as_json[column.name] = to_list(values)
     header = {"op": "predict", "rows": rows, "raw": raw, "json": as_json}
     return encode_frame(header, b"".join(parts))
+
+
+def _raw(values: Values, datatype: str) -> bytes:
+    if isinstance(values, np.ndarray):
+        return values.tobytes()
+    code = _CODES.get(datatype)
+    return array(code, values).tobytes() if code else np.array(values, DTYPES[datatype]).tobytes()
 
 
 async def read_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
@@ -53,7 +63,7 @@ def decode_outputs(header: dict[str, Any], body: bytes) -> Columns:
     outputs: Columns = dict(header["json"])
     start = 0
     for name, datatype, size, shape in header["raw"]:
-        array = np.frombuffer(body, DTYPES[datatype], size // DTYPES[datatype].itemsize, start)
-        outputs[name] = array.reshape(shape)
+        values = np.frombuffer(body, DTYPES[datatype], size // DTYPES[datatype].itemsize, start)
+        outputs[name] = values.reshape(shape)
         start += size
     return outputs

@@ -8,7 +8,7 @@ anywhere leaves each row in the table once.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
 
@@ -80,6 +80,20 @@ def read_predictions(
     if endpoint is not None:
         frame = frame.filter(pl.col("endpoint") == endpoint)
     return frame.sort("prediction_id", "row")
+
+
+def recent_features(
+    stores: Stores, environment: str, endpoint: str, since: datetime, most: int
+) -> list[str]:
+    """What callers sent last, at most so many rows of it that arrived since, as logged: JSON."""
+
+    def narrow(rows: pl.LazyFrame) -> pl.LazyFrame:
+        mine = rows.filter(pl.col("endpoint") == endpoint, pl.col("at") >= since)
+        return mine.select("prediction_id", "row", "features")
+
+    found = _collect(stores.root, prediction_log.FOLDER, environment, narrow)
+    last = found.sort("prediction_id", "row").tail(most)
+    return last.get_column("features").to_list()
 
 
 def read_feedback(stores: Stores, environment: str) -> pl.DataFrame:
@@ -171,6 +185,13 @@ def unpack_json(frame: pl.DataFrame, column: str, types: Mapping[str, pl.DataTyp
 def _read_log(
     root: Path, log: str, environment: str, since: date | None, until: date | None
 ) -> pl.DataFrame:
+    names = LOGS[log].names
+    return _collect(root, log, environment, lambda rows: _between(rows, since, until).select(names))
+
+
+def _collect(
+    root: Path, log: str, environment: str, narrow: Callable[[pl.LazyFrame], pl.LazyFrame]
+) -> pl.DataFrame:
     """Segments first, then the table, minus the segments that the table holds by now: so a
     compaction between the two reads neither hides nor doubles a row."""
     schema = LOGS[log]
@@ -180,12 +201,12 @@ def _read_log(
         delta = DeltaTable(str(table))
     except TableNotFoundError:
         delta = None
-    parts = [_frame(_empty(schema))]
+    parts = [narrow(_frame(_empty(schema)).lazy()).collect()]
     if delta is not None:
-        parts.append(_between(pl.scan_delta(delta), since, until).select(schema.names).collect())
+        parts.append(narrow(pl.scan_delta(delta)).collect())
     for name, held in segments.items():
         if delta is None or delta.transaction_version(name) is None:
-            parts.append(_between(_frame(held).lazy(), since, until).collect())
+            parts.append(narrow(_frame(held).lazy()).collect())
     return pl.concat(parts)
 
 

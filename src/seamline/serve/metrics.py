@@ -11,6 +11,11 @@ BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0
 #: name → (type, help, bucket bounds of a histogram)
 METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "seamline_requests_total": ("counter", "Inference requests by endpoint and status.", ()),
+    "seamline_probe_requests_total": (
+        "counter",
+        "Requests of gates, which are no predictions, by endpoint and status.",
+        (),
+    ),
     "seamline_request_seconds": ("histogram", "Time from request to answer.", LATENCY_S),
     "seamline_batch_rows": ("histogram", "Rows per model call.", BATCH_ROWS),
     "seamline_log_rows_total": ("counter", "Rows made durable in the log.", ()),
@@ -24,6 +29,24 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "seamline_load_failures_total": ("counter", "Snapshots that were not taken.", ()),
     "seamline_standby_releases": ("gauge", "Releases kept warm beside the served one.", ()),
     "seamline_standby_failures_total": ("counter", "Standbys that did not load.", ()),
+    "seamline_models_loaded": ("gauge", "Models in memory behind a many-model endpoint.", ()),
+    "seamline_models_memory_bytes": (
+        "gauge",
+        "What the processes of a many-model endpoint occupied when one was loaded last.",
+        (),
+    ),
+    "seamline_model_loads_total": ("counter", "Models loaded when they were asked for.", ()),
+    "seamline_model_evictions_total": ("counter", "Models that made room for others.", ()),
+    "seamline_endpoint_twin": (
+        "gauge",
+        "1 where the ONNX twin that was loaded last answers, 0 where a worker does.",
+        (),
+    ),
+    "seamline_twin_refusals_total": (
+        "counter",
+        "ONNX twins that did not load, or did not say what their model says.",
+        (),
+    ),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),
 }
 
@@ -48,6 +71,13 @@ class Metrics:
             kept = self._histograms[name, labels] = [0.0] * (len(bounds) + 2)
         kept[bisect_left(bounds, value)] += 1
         kept[-1] += value
+
+    def count_request(self, environment: str, endpoint: str, status: int, seconds: float) -> None:
+        """`endpoint` and `environment` are names that are served, or "unknown": a stranger's
+        spelling must not make a series."""
+        labels = (("environment", environment), ("endpoint", endpoint))
+        self.add("seamline_requests_total", (*labels, ("status", str(status))))
+        self.observe("seamline_request_seconds", labels, seconds)
 
     def render(self) -> str:
         """Prometheus' text format 0.0.4."""

@@ -13,12 +13,15 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable
+from seamline.domain.clock import from_iso
+from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable, not_found
 from seamline.serve.metrics import Metrics
+from seamline.serve.probes import Probe, read_probe
 from seamline.serve.routing import EnvironmentRoutes, RoutingTable, ServedModel, Target
 from seamline.serve.running_models import RunningModels, Warmth, start_identity
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
@@ -28,6 +31,7 @@ LOG = logging.getLogger(__name__)
 POLL_S = 0.1
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 300.0
+LOAD_WAIT_S = 120.0
 
 #: What tells one written file from the next: an atomic replacement changes the inode.
 Stamp = tuple[int, int, int]
@@ -62,6 +66,8 @@ class Plane:
         self._loads: dict[str, asyncio.Task[None]] = {}
         #: The newest snapshot that was taken, also where it serves nothing.
         self._taken: dict[str, ServingSnapshot] = {}
+        #: The probe that came last, so that its signature is looked at once.
+        self._probes: dict[bytes, Probe] = {}
         self._models = RunningModels(metrics, self._tell)
         self._watcher: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -90,6 +96,29 @@ class Plane:
                 raise Unavailable(problem.message) from None
             raise
 
+    def find_probed(self, header: bytes, endpoint: str, environment: str, now: datetime) -> Target:
+        """What a probe asks for: the release that is served, or one that stands by. Refused or
+        InvalidInput for a probe that does not hold; NotFound for what the snapshot does not name.
+        """
+        probe = self._probes.get(header)
+        if probe is None or now >= from_iso(probe.expires_at):
+            probe = read_probe(header, self._key(), now)
+            self._probes = {header: probe}
+        if probe.environment != environment:
+            raise Refused(f"The probe is of {probe.environment}, not of {environment}.")
+        routes = self.table.environments.get(environment)
+        if routes is not None and routes.snapshot.release == probe.release:
+            return routes.target_of(endpoint)
+        taken = self._taken.get(environment)
+        standbys = {one.release: one for one in taken.standbys} if taken else {}
+        if probe.release not in standbys:
+            raise not_found("release that stands by", probe.release, standbys)
+        specs = {one.endpoint: one for one in standbys[probe.release].endpoints}
+        if endpoint not in specs:
+            raise not_found("model", endpoint, specs)
+        model = self._models.warm_model(environment, specs[endpoint])
+        return Target(environment, probe.release, specs[endpoint], model)
+
     def health(self, environment: str) -> dict[str, Any]:
         """`ready` is whether everything that the served snapshot names can answer now."""
         routes = self.table.environments.get(environment)
@@ -97,7 +126,7 @@ class Plane:
         detail: dict[str, Any] = {"ready": False, "environment": environment}
         if routes is not None:
             dead = [
-                name for name, found in routes.targets.items() if not found.model.worker.is_alive
+                name for name, found in routes.targets.items() if not found.model.worker.can_answer
             ]
             missing = len(routes.snapshot.endpoints) - len(routes.targets)
             detail.update(
@@ -117,6 +146,28 @@ class Plane:
                 "endpoints": dict(problem.endpoints),
             }
         return {**detail, "standbys": self._standbys_of(environment)}
+
+    async def load(self, environment: str, endpoint: str) -> Target:
+        """Returns once the endpoint answers; raises why it cannot.
+
+        Nothing comes in by this that the snapshot does not name: one that rests is woken, one that
+        could not be taken is tried again now.
+        """
+        problem = self.problems.get(environment)
+        if problem is not None:
+            seen = self._attempts.get(environment)
+            if seen is not None and seen.retry_at is not None:
+                seen.retry_at = asyncio.get_running_loop().time()
+            await self.wait_for_snapshot(environment, problem.version or 0, LOAD_WAIT_S)
+        target = self.find_target(environment, endpoint)
+        await target.model.worker.wake()
+        return target
+
+    async def unload(self, environment: str, endpoint: str) -> Target:
+        """Its memory is given back after the last row in work; who asks next has it loaded."""
+        target = self.find_target(environment, endpoint)
+        await target.model.worker.rest()
+        return target
 
     async def wait_for_snapshot(
         self, environment: str, version: int, wait_s: float, *, with_standbys: bool = False

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from seamline.domain.clock import Clock, new_id
+from seamline.domain.clock import Clock, id_at
 from seamline.domain.errors import SeamlineError
-from seamline.serve.datatypes import Columns
+from seamline.serve.datatypes import Columns, as_arrays
+from seamline.serve.engine import ModelFailed
 from seamline.serve.input_rules import check_inputs
 from seamline.serve.metrics import Metrics
+from seamline.serve.patience import ClientGone, Patience, TookTooLong
 from seamline.serve.plane import Plane
 from seamline.serve.prediction_log import PredictionEntry
 from seamline.serve.routing import Target
 from seamline.serve.segments import SegmentLog
 from seamline.serve.validate import Tensor, rows_of
-from seamline.serve.worker import ModelFailed
+
+UNHURRIED = Patience()
+#: Nobody was left to be answered.
+GONE = 499
+LOGGED_AS: tuple[tuple[type[SeamlineError], int], ...] = (
+    (ModelFailed, 500), (ClientGone, GONE), (TookTooLong, 504), (SeamlineError, 503),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,34 +38,66 @@ class Prediction:
     outputs: Columns
 
 
+class PredictionIds:
+    """UUIDv7 as `new_id` makes them; the system is asked for randomness once for many."""
+
+    AT_ONCE = 256
+    _BYTES = 10
+
+    def __init__(self) -> None:
+        self._random = b""
+        self._place = 0
+
+    def next(self, at: datetime) -> str:
+        if self._place >= len(self._random):
+            self._random, self._place = os.urandom(self.AT_ONCE * self._BYTES), 0
+        tail = self._random[self._place : self._place + self._BYTES]
+        self._place += self._BYTES
+        return id_at(at, tail)
+
+
 @dataclass(frozen=True)
 class Predictor:
     plane: Plane
     log: SegmentLog[PredictionEntry]
     metrics: Metrics
     clock: Clock
+    ids: PredictionIds = field(default_factory=PredictionIds)
 
     async def predict(
-        self, target: Target, tensors: Sequence[Tensor], request_id: str | None
+        self,
+        target: Target,
+        tensors: Sequence[Tensor],
+        request_id: str | None,
+        patience: Patience = UNHURRIED,
     ) -> Prediction:
-        """InvalidInput, ModelFailed or Unavailable; the log holds what reached the model.
+        """InvalidInput, ModelFailed or Unavailable (TookTooLong, ClientGone among them); the log
+        holds what was put into the model's queue, with the status that it was answered with.
 
         `target` must come from the routing table in the same turn of the event loop.
         """
         started_ns = time.perf_counter_ns()
-        rows = rows_of(tensors, target.spec)
-        if target.spec.rules or target.spec.expressions:
+        rows = target.reader.read(tensors) or rows_of(tensors, target.spec)
+        is_held = target.spec.rules or target.spec.expressions
+        if is_held and not target.rules.are_kept(rows.columns):
             self._count_breaches(target, rows.columns)
-        at, prediction_id = self.clock.now(), new_id(self.clock)
+        if target.spec.family is not None:
+            target.spec.family.places_of(rows.columns)  # an unknown key is the caller's mistake
+        at = self.clock.now()
+        prediction_id = self.ids.next(at)
         outputs: Columns | None = None
-        status = 200
+        status, waiting = GONE, None
         target.model.enter()
         try:
-            outputs = await target.model.batcher.submit(rows.columns, rows.count)
+            waiting = target.model.batcher.enqueue(rows.columns, rows.count)
+            outputs = await patience.wait_for(waiting.reply)
+            status = 200
         except SeamlineError as error:
-            status = 500 if isinstance(error, ModelFailed) else 503
+            status = next(code for kind, code in LOGGED_AS if isinstance(error, kind))
             raise
         finally:
+            if waiting is not None and status != 200:
+                target.model.batcher.leave(waiting)
             target.model.leave()
             entry = PredictionEntry(
                 target, prediction_id, request_id, at, rows, outputs,
@@ -64,8 +106,21 @@ class Predictor:
             self.log.append(entry)
         return Prediction(prediction_id, target, outputs)
 
+    async def answer_probe(self, target: Target, tensors: Sequence[Tensor]) -> Prediction:
+        """The same way to the same model, and nobody hears of it: a probe is no prediction."""
+        rows = rows_of(tensors, target.spec)
+        check_inputs(rows.columns, target.spec.rules, target.spec.expressions)
+        target.model.enter()
+        try:
+            outputs = await target.model.batcher.submit(rows.columns, rows.count)
+        finally:
+            target.model.leave()
+        return Prediction(self.ids.next(self.clock.now()), target, outputs)
+
     def _count_breaches(self, target: Target, columns: Columns) -> None:
         """Raises InvalidInput where the contract of the training data refuses."""
+        datatypes = {column.name: column.datatype for column in target.spec.signature.inputs}
+        columns = as_arrays(columns, datatypes)
         for breach in check_inputs(columns, target.spec.rules, target.spec.expressions):
             labels = (
                 ("environment", target.environment),

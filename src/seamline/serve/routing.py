@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 from seamline.domain.errors import not_found
 from seamline.serve.batching import Batcher
+from seamline.serve.engine import Engine
+from seamline.serve.many_models import ManyModels
+from seamline.serve.quick_rows import QuickReader
+from seamline.serve.quick_rules import QuickRules
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot
-from seamline.serve.worker import ModelWorker
 
 DEFAULT_ENVIRONMENT = "production"
 INCUMBENT = "incumbent"
@@ -21,10 +25,12 @@ INCUMBENT = "incumbent"
 
 @dataclass(eq=False)
 class ServedModel:
-    """One worker with its queue. Counts its requests, so that it is ended after the last one."""
+    """What answers, with its queue. Counts its requests, so that it is ended after the last one.
 
-    worker: ModelWorker
-    batcher: Batcher
+    Many models behind one endpoint are both of it themselves."""
+
+    worker: Engine
+    batcher: Batcher | ManyModels
     _in_flight: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -54,6 +60,14 @@ class Target:
     model: ServedModel
     route: str = INCUMBENT
     propensity: float = 1.0
+
+    @cached_property
+    def reader(self) -> QuickReader:
+        return QuickReader(self.spec)
+
+    @cached_property
+    def rules(self) -> QuickRules:
+        return QuickRules(self.spec.rules, self.spec.expressions)
 
 
 @dataclass(frozen=True)

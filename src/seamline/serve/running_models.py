@@ -12,12 +12,17 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import Any
 
-from seamline.domain.errors import SeamlineError, Unavailable
+from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.serve.batching import Batcher
-from seamline.serve.metrics import Metrics
+from seamline.serve.engine import Engine
+from seamline.serve.families import Family
+from seamline.serve.many_models import ManyModels
+from seamline.serve.metrics import Labels, Metrics
 from seamline.serve.routing import ServedModel
-from seamline.serve.snapshot import EndpointSpec
+from seamline.serve.snapshot import EndpointSpec, TwinPolicy
+from seamline.serve.twins import NoTwin, TwinEngine, TwinRefused
 from seamline.serve.validate import Tensor, rows_of
 from seamline.serve.worker import ModelWorker
 
@@ -37,7 +42,7 @@ class Warmth(StrEnum):
 def start_identity(spec: EndpointSpec) -> Identity:
     return (
         spec.endpoint, spec.model, spec.model_version, spec.package_digest, spec.wheel_path,
-        spec.module, spec.python, spec.signature,
+        spec.module, spec.python, spec.signature, spec.twin,
     )  # fmt: skip
 
 
@@ -48,6 +53,7 @@ class RunningModels:
         self._metrics = metrics
         self._on_settled = on_settled
         self._starts: dict[_Key, asyncio.Task[ServedModel]] = {}
+        #: What goes on after whoever asked for it has gone on: ends, and starts of what rested.
         self._leaving: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(os.cpu_count() or 1)
 
@@ -63,6 +69,7 @@ class RunningModels:
         """Starts it unless it runs; what comes of it is told by `warmth`, log and metrics."""
         key = (environment, start_identity(spec))
         if key in self._starts:
+            self._wake(self._starts[key])
             return
 
         def told(task: asyncio.Task[ServedModel]) -> None:
@@ -85,6 +92,16 @@ class RunningModels:
             return Warmth.FAILED, problem
         is_up = all(task.result().worker.is_alive for task in done)
         return (Warmth.WARM if is_up else Warmth.WARMING), ""
+
+    def warm_model(self, environment: str, spec: EndpointSpec) -> ServedModel:
+        """The one that is loaded and proved. Unavailable while it is not, or says why it cannot."""
+        task = self._starts.get((environment, start_identity(spec)))
+        if task is None or not task.done():
+            raise Unavailable(f"The model of endpoint {spec.endpoint} is being loaded.")
+        problem = _problem_of(task)
+        if problem:
+            raise Unavailable(problem)
+        return task.result()
 
     def keep_only(self, environment: str, specs: Iterable[EndpointSpec]) -> None:
         """The memory of all others of this environment is given back, each once its last request
@@ -110,13 +127,14 @@ class RunningModels:
 
     async def _load(self, environment: str, spec: EndpointSpec) -> ServedModel:
         labels = (("environment", environment), ("endpoint", spec.endpoint))
+        if spec.family is not None:
+            return await self._load_family(spec, spec.family, labels)
         async with self._turns:
-            worker = await ModelWorker.start(
-                spec, lambda: self._metrics.add("seamline_worker_restarts_total", labels)
-            )
+            worker = await self._start_engine(environment, spec, labels)
         batcher = Batcher(
             worker.predict,
             on_batch=lambda rows: self._metrics.observe("seamline_batch_rows", labels, rows),
+            come_back=worker.come_back,
         )
         try:
             await _probe(spec, worker)
@@ -125,7 +143,54 @@ class RunningModels:
             raise
         return ServedModel(worker, batcher)
 
-    def _settled(self, task: asyncio.Task[ServedModel]) -> None:
+    async def _load_family(self, spec: EndpointSpec, family: Family, labels: Labels) -> ServedModel:
+        async with self._turns:
+            many = await ManyModels.start(spec, family, self._metrics, labels)
+        try:
+            await _probe(spec, many)
+        except BaseException:
+            await many.close()
+            raise
+        return ServedModel(many, many)
+
+    async def _start_engine(self, environment: str, spec: EndpointSpec, labels: Labels) -> Engine:
+        """The twin, where it may answer and does as the model; else a worker."""
+        what = f"{environment}: endpoint {spec.endpoint}"
+        if spec.twin is not TwinPolicy.NEVER:
+            try:
+                twin = await TwinEngine.start(spec)
+            except NoTwin as error:
+                if isinstance(error, TwinRefused):
+                    self._metrics.add("seamline_twin_refusals_total", labels)
+                    LOG.error("%s: the ONNX twin is not used: %s", what, error)
+                if spec.twin is TwinPolicy.REQUIRE:
+                    raise MachineryError(
+                        f"Endpoint {spec.endpoint} is to be answered by the ONNX twin of "
+                        f"{spec.model} {spec.model_version}, and is not: {error}"
+                    ) from error
+            else:
+                LOG.info("%s: the ONNX twin of %s answers", what, spec.model_version)
+                self._metrics.put("seamline_endpoint_twin", labels, 1)
+                return twin
+        self._metrics.put("seamline_endpoint_twin", labels, 0)
+        return await ModelWorker.start(
+            spec, lambda: self._metrics.add("seamline_worker_restarts_total", labels)
+        )
+
+    def _wake(self, task: asyncio.Task[ServedModel]) -> None:
+        """One that was unloaded while it answered is no standby until it is loaded again."""
+        if not task.done() or _problem_of(task) or not task.result().worker.is_resting:
+            return
+        waking = asyncio.get_running_loop().create_task(task.result().worker.wake())
+        self._leaving.add(waking)
+
+        def told(done: asyncio.Task[None]) -> None:
+            self._leaving.discard(done)
+            self._settled(done)
+
+        waking.add_done_callback(told)
+
+    def _settled(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled():
             task.exception()  # looked at by whoever asks for the model or its warmth
         self._on_settled()
@@ -165,7 +230,7 @@ def _problem_of(task: asyncio.Task[ServedModel]) -> str:
     return "" if error is None else str(error)
 
 
-async def _probe(spec: EndpointSpec, worker: ModelWorker) -> None:
+async def _probe(spec: EndpointSpec, worker: Engine) -> None:
     """One sample row, by the same way that a request takes."""
     if worker.probe is None:
         if not worker.is_alive:

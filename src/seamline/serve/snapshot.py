@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from seamline.domain.digests import parse_digest
 from seamline.domain.errors import InvalidInput, NotFound, Refused
 from seamline.serve.datatypes import DATATYPES, TEXT
+from seamline.serve.families import Column, Family, check_family
 from seamline.serve.input_rules import InputExpression, InputRule, prepare_rules
 from seamline.store.blobs import write_atomically
 from seamline.store.canonical import canonical_json
@@ -22,19 +24,34 @@ from seamline.trust.keys import PublicKey, SigningKey
 from seamline.trust.statements import SNAPSHOT_TYPE, open_envelope, sign_envelope
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    datatype: str
-    nullable: bool = False
+__all__ = [
+    "Column",
+    "EndpointSpec",
+    "ServingSnapshot",
+    "Signature",
+    "Standby",
+    "check_snapshot",
+    "read_snapshot",
+    "snapshot_path",
+    "write_snapshot",
+]
 
 
 @dataclass(frozen=True)
 class Signature:
     inputs: tuple[Column, ...]
     outputs: tuple[Column, ...]
+
+
+class TwinPolicy(StrEnum):
+    """Whether the package's ONNX twin answers, in the data plane's own process."""
+
+    #: Where there is one that loads and says what the model says; the model itself otherwise.
+    PREFER = "prefer"
+    #: The model itself, in a worker process.
+    NEVER = "never"
+    #: The twin, or nothing.
+    REQUIRE = "require"
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,10 @@ class EndpointSpec:
     #: What inputs are held to, from the contract of the training data.
     rules: tuple[InputRule, ...] = ()
     expressions: tuple[InputExpression, ...] = ()
+    #: Many models behind this one name: then those hold the bytes, and `package_digest` is that of
+    #: the list of them.
+    family: Family | None = None
+    twin: TwinPolicy = TwinPolicy.PREFER
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,11 @@ def check_snapshot(snapshot: ServingSnapshot) -> None:
     if snapshot.release or snapshot.endpoints:
         _check_release(snapshot.release, snapshot.endpoints)
     for standby in snapshot.standbys:
-        _check_release(standby.release, standby.endpoints)
+        check_standby(standby)
+
+
+def check_standby(standby: Standby) -> None:
+    _check_release(standby.release, standby.endpoints)
 
 
 def _check_release(release: str, endpoints: tuple[EndpointSpec, ...]) -> None:
@@ -165,6 +190,8 @@ def _check_endpoint(spec: EndpointSpec) -> None:
             "context column of datatype BYTES (ISO 8601 text)."
         )
     prepare_rules(spec.rules, spec.expressions)
+    if spec.family is not None:
+        check_family(spec.endpoint, spec.family, spec.signature.inputs)
     unknown = sorted(set(spec.private) - set(names))
     if unknown:
         raise InvalidInput(f"Endpoint {spec.endpoint!r}: no private column {', '.join(unknown)}.")

@@ -19,12 +19,20 @@ from seamline.serve.snapshot import Column, EndpointSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: What JSON may hold for a dtype's kind: true is no number, 1.5 no integer.
-_PYTHON_TYPES: dict[str, set[type]] = {
+PYTHON_TYPES: dict[str, set[type]] = {
     "b": {bool},
     "i": {int},
     "u": {int},
     "f": {int, float},
 }
+
+
+#: One request occupies the model alone while it is answered.
+MAX_ROWS = 65_536
+
+
+class TooLarge(InvalidInput):
+    """Understood, and more than is answered at once."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +63,26 @@ def rows_of(tensors: Sequence[Tensor], spec: EndpointSpec) -> Rows:
     if (matrix := _matrix_of(named, inputs, context)) is not None:
         columns = _split_matrix(named.pop(matrix), inputs)
     else:
-        missing = [column.name for column in inputs if column.name not in named]
+        missing = [one.name for one in inputs if one.name not in named and not one.nullable]
         unknown = [name for name in named if name not in context]
         unknown = [name for name in unknown if all(column.name != name for column in inputs)]
         _refuse_names(missing, unknown, [*(column.name for column in inputs), *context])
-        columns = {column.name: _read(named.pop(column.name), column, count) for column in inputs}
+        columns = {
+            column.name: _read(named.pop(column.name, _absent(column, count)), column, count)
+            for column in inputs
+        }
     _refuse_names([], [name for name in named if name not in context], list(context))
     extra = {name: _read_context(sent, context[name], count) for name, sent in named.items()}
     times = None
     if spec.event_time is not None:
-        times = _event_times({**columns, **extra}.get(spec.event_time), spec.event_time)
+        times = event_times_of({**columns, **extra}.get(spec.event_time), spec.event_time)
     return Rows(count, columns, extra, times)
+
+
+def _absent(column: Column, count: int) -> Tensor:
+    """A column that may be null may be left out: callers of a model that did not have it yet are
+    answered by the one that has."""
+    return Tensor(column.name, column.datatype, [count], [None] * count)
 
 
 def _by_name(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -92,6 +109,11 @@ def _row_count(tensors: Sequence[Tensor]) -> int:
     count = next(iter(counts.values()))
     if count < 1:
         raise InvalidInput("The request has no rows.", next_step="Send shapes [n] with n ≥ 1.")
+    if count > MAX_ROWS:
+        raise TooLarge(
+            f"The request has {count} rows; at most {MAX_ROWS} are answered at once.",
+            next_step="Send fewer rows per request.",
+        )
     return count
 
 
@@ -195,7 +217,7 @@ def _numbers(tensor: Tensor) -> tuple[Array, Array | None]:
         nulls = np.array([value is None for value in flat])
         zero = False if wanted.kind == "b" else 0
         flat = [zero if value is None else value for value in flat]
-    allowed = _PYTHON_TYPES[wanted.kind]
+    allowed = PYTHON_TYPES[wanted.kind]
     if not set(map(type, flat)) <= allowed:
         strange = next(value for value in flat if type(value) not in allowed)
         raise InvalidInput(
@@ -267,7 +289,7 @@ def _check_size(tensor: Tensor, size: int) -> None:
         )
 
 
-def _event_times(values: Values | None, name: str) -> list[str | None] | None:
+def event_times_of(values: Values | None, name: str) -> list[str | None] | None:
     """ISO 8601 texts as they were sent; a null stays null."""
     if values is None:
         return None

@@ -1,4 +1,4 @@
-"""A served model with every kind of datatype, for stock clients."""
+"""A real data plane whose models take every datatype, for stock clients."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seamline.domain.clock import SystemClock
 from seamline.domain.digests import digest_of
+from seamline.domain.errors import SeamlineError
+from seamline.runtime.environments import EnvironmentCache
+from seamline.runtime.requirements import RequirementSet
 from seamline.serve.snapshot import (
     Column,
     EndpointSpec,
@@ -28,6 +34,8 @@ from seamline.serve.snapshot import (
 from seamline.store.blobs import Blobs
 from seamline.trust.keys import load_or_create_key
 
+#: Programs for the environments of their libraries, which are not in that of the tests.
+collect_ignore = ["client_kserve.py", "client_mlserver.py"]
 ECHO = """
 import numpy as np
 
@@ -46,24 +54,101 @@ class Model:
 def load():
     return Model()
 """
+SLOW = """
+import os, time
+
+class Model:
+    def outputs(self, columns):
+        # Whatever else a client may send is no file of anybody's.
+        gates = [path for path in columns["path"] if path.startswith({gates!r})]
+        for path in gates:
+            open(path + ".reached", "w").close()
+            while os.path.exists(path):
+                time.sleep(0.005)
+        return {{"seen": [path in gates for path in columns["path"]]}}
+
+def load():
+    return Model()
+"""
 EVERY = ("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
          "FP16", "FP32", "FP64", "BYTES")  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Served:
+    """A plane that serves `echo` (each datatype), `sums` (two FP64) and `slow` (a row takes as
+    long as the file in `gates` that it names is there) in production, and `sums` in staging."""
+
+    root: Path
+    #: host:port of HTTP, and of gRPC.
+    http: str
+    grpc: str
+    pid: int
+
+    def ask(
+        self, method: str, path: str, body: bytes | dict[str, Any] | list[Any] = b"", **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection(self.http, timeout=60)
+        try:
+            named = {name.replace("_", "-"): text for name, text in headers.items()}
+            connection.request(method, path, data, named)
+            response = connection.getresponse()
+            text = response.read()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            is_json = found.get("content-type") == "application/json"
+            return response.status, json.loads(text) if is_json else text, found
+        finally:
+            connection.close()
+
+
+START = """
+import sys
+from pathlib import Path
+from seamline import dataplane
+from seamline.protocols import oip_connections, oip_http
+
+oip_connections.HEADERS_TIMEOUT_S, oip_connections.SEND_TIMEOUT_S = {limit}, {limit}
+oip_http.BODY_TIMEOUT_S = {limit}
+sys.exit(dataplane.main(Path({root!r}), "127.0.0.1", 0, grpc_port=0))
+"""
+
+
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a plane that serves `echo` (each datatype) and `sums` (two FP64)."""
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("oip")
+    command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root), "--grpc-port", "0"]
+    with _serve(root, command) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def hasty_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One whose patience with slow senders and readers is half a second."""
+    root = tmp_path_factory.mktemp("hasty")
+    program = START.format(limit=0.5, root=str(root))
+    with _serve(root, [sys.executable, "-c", program]) as served:
+        yield served
+
+
+@contextmanager
+def _serve(root: Path, command: list[str]) -> Iterator[Served]:
     every = tuple(Column(kind.lower(), kind) for kind in EVERY)
-    pair = (Column("a", "FP64"), Column("b", "FP64"))
+    pair = (Column("a", "FP64"), Column("b", "FP64", nullable=True))
+    sums = _endpoint(root, "sums", SUMS, Signature(pair, (Column("sum", "FP64"),)))
+    text = (Column("path", "BYTES"),)
+    (root / "gates").mkdir()
+    slow = SLOW.format(gates=f"{root / 'gates'}/")
     endpoints = (
         _endpoint(root, "echo", ECHO, Signature(every, every)),
-        _endpoint(root, "sums", SUMS, Signature(pair, (Column("sum", "FP64"),))),
+        sums,
+        _endpoint(root, "slow", slow, Signature(text, (Column("seen", "BOOL"),))),
     )
     release = digest_of(b"release")
-    snapshot = ServingSnapshot("production", 1, release, "1", "2026-01-01T00:00:00Z", endpoints)
-    write_snapshot(snapshot_path(root, "production"), snapshot, load_or_create_key(root / "keys"))
-    command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
+    key = load_or_create_key(root / "keys")
+    for environment, named in (("production", endpoints), ("staging", (sums,))):
+        snapshot = ServingSnapshot(environment, 1, release, "1", "2026-01-01T00:00:00Z", named)
+        write_snapshot(snapshot_path(root, environment), snapshot, key)
     with (root / "plane.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -73,15 +158,49 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             assert process.poll() is None, (root / "plane.log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        where = f"127.0.0.1:{json.loads(address.read_text())['port']}"
-        connection = http.client.HTTPConnection(where, timeout=60)
-        connection.request("GET", "/snapshots/production?version=1&wait_s=30")
-        assert json.loads(connection.getresponse().read())["version"] == 1
-        connection.close()
-        yield where
+        found = json.loads(address.read_text())
+        served = Served(
+            root, f"127.0.0.1:{found['port']}", f"127.0.0.1:{found['grpc_port']}", process.pid
+        )
+        for environment in ("production", "staging"):
+            _, state, _ = served.ask("GET", f"/snapshots/{environment}?version=1&wait_s=30")
+            assert state["version"] == 1, state
+        yield served
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    return wait_until
+
+
+@pytest.fixture
+def served(plane: Served) -> str:
+    """host:port of HTTP."""
+    return plane.http
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """environment(requirements) → its interpreter; the test is skipped where there is none."""
+    cache = EnvironmentCache(tmp_path_factory.mktemp("clients"), Path(sys.executable))
+
+    def make(*requirements: str) -> Path:
+        try:
+            return cache.ensure(RequirementSet.of(requirements)).python
+        except SeamlineError as error:
+            pytest.skip(f"{', '.join(requirements)} cannot be installed here: {error}")
+
+    return make
 
 
 def _endpoint(root: Path, name: str, source: str, signature: Signature) -> EndpointSpec:

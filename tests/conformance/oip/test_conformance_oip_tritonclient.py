@@ -142,3 +142,51 @@ def test_broken_binary_bodies(client, served, length, size, tail, says):
     connection.close()
     assert response.status == 400
     assert says in body["error"]
+
+
+def test_the_repository(client):
+    """Its body is empty here; MLServer refuses that."""
+    found = client.get_model_repository_index()
+    assert [(one["name"], one["state"]) for one in found] == [
+        ("echo", "READY"),
+        ("slow", "READY"),
+        ("sums", "READY"),
+    ]
+    client.unload_model("sums")
+    assert not client.is_model_ready("sums")
+    assert client.is_server_ready()
+    client.load_model("sums")
+    assert client.is_model_ready("sums")
+    with pytest.raises(InferenceServerException, match="approved release"):
+        client.load_model("sums", config=json.dumps({"backend": "mine"}))
+    with pytest.raises(InferenceServerException, match="approved release"):
+        client.load_model("sums", config="{}", files={"file:1/model.py": b"print(1)"})
+    with pytest.raises(InferenceServerException, match="There is no model 'foreign'"):
+        client.load_model("foreign")
+
+
+def test_another_environment_is_a_prefix_of_the_path(served):
+    with triton.InferenceServerClient(f"{served}/staging") as client:
+        assert [one["name"] for one in client.get_model_repository_index()] == ["sums"]
+        one = triton.InferInput("x", [1, 2], "FP64")
+        one.set_data_from_numpy(np.array([[1.0, 2.0]]))
+        assert client.infer("sums", [one]).as_numpy("sum").tolist() == [3.0]
+        with pytest.raises(InferenceServerException, match="There is no model 'echo'"):
+            client.infer("echo", [one])
+
+
+def test_a_timeout_is_in_microseconds(client):
+    one = triton.InferInput("x", [1, 2], "FP64")
+    one.set_data_from_numpy(np.array([[1.0, 2.0]]))
+    assert client.infer("sums", [one], timeout=30_000_000).as_numpy("sum").tolist() == [3.0]
+    with pytest.raises(InferenceServerException, match="within 1e-06 s"):
+        client.infer("sums", [one], timeout=1)
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_long_answers_come_compressed(client, algorithm):
+    rows = 2000
+    one = triton.InferInput("x", [rows, 2], "FP64")
+    one.set_data_from_numpy(np.ones((rows, 2)))
+    result = client.infer("sums", [one], response_compression_algorithm=algorithm)
+    assert result.as_numpy("sum").tolist() == [2.0] * rows

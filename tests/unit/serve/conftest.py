@@ -6,6 +6,7 @@ import dataclasses
 import http.client
 import io
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -69,7 +70,13 @@ def load():
 """
 
 
-def make_wheel(scale: float, samples: dict[str, Any] | None = None) -> bytes:
+make_graph = runpy.run_path(str(Path(__file__).with_name("tiny_onnx.py")))["make_graph"]
+
+
+def make_wheel(
+    scale: float, samples: dict[str, Any] | None = None, graph: bytes | None = None
+) -> bytes:
+    """`graph`: the model's ONNX twin."""
     if samples is None:
         rows = [
             {"hour": 6, "carrier": "UA", "temp": None},
@@ -78,12 +85,17 @@ def make_wheel(scale: float, samples: dict[str, Any] | None = None) -> bytes:
         scores = [row["hour"] / 24 * scale for row in rows]
         labels = [int(score >= 0.5) for score in scores]
         samples = {"rows": rows, "outputs": {"label": labels, "score": scores}}
-    files = {
+    files: dict[str, str | bytes] = {
         "__init__.py": MODEL,
         "scoring.py": "def score_of(hour, scale):\n    return float(hour) / 24 * scale\n",
         "scale.json": json.dumps({"scale": scale}),
         "samples.json": json.dumps(samples),
     }
+    twin = {"digest": None, "reason": "nobody made one"}
+    if graph is not None:
+        files["payload/twin.onnx"] = graph
+        twin = {"digest": digest_of(graph), "compared": {"tolerance": 1e-3}}
+    files["model.json"] = json.dumps({"threshold": 0.5, "payload_digest": "", "twin": twin})
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
         for name, text in files.items():  # without a time: the same bytes whenever it is made
@@ -100,7 +112,9 @@ class Workspace:
         self.blobs = Blobs(root / "blobs", SystemClock())
 
     def endpoint(self, scale: float = 1.0, **changes: Any) -> EndpointSpec:
-        digest = self.blobs.put(make_wheel(scale, changes.pop("samples", None)))
+        """`graph`: the ONNX twin in its package."""
+        wheel = make_wheel(scale, changes.pop("samples", None), changes.pop("graph", None))
+        digest = self.blobs.put(wheel)
         spec = EndpointSpec(
             endpoint="late-arrival",
             model="late-arrival",
@@ -247,6 +261,12 @@ def plane(workspace: Workspace, start_plane: Callable[[], PlaneProcess]) -> Plan
     process = start_plane()
     assert process.await_snapshot(1)["version"] == 1
     return process
+
+
+@pytest.fixture
+def graph_of() -> Callable[..., bytes]:
+    """An ONNX twin of the model of that scale; `offset` makes it say something else."""
+    return make_graph
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_health_and_metadata_have_bodies(plane):
     status, ready, _ = plane.ask("GET", "/v2/health/ready")
     assert status == 200
     assert ready["snapshot_version"] == 1
-    assert plane.ask("GET", "/v2")[1]["extensions"] == ["binary_tensor_data"]
+    assert "binary_tensor_data" in plane.ask("GET", "/v2")[1]["extensions"]
     _, metadata, _ = plane.ask("GET", "/v2/models/late-arrival/versions/1.0.1")
     assert [column["name"] for column in metadata["inputs"]] == ["hour", "carrier", "temp"]
     assert plane.ask("GET", "/v2/models/late-arrival/ready")[1]["ready"] is True

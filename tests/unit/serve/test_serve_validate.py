@@ -130,3 +130,11 @@ def test_faults_of_a_matrix(numeric, tensor, says):
 def test_a_matrix_cannot_hold_text(spec):
     with pytest.raises(InvalidInput, match="also takes text"):
         rows_of([Tensor("x", "FP64", [1, 3], [1.0, 2.0, 3.0])], spec)
+
+
+def test_a_column_that_may_be_null_may_be_left_out(spec):
+    """Callers of a model that did not have it yet are answered by the one that has."""
+    rows = rows_of(tensors(temp=None, carrier=None), spec)
+    assert list(rows.columns) == ["hour", "carrier", "temp"]
+    assert rows.columns["carrier"] == [None, None]
+    assert np.isnan(rows.columns["temp"]).all()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from seamline.domain.errors import Conflict, MachineryError
+from seamline.domain.errors import Conflict, MachineryError, Unavailable
 from seamline.runtime.processes import ProcessIdentity, is_alive
 
 START_TIMEOUT_S = 20.0
@@ -27,6 +27,8 @@ LOOK_TIMEOUT_S = 1.0
 class DataPlane:
     identity: ProcessIdentity
     url: str
+    #: host:port, where it speaks gRPC.
+    grpc: str | None = None
 
 
 def find_data_plane(root: Path) -> DataPlane | None:
@@ -35,9 +37,11 @@ def find_data_plane(root: Path) -> DataPlane | None:
         document = json.loads((root / "dataplane.json").read_text())
         identity = ProcessIdentity(document["pid"], document["start_time"], document["boot_id"])
         url = f"http://{document['host']}:{document['port']}"
+        port = document.get("grpc_port")
+        grpc = None if port is None else f"{document['host']}:{port}"
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return DataPlane(identity, url) if is_alive(identity) else None
+    return DataPlane(identity, url, grpc) if is_alive(identity) else None
 
 
 def list_standbys(url: str | None, environment: str) -> list[dict[str, Any]]:
@@ -46,16 +50,34 @@ def list_standbys(url: str | None, environment: str) -> list[dict[str, Any]]:
     if url is None:
         return []
     try:
-        query = f"{url}/snapshots/{environment}"
-        with urllib.request.urlopen(query, timeout=LOOK_TIMEOUT_S) as response:  # noqa: S310
-            standbys: list[dict[str, Any]] = json.load(response).get("standbys", [])
-    except (urllib.error.URLError, OSError, ValueError):
+        state = ask_snapshot(url, environment, timeout_s=LOOK_TIMEOUT_S)
+    except Unavailable:
         return []
+    standbys: list[dict[str, Any]] = state.get("standbys", [])
     return standbys
 
 
-def start_or_adopt(root: Path, host: str, port: int) -> tuple[DataPlane, bool]:
-    """(the plane, whether it was adopted). It runs in a session of its own: it outlives us."""
+def ask_snapshot(
+    url: str, environment: str, query: str = "", *, timeout_s: float
+) -> dict[str, Any]:
+    """What the data plane at `url` says of the environment's snapshot. Raises Unavailable."""
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.netloc, timeout=timeout_s)
+    try:
+        connection.request("GET", f"/snapshots/{environment}{query}")
+        state: dict[str, Any] = json.load(connection.getresponse())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
+    finally:
+        connection.close()
+    return state
+
+
+def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tuple[DataPlane, bool]:
+    """(the plane, whether it was adopted). It runs in a session of its own: it outlives us.
+
+    `grpc_port`: 0 does without gRPC.
+    """
     found = find_data_plane(root)
     if found is not None:
         return found, True
@@ -64,6 +86,7 @@ def start_or_adopt(root: Path, host: str, port: int) -> tuple[DataPlane, bool]:
     log_path = logs / "dataplane.log"
     command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
     command += ["--host", host, "--port", str(port)]
+    command += ["--grpc-port", str(grpc_port)] if grpc_port else []
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -74,13 +97,19 @@ def start_or_adopt(root: Path, host: str, port: int) -> tuple[DataPlane, bool]:
         if found is not None:
             return found, False
         if process.poll() is not None:
-            raise Conflict(
-                f"The data plane did not start on port {port}: {_last_line(log_path)}.",
-                next_step="Choose another port with --serve-port (0 takes a free one).",
-            )
+            raise _not_started(port, _last_line(log_path))
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     raise MachineryError(f"The data plane was not ready after {START_TIMEOUT_S:.0f} s.")
+
+
+def _not_started(port: int, why: str) -> Conflict:
+    if "gRPC" in why:  # it says itself what to do
+        return Conflict(f"The data plane did not start: {why}")
+    return Conflict(
+        f"The data plane did not start on port {port}: {why}.",
+        next_step="Choose another port with --serve-port (0 takes a free one).",
+    )
 
 
 def stop_data_plane(plane: DataPlane) -> None:

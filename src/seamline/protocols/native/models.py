@@ -5,26 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
-from seamline.app.evaluate.evaluate_model import EvaluationRequest, evaluate_model
 from seamline.app.register.compare_models import diff_models
 from seamline.app.register.model_outcomes import find_or_explain
 from seamline.app.register.show_model import list_models, list_refused_models, show_model
-from seamline.evaluate.evaluations import list_evaluations, show_evaluation
-from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
+from seamline.protocols.native.access import PlatformOf, Reader
 from seamline.register.models.catalogue import verify_model_version
 
 ROUTER = APIRouter()
-
-
-class NewEvaluation(BaseModel):
-    model: str
-    version: str | None = None
-    run_id: str
-    task: str = ""
-    against: str | None = None
-    against_run: str | None = None
 
 
 @ROUTER.get("/models")
@@ -62,21 +50,3 @@ def verify(
     found = find_or_explain(platform, name, version)
     verify_model_version(platform.stores, name, found.version, platform.key.public)
     return {"model": name, "version": found.version, "wheel_digest": found.wheel_digest}
-
-
-@ROUTER.post("/evaluations")
-def evaluate(platform: PlatformOf, who: Evaluator, body: NewEvaluation) -> dict[str, Any]:
-    request = EvaluationRequest(**body.model_dump())
-    return show_evaluation(platform.stores, evaluate_model(platform, request, by=who.name))
-
-
-@ROUTER.get("/evaluations")
-def evaluations(
-    platform: PlatformOf, who: Reader, model: str | None = None
-) -> list[dict[str, Any]]:
-    return [one.to_json() for one in list_evaluations(platform.stores, model)]
-
-
-@ROUTER.get("/evaluations/{evaluation_id}")
-def evaluation(platform: PlatformOf, who: Reader, evaluation_id: str) -> dict[str, Any]:
-    return show_evaluation(platform.stores, evaluation_id)

@@ -1,0 +1,123 @@
+"""A batch prediction as it lies on disk: what is to be done, and what of it is done.
+
+The unit is a portion: some files of the input. A portion is done when its result has its name.
+Killed anywhere, the job goes on with the portion that it was at, under the same prediction ids: its
+log segment has the same name, so the log holds its rows once, too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from seamline.data.versions.version import VersionFile
+from seamline.domain.clock import Clock, new_id
+from seamline.domain.errors import Conflict
+from seamline.serve.prediction_log import SCHEMA
+from seamline.serve.segments import SUFFIX
+from seamline.store.blobs import write_atomically
+
+#: Rows that go to the model at once; and at the least into one portion.
+CHUNK_ROWS = 16_384
+PORTION_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """`ids`: of the predictions of its chunks."""
+
+    file: VersionFile
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Portion:
+    number: int
+    files: tuple[InputFile, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(one.file.rows for one in self.files)
+
+
+def plan_portions(files: Sequence[VersionFile], clock: Clock) -> list[Portion]:
+    """Files one after another until they are enough rows together."""
+    portions: list[Portion] = []
+    gathered: list[InputFile] = []
+    for file in files:
+        chunks = -(-file.rows // CHUNK_ROWS)
+        gathered.append(InputFile(file, tuple(new_id(clock) for _ in range(chunks))))
+        if sum(one.file.rows for one in gathered) >= PORTION_ROWS:
+            portions.append(Portion(len(portions), tuple(gathered)))
+            gathered = []
+    if gathered:
+        portions.append(Portion(len(portions), tuple(gathered)))
+    return portions
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    folder: Path
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Conflict where the same job is running."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(
+                    "The same rows are being predicted already.",
+                    next_step="Wait for that, or ask again then: what is done is not done twice.",
+                ) from None
+            yield
+
+    def plan(self, files: Sequence[VersionFile], clock: Clock) -> list[Portion]:
+        """As it was made when the job began."""
+        path = self.folder / "plan.json"
+        if not path.exists():
+            told = [asdict(one) for one in plan_portions(files, clock)]
+            write_atomically(path, json.dumps(told).encode())
+        return [
+            Portion(
+                one["number"],
+                tuple(
+                    InputFile(VersionFile(**each["file"]), tuple(each["ids"]))
+                    for each in one["files"]
+                ),
+            )
+            for one in json.loads(path.read_text())
+        ]
+
+    def result_of(self, portion: Portion) -> Path:
+        return self.folder / f"part-{portion.number:05}.parquet"
+
+    def finish(
+        self, portion: Portion, result: pl.DataFrame, log: Path, batches: Sequence[pa.RecordBatch]
+    ) -> None:
+        """The log first: a portion that is done is logged."""
+        log.mkdir(parents=True, exist_ok=True)
+        name = portion.files[0].ids[0]
+        partial = log / f".{name}.partial"
+        with partial.open("wb") as file:
+            with pa.ipc.new_stream(file, SCHEMA) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(log / f"{name}{SUFFIX}")
+        partial = self.folder / f".part-{portion.number:05}.partial"
+        with partial.open("wb") as file:
+            result.write_parquet(file, compression="lz4")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.result_of(portion))

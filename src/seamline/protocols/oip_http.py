@@ -1,0 +1,264 @@
+"""What every HTTP request of the data plane goes through: its body in, its answer out.
+
+Bodies are bounded in bytes as they come and once unpacked, and in the time that they may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from seamline.domain import errors
+from seamline.domain.errors import InvalidInput, SeamlineError, Unavailable
+from seamline.serve.patience import ClientGone, TookTooLong, Watch
+from seamline.serve.validate import TooLarge
+
+MAX_BODY_BYTES = 16 << 20
+#: Beyond the limit and up to here, what comes is thrown away until the client listens.
+DISCARDED_BODY_BYTES = 256 << 20
+BODY_TIMEOUT_S = 30.0
+COMPRESS_ABOVE_BYTES = 4096
+#: An error quotes what was sent; it is not to be as long.
+LONGEST_ERROR = 4000
+JSON = b"application/json"
+#: Where the connection tells of a client that went (oip_connections.py).
+WATCH_EXTENSION = "seamline.watch"
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class WrongMethod(InvalidInput):
+    pass
+
+
+class BodyTooSlow(InvalidInput):
+    pass
+
+
+#: The first that fits counts.
+STATUS: tuple[tuple[type[SeamlineError], int], ...] = (
+    (TooLarge, 413),
+    (WrongMethod, 405),
+    (BodyTooSlow, 408),
+    (TookTooLong, 504),
+    (ClientGone, 499),
+    (errors.InvalidInput, 400),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.Refused, 422),
+    (errors.DigestMismatch, 422),
+    (errors.Unavailable, 503),
+    (SeamlineError, 500),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    headers: dict[bytes, bytes]
+    receive: Receive
+    environment: str
+    #: What follows `v2` in the path.
+    parts: tuple[str, ...]
+    watch: Watch | None = None
+    path: str = ""
+
+    def text(self, name: bytes) -> str | None:
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+
+
+def watch_of(scope: Scope) -> Watch | None:
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    return extensions.get(WATCH_EXTENSION)
+
+
+def need(request: Request, method: str) -> None:
+    if request.method != method:
+        raise WrongMethod(f"This path takes {method}, not {request.method}.", allowed=method)
+
+
+def json_reply(status: int, value: Any) -> Reply:
+    return Reply(status, msgspec.json.encode(value))
+
+
+def status_of(error: SeamlineError) -> int:
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[SeamlineError]) -> int:
+    """
+    >>> status_of_kind(TooLarge), status_of_kind(errors.Forbidden)
+    (413, 403)
+    """
+    return next(status for known, status in STATUS if issubclass(kind, known))
+
+
+def error_reply(error: SeamlineError) -> Reply:
+    status = status_of(error)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if status == 401:
+        headers = ((b"www-authenticate", b"Bearer"),)
+    elif status == 405:
+        headers = ((b"allow", str(error.details["allowed"]).encode()),)
+    elif isinstance(error, Unavailable):
+        headers = ((b"retry-after", b"1"),)
+    elif status in (408, 413):
+        # What may still be on its way is not read.
+        headers = ((b"connection", b"close"),)
+    return Reply(status, error_body(str(error)), JSON, headers)
+
+
+def error_body(text: str) -> bytes:
+    """
+    >>> error_body("There is no model 'x'.")
+    b'{"error":"There is no model \\'x\\'."}'
+    """
+    if len(text) > LONGEST_ERROR:
+        half = LONGEST_ERROR // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    # What was sent may hold halves of characters, which UTF-8 has no bytes for.
+    return msgspec.json.encode({"error": text.encode(errors="replace").decode()})
+
+
+async def read_body(request: Request) -> bytes:
+    """What is beyond the limit is read and thrown away: a client that is still sending would see
+    a broken connection instead of the answer. Beyond many times the limit it does."""
+    if b"expect" in request.headers:
+        _refuse_unsent(request)
+    message = await request.receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False):
+        body = await _read_on(request, body)
+    elif message["type"] == "http.disconnect":
+        raise ClientGone("The client went away before the end of its request.")
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large(len(body))
+    encoding = request.headers.get(b"content-encoding")
+    return body if encoding is None else decompress(body, encoding.decode("latin-1"))
+
+
+def _refuse_unsent(request: Request) -> None:
+    """A client that asks first is told before it sends."""
+    length = request.headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise _too_large(int(length))
+
+
+async def _read_on(request: Request, body: bytes) -> bytes:
+    parts, size, more = [body], len(body), True
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while more and size <= DISCARDED_BODY_BYTES:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone("The client went away before the end of its request.")
+                part = message.get("body", b"")
+                size += len(part)
+                if size <= MAX_BODY_BYTES:
+                    parts.append(part)
+                else:
+                    parts.clear()
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from None
+    if size > MAX_BODY_BYTES:
+        raise _too_large(size)
+    return b"".join(parts)
+
+
+def decompress(body: bytes, encodings: str) -> bytes:
+    """As Content-Encoding lists them, gzip and deflate in any order; never beyond the limit.
+
+    >>> decompress(gzip.compress(b"a") + gzip.compress(b"b"), "gzip")
+    b'ab'
+    """
+    for name in reversed([one.strip().lower() for one in encodings.split(",")]):
+        if name == "identity":
+            continue
+        if name not in ("gzip", "x-gzip", "deflate"):
+            raise InvalidInput(f"Content-Encoding {name!r} is not known: send gzip or deflate.")
+        body = _unpack(body, name)
+    return body
+
+
+def _unpack(body: bytes, encoding: str) -> bytes:
+    parts: list[bytes] = []
+    room = MAX_BODY_BYTES
+    while body or not parts:
+        # 32 + 15: either header is recognised.
+        reader = zlib.decompressobj(47)
+        try:
+            part = reader.decompress(body, room + 1)
+        except zlib.error as error:
+            raise InvalidInput(f"The body is not {encoding}: {error}.") from error
+        room -= len(part)
+        if room < 0:
+            raise _too_large(MAX_BODY_BYTES + 1)
+        if not reader.eof:
+            raise InvalidInput(f"The {encoding} body is cut off.")
+        parts.append(part)
+        if reader.unused_data == body:
+            raise InvalidInput(f"The body is not {encoding}.")
+        body = reader.unused_data
+    return b"".join(parts)
+
+
+def _too_large(size: int) -> TooLarge:
+    return TooLarge(
+        f"The body has {size} bytes or more; at most {MAX_BODY_BYTES} are read.",
+        next_step="Send fewer rows per request.",
+    )
+
+
+async def send_reply(
+    send: Send, reply: Reply, request: dict[bytes, bytes], is_head: bool = False
+) -> None:
+    body, headers = reply.body, [(b"content-type", reply.content_type), *reply.headers]
+    if len(body) > COMPRESS_ABOVE_BYTES:
+        encoding = chosen_encoding(request.get(b"accept-encoding", b"").decode("latin-1"))
+        if encoding is not None:
+            body = gzip.compress(body, 1) if encoding == "gzip" else zlib.compress(body, 1)
+            headers.append((b"content-encoding", encoding.encode()))
+        headers.append((b"vary", b"Accept-Encoding"))
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if is_head else body})
+
+
+def chosen_encoding(accepted: str) -> str | None:
+    """
+    >>> chosen_encoding("br, deflate;q=0.5, gzip"), chosen_encoding("deflate, gzip;q=0")
+    ('gzip', 'deflate')
+    >>> chosen_encoding("identity") is None
+    True
+    """
+    weights = {}
+    for item in accepted.lower().split(","):
+        name, _, parameters = item.partition(";")
+        weight = parameters.strip().removeprefix("q=") or "1"
+        try:
+            weights[name.strip()] = float(weight)
+        except ValueError:
+            weights[name.strip()] = 0.0
+    offered = [name for name in ("gzip", "deflate") if weights.get(name, weights.get("*", 0)) > 0]
+    return max(offered, key=lambda name: weights.get(name, 0), default=None)
