@@ -12,8 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/ready  ## the ten steps on real flights
 	$(BIN)/seamline demo $(DEMO)
 
-test: $(VENV)/ready system  ## every gate and every test
-	$(BIN)/python -m pytest $(TEST)
+test: $(VENV)/ready system  ## every gate and every test, a file at a time in each of two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST)
 
 check: $(VENV)/ready  ## the fast gates
 	$(BIN)/python -m pytest tests/house tests/unit src
@@ -22,10 +22,12 @@ soak: $(VENV)/ready system  ## the long counts; the result goes to docs/explanat
 	$(BIN)/python -m pytest tests/chaos --soak
 	$(BIN)/python -m pytest tests -m hypothesis --soak
 	$(BIN)/python -m pytest tests/conformance/data_interop --soak
+	$(BIN)/python -m pytest tests/calibration --soak
+	$(BIN)/python -m bench.calibration
 
 lock:  ## after a change of dependencies
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra postgres --extra mysql \
+	  --no-header --no-annotate --extra postgres --extra mysql --extra grpc \
 	  --extra bigquery --extra databricks --extra snowflake --extra demo --extra dev pyproject.toml -o requirements.lock
 
 # Debian packages that tests drive: a browser, PostgreSQL and podman. Where they cannot be

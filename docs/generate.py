@@ -33,7 +33,7 @@ from seamline.domain.facts import FACT_TYPES
 from seamline.domain.settings import PREFIX, Settings
 from seamline.domain.states import Role
 from seamline.project.file import SECTIONS
-from seamline.protocols import oip_rest
+from seamline.protocols import oip_http
 from seamline.protocols.application import API
 from seamline.protocols.errors import STATUS
 from seamline.protocols.native import make_router
@@ -50,7 +50,7 @@ MEANINGS = {
     "environments.NAME.after": "The environment where a release must be live, or have been, first.",
     "environments.NAME.gates": "Checks before people are asked: `digests` (bytes are the recorded "
     "ones), `provenance` (signed, from a run), `evaluation` (the declared checks passed), "
-    "`successes` (a run succeeded in `after`), `soak`.",
+    "`backtest` (passed over windows of time), `successes` (a run succeeded in `after`), `soak`.",
     "environments.NAME.approvals.count": "How many people have to approve.",
     "environments.NAME.approvals.roles": "Who can.",
     "environments.NAME.approvals.not": "Who cannot, because of what they did for the release.",
@@ -82,10 +82,20 @@ MEANINGS = {
     "models.NAME.evaluation.tag": "Tag of `pipeline`.",
     "models.NAME.evaluation.data": "Dataset that holds the truth.",
     "models.NAME.evaluation.keys": "Columns by which predictions and truth are joined.",
-    "models.NAME.evaluation.prediction": "Column of the predictions table.",
-    "models.NAME.evaluation.slices": "Columns whose values are judged apart, too.",
-    "models.NAME.evaluation.checks": "What must hold: `auc >= 0.7`, `mae.vs(baseline) < 0`.",
-    "deployments.NAME.model": "The model that answers.",
+    "models.NAME.evaluation.prediction": "Column of the predictions table: a probability, a "
+    "number, a class or a score, as `task` is.",
+    "models.NAME.evaluation.slices": "Columns, `derived` names and pairs of them (`origin*hour`) "
+    "whose values are judged apart, too.",
+    "models.NAME.evaluation.checks": "What must hold: `auc >= 0.7`, `mae.vs(baseline) < 0`, "
+    "`brier.worst_slice(hour) <= 0.2`.",
+    "deployments.NAME.model": "The model that answers; or a family (`per`): each row is answered "
+    "by the one of its models that the row's values name.",
+    "deployments.NAME.default": "Of a family: the model that answers rows which name none. Without "
+    "it they are refused.",
+    "deployments.NAME.memory": "Of a family: what the processes that hold its models may occupy "
+    "(512Mi). Models come when they are asked for; those not asked for the longest make room.",
+    "deployments.NAME.keep": "How long its rows stay in the logs of predictions and feedback "
+    '("90d"); not said: for good.',
     "deployments.NAME.event_time": "Column that says when a row's event is (ISO 8601 text).",
     "monitors.NAME.deployment": "What is measured.",
     "monitors.NAME.environment": "Where.",
@@ -256,13 +266,16 @@ def errors_page() -> str:
         "|---|---|---|---|---|",
     ]
     for cls, status in STATUS.items():
-        served = oip_rest.STATUS.get(cls, 500)
+        served = oip_http.status_of_kind(cls)
         meaning = meanings[cls.__name__]
         lines.append(f"| `{cls.__name__}` | `{cls.code}` | {meaning} | {status} | {served} |")
     lines += [
         "",
-        "The data plane also answers 405 (another method is needed, named in `Allow`), 413 (the",
-        "body is too large), and sends `Retry-After` with each 503.",
+        "The data plane also answers 405 (another method is needed, named in `Allow`), 408",
+        "(headers or body took too long to arrive), 413 (body or rows are too many), 431 (the",
+        "headers are too long), 504 (no answer in the time that was given), and sends",
+        "`Retry-After` with each 503 and 504.",
+        "[Its limits](../howto/serve-and-send-feedback.md#limits).",
     ]
     return page("Errors", lines)
 
@@ -331,9 +344,12 @@ def declaration_lines(where: str, cls: type) -> list[str]:
         if isinstance(hint, type):
             below = ".NAME" if typing.get_origin(hints[field.name]) is Mapping else ""
             nested += declaration_lines(f"{where}.{key}{below}", hint)
+        told = notes.get(field.name) or MEANINGS.get(f"{where}.{key}")
+        if told is None and where.endswith(".gate") and isinstance(hint, type):
+            told = own_docstring(hint)  # each gate's limits say whose they are
         lines.append(
             f"| `{key}` | {type_name(hints[field.name])} | {default_text(field)} "
-            f"| {cell(notes.get(field.name) or MEANINGS[f'{where}.{key}'])} |"
+            f"| {cell(told or MEANINGS[f'{where}.{key}'])} |"
         )
     return lines + nested
 

@@ -112,7 +112,8 @@ class Server:
         done = subprocess.run(
             [program, *map(str, arguments), "--json"], env=environ, capture_output=True, text=True
         )
-        if done.returncode:
+        # Commands that answer a question (is it good?) say no by their exit code, and answer.
+        if done.returncode and not done.stdout:
             raise Refusal(done.stderr.strip())
         return json.loads(done.stdout)
 
@@ -542,7 +543,7 @@ class Demo:
         for one in found["measurements"]:
             if one["subject"] in ("bias", "mae"):
                 self.say(f"air-time {one['window']} {one['verdict']}: {one['sentence'][:120]}")
-        retrainings = self.server.seamline("retraining", "list")
+        retrainings = self.await_retrainings()
         if len(retrainings) != 1:
             raise SystemExit(f"expected one retraining, got {len(retrainings)}")
         decided = self.server.seamline("retraining", "show", retrainings[0]["id"], "--wait")
@@ -569,6 +570,14 @@ class Demo:
         if not {"hour", "score"} <= subjects:
             raise SystemExit(f"the planted hour was not named with its first day: {subjects}")
         return f"bias alarm → one retraining → {decided['phase']}; planted hour and collapse named"
+
+    def await_retrainings(self) -> Any:
+        """The alarm's reaction comes a moment after the measurement."""
+        for _ in range(400):
+            if found := self.server.seamline("retraining", "list"):
+                return found
+            time.sleep(0.1)
+        return []
 
     def replay_air_time(self, plane: DataPlane, since: date, until: date) -> None:
         for day, rows in self.year.days(since, until):

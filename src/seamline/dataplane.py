@@ -22,7 +22,11 @@ from pathlib import Path
 import uvicorn
 
 from seamline.domain.clock import Clock, SystemClock, iso
-from seamline.protocols.oip_rest import OipApp, Receive, Scope, Send
+from seamline.domain.errors import SeamlineError
+from seamline.protocols.oip_connections import Connection
+from seamline.protocols.oip_grpc import GrpcServer, start_grpc
+from seamline.protocols.oip_http import Receive, Scope, Send
+from seamline.protocols.oip_rest import OipApp
 from seamline.runtime.imports import WithoutPandas
 from seamline.runtime.processes import current_identity
 from seamline.serve import feedback, prediction_log
@@ -68,8 +72,8 @@ class DataPlane:
             on_rows=self._counter("seamline_log_rows_total", feedback.FOLDER),
             on_lost=self._counter("seamline_log_lost_rows_total", feedback.FOLDER),
         )
-        predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
-        self.app = OipApp(predictor, self.feedback, host_names=LOOPBACK_NAMES)
+        self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
+        self.app = OipApp(self.predictor, self.feedback, host_names=LOOPBACK_NAMES)
 
     async def close(self) -> None:
         """After the last request: workers end, and what was logged is made durable."""
@@ -84,8 +88,17 @@ class DataPlane:
 class Server(uvicorn.Server):
     """uvicorn around a DataPlane: says where it answers once it does, drains at the end."""
 
-    def __init__(self, root: Path, public_key_path: Path, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        root: Path,
+        public_key_path: Path,
+        listener: socket.socket,
+        grpc_port: int | None = None,
+    ) -> None:
         self._root, self._public_key_path = root, public_key_path
+        self._grpc_port = grpc_port
+        self._grpc: GrpcServer | None = None
+        self.refusal = ""
         self._listener = listener
         self._clock = SystemClock()
         self._data_plane: DataPlane | None = None
@@ -93,7 +106,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 self._answer,
                 loop="uvloop",
-                http="httptools",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -109,19 +122,30 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._data_plane = DataPlane(self._root, self._public_key_path, self._clock)
         self._data_plane.plane.start()
-        await super().startup(sockets)
         host, port = self._listener.getsockname()[:2]
+        try:
+            if self._grpc_port is not None:
+                self._grpc = await start_grpc(self._data_plane.predictor, host, self._grpc_port)
+        except SeamlineError as error:
+            self.refusal = str(error)
+            await self._data_plane.close()
+            self.should_exit = True
+            return
+        await super().startup(sockets)
         document = {
             "schema": 1,
             **dataclasses.asdict(current_identity()),
             "host": host,
             "port": port,
+            "grpc_port": None if self._grpc is None else self._grpc.port,
             "started_at": iso(self._clock.now()),
         }
         write_atomically(_address_path(self._root), json.dumps(document).encode())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _address_path(self._root).unlink(missing_ok=True)
+        if self._grpc is not None:
+            await self._grpc.close()
         await super().shutdown(sockets)
         if self._data_plane is not None:
             await self._data_plane.close()
@@ -131,10 +155,17 @@ class Server(uvicorn.Server):
         await self._data_plane.app(scope, receive, send)
 
 
-def main(root: Path, host: str, port: int, public_key_path: Path | None = None) -> int:
+def main(
+    root: Path,
+    host: str,
+    port: int,
+    public_key_path: Path | None = None,
+    grpc_port: int | None = None,
+) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
     `public_key_path`: the key that snapshots must be signed with, `<root>/keys/signing.pub`.
+    `grpc_port`: 0 takes a free one, None does without.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -152,8 +183,9 @@ def main(root: Path, host: str, port: int, public_key_path: Path | None = None) 
         except (OSError, ValueError, OverflowError) as error:
             why = getattr(error, "strerror", None) or error
             return _refuse(f"cannot bind to {host}:{port}: {why}")
-        _serve(root, public_key_path, listener)
-    return 0
+        key_path = public_key_path or root / "keys" / "signing.pub"
+        refusal = _serve(Server(root, key_path, listener, grpc_port), listener)
+    return _refuse(refusal) if refusal else 0
 
 
 def _refuse(why: str) -> int:
@@ -161,12 +193,13 @@ def _refuse(why: str) -> int:
     return USAGE_ERROR
 
 
-def _serve(root: Path, public_key_path: Path | None, listener: socket.socket) -> None:
-    server = Server(root, public_key_path or root / "keys" / "signing.pub", listener)
+def _serve(server: Server, listener: socket.socket) -> str:
+    """Why it did not serve at all, if so."""
     # uvicorn raises the signal once more when it has drained: it has done its work by then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)
     server.run(sockets=[listener])
+    return server.refusal
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -194,8 +227,9 @@ def _run_from_command_line() -> int:
     parser.add_argument("--root", type=Path, required=True, help="the workspace's folder")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--grpc-port", type=int, help="0 takes a free one; not given: no gRPC")
     given = parser.parse_args()
-    return main(given.root, given.host, given.port)
+    return main(given.root, given.host, given.port, grpc_port=given.grpc_port)
 
 
 if __name__ == "__main__":

@@ -76,8 +76,7 @@ def build_control_plane(
     owner = getpass.getuser()
     _set_up_workspace(stores, owner)
     finish_all_pending(stores)
-    # What was being received when a server was killed: its sender has to send it again.
-    shutil.rmtree(root / "incoming", ignore_errors=True)
+    _clear_unfinished(root)
     changes = Changes()
     stores.db.on_commit(changes.notify)
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
@@ -161,8 +160,12 @@ def serve(
             server = _server(plane.app)
             # Before there is a data plane: it would outlive a Ctrl-C that comes while it starts.
             server.stop_on_signals()
-            data_plane, adopted = start_or_adopt(workspace, LOOPBACK, settings.serve_port)
-            server_file = ServerFile(current_identity(), url, data_plane.url, __version__)
+            data_plane, adopted = start_or_adopt(
+                workspace, LOOPBACK, settings.serve_port, settings.grpc_port
+            )
+            server_file = ServerFile(
+                current_identity(), url, data_plane.url, __version__, data_plane.grpc
+            )
 
             def started() -> None:
                 server_file.write(workspace)
@@ -194,6 +197,13 @@ def serve_in_process(settings: Settings) -> Iterator[str]:
             plane.platform.changes.wait_until(plane.loop.is_idle, timeout_s=3600)
             server.should_exit = True
             thread.join()
+
+
+def _clear_unfinished(root: Path) -> None:
+    """What was being received when a server was killed: its sender has to send it again. What gates
+    were trying then: they are asked again."""
+    for name in ("incoming", "gates"):
+        shutil.rmtree(root / name, ignore_errors=True)
 
 
 class _Server(uvicorn.Server):

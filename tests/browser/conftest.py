@@ -32,7 +32,9 @@ from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of
 from seamline.domain.settings import Settings
 from seamline.domain.states import PromotionPhase, RunState, is_terminal
-from seamline.evaluate.baselines import make_baseline
+from seamline.evaluate.backtest import WindowRows, judge_windows
+from seamline.evaluate.backtests import Subject, record_backtest
+from seamline.evaluate.baselines import Baseline, make_baseline
 from seamline.evaluate.evaluate import evaluate_predictions
 from seamline.evaluate.evaluations import Contender, DataReference, record_evaluation
 from seamline.evaluate.spec import EvaluationSpec
@@ -43,7 +45,11 @@ from seamline.promote.promotion import find_promotion
 from seamline.promote.release import find_release
 from seamline.promote.requests import request_promotion
 from seamline.protocols.application import make_application
-from seamline.register.models.catalogue import ModelVersion, register_model_version
+from seamline.register.models.catalogue import (
+    ModelVersion,
+    find_model_version,
+    register_model_version,
+)
 from seamline.register.models.documents import DatasetVersionRef, Lineage, make_model_document
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.register.pipelines.publishing import publish_pipeline
@@ -398,10 +404,12 @@ def register(
     )
     wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
     made = register_model_version(stores, wheel, key=town.platform.key, by="nora")
-    prove(town, made, DataReference(f"flights@{data.version}", data.digest), noise)
+    prove(town, made, DataReference(f"flights@{data.version}", data.digest), noise, previous)
 
 
-def prove(town: Town, version: ModelVersion, data: DataReference, noise: float) -> None:
+def prove(
+    town: Town, version: ModelVersion, data: DataReference, noise: float, previous: str | None
+) -> None:
     days, per_day = 31, 200
     rng = np.random.default_rng(7)
     n = days * per_day
@@ -415,9 +423,13 @@ def prove(town: Town, version: ModelVersion, data: DataReference, noise: float) 
             "arr_delay": delay,
         }
     )
-    score = 1 / (1 + np.exp(-(hour - 14) / 4 + 0.9 + rng.normal(0, 1, n) * noise))
     keys = ("ds", "flight")
-    predictions = truth.select(keys).with_columns(pl.Series("score", score))
+
+    def predict(noise: float) -> pl.DataFrame:
+        score = 1 / (1 + np.exp(-(hour - 14) / 4 + 0.9 + rng.normal(0, 1, n) * noise))
+        return truth.select(keys).with_columns(pl.Series("score", score))
+
+    predictions = predict(noise)
     spec = EvaluationSpec(
         keys,
         "arr_delay > 15",
@@ -427,12 +439,62 @@ def prove(town: Town, version: ModelVersion, data: DataReference, noise: float) 
         checks=("auc >= 0.65", "brier.vs(baseline) < 0", "auc.worst_slice(origin) >= 0.6"),
     )
     baseline = make_baseline(truth, spec.label)
-    result = evaluate_predictions(predictions, truth, spec, baseline=baseline)
-    candidate = Contender(
-        version.model, version.version, version.wheel_digest, str(digest_of(score.tobytes()))
+    incumbent = predict(1.4) if previous else None
+    result = evaluate_predictions(
+        predictions, truth, spec, incumbent_predictions=incumbent, baseline=baseline
+    )
+    stores, run = town.platform.stores, show_run(town.platform.stores, town.runs["training"])
+    scored = str(digest_of(predictions["score"].to_numpy().tobytes()))
+    judged_by = (run["id"], run["pipeline_digest"])
+    candidate = Contender(version.model, version.version, version.wheel_digest, scored, *judged_by)
+    rival = (
+        None
+        if previous is None
+        else Contender(
+            version.model,
+            previous,
+            find_model_version(stores, version.model, previous).wheel_digest,
+            scored,
+            *judged_by,
+        )
     )
     record_evaluation(
-        town.platform.stores, candidate=candidate, data=data, spec=spec, result=result, by="nora"
+        stores, candidate=candidate, incumbent=rival, data=data, spec=spec, result=result, by="nora"
+    )
+    if incumbent is not None:
+        back_test(town, version, data, spec, predictions, incumbent, truth, baseline)
+
+
+def back_test(
+    town: Town,
+    version: ModelVersion,
+    data: DataReference,
+    spec: EvaluationSpec,
+    ours: pl.DataFrame,
+    theirs: pl.DataFrame,
+    truth: pl.DataFrame,
+    baseline: Baseline,
+) -> None:
+    """Over halves of the month; the third window's training failed."""
+    cuts = [date(2013, 7, 1), date(2013, 7, 16), date(2013, 8, 1)]
+    windows = []
+    for start, end in itertools.pairwise(cuts):
+        inside = (pl.col("ds") >= start) & (pl.col("ds") < end)
+        windows.append(
+            WindowRows(str(start), version.version, ours.filter(inside), theirs.filter(inside))
+        )
+    windows.append(WindowRows("2013-08-01", "", error="the training run ended as failed"))
+    run = show_run(town.platform.stores, town.runs["training"])
+    tested = Subject(
+        version.model, version.version, version.wheel_digest, (run["pipeline_digest"],), (), "1.0.0"
+    )
+    record_backtest(
+        town.platform.stores,
+        tested=tested,
+        data=data,
+        spec=spec,
+        result=judge_windows(windows, truth, spec, baseline=baseline),
+        by="nora",
     )
 
 

@@ -19,6 +19,7 @@ PAGES = [
     "RUN",
     "/models",
     "/models/late-arrival",
+    "/compare?before=late-arrival==1.0.0&after=late-arrival==1.0.1",
     "/pipelines",
     "/pipelines/late-arrival-training",
     "/packages",

@@ -103,7 +103,7 @@ def _killed_in(house: Any, phase: str, kind: str, target: str, after_s: float) -
         while not _has_reached(house, phase, kind, target, since):
             if dead.wait(0.0005):
                 return
-        time.sleep(after_s)
+        time.sleep(after_s)  # no event: the moment of the kill is drawn, anywhere in the phase
         os.kill(house.address["identity"]["pid"], signal.SIGKILL)
 
     since = _last_seq(house)

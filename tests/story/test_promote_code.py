@@ -171,6 +171,15 @@ class Kiosk:
             assert time.monotonic() < deadline, found
             assert found["phase"] not in ("failed", "errored"), found
 
+    def await_packaged(self, run_id: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self.api(f"/runs/{run_id}?wait_s=20")["state"] != "succeeded":
+            assert time.monotonic() < deadline, run_id
+        while [one["state"] for one in self.api(f"/runs/{run_id}/models?wait_s=20")] != [
+            "packaged"
+        ]:
+            assert time.monotonic() < deadline, run_id
+
     def live(self, environment: str) -> Any:
         found = self.api("/board")["environments"]
         return next(one["live"] for one in found if one["name"] == environment)
@@ -216,18 +225,17 @@ def kiosk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kiosk]:
         made.upload("/datasets/sales/deliveries?source=may.csv", rows().encode())
         for name in ("training", "prediction"):
             made.upload("/pipelines?tags=1.0.0", (folder / f"{name}.yaml").read_bytes())
-        made.api("/runs", {"pipeline": "sales-training@1.0.0"})
+        run = made.api("/runs", {"pipeline": "sales-training@1.0.0"})["id"]
+        made.await_packaged(run)
         release(made, "code", "ice-cream@1.0.0", "sales-training@1.0.0", "sales-prediction@1.0.0")
         made.api("/principals", {"name": "bea", "roles": ["approver"]})
         yield made
 
 
 def release(kiosk: Kiosk, alias: str, model: str, *pipelines: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
     body = {"alias": alias, "models": [model], "pipelines": list(pipelines)}
-    while "digest" not in (said := kiosk.api("/releases", body)):  # it is being packaged
-        assert time.monotonic() < deadline, said
-        time.sleep(0.2)
+    said = kiosk.api("/releases", body)
+    assert "digest" in said, said
     kiosk.until(kiosk.promote(alias, "development"), "live")
 
 

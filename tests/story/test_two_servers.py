@@ -151,7 +151,8 @@ class Server:
         return str(asked["id"])
 
     def settled(self, promotion_id: str) -> dict[str, Any]:
-        return until(lambda: self.promotion(promotion_id), lambda one: one["phase"] in ENDED)
+        path = f"/promotions/{promotion_id}?wait_s=20&until=end"
+        return dict(until(lambda: self.api(path), lambda one: one["phase"] in ENDED))
 
     def served(self) -> str:
         """The version that its data plane is told to serve in production, signed."""

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from seamline.app.evaluate.declaration import EvaluationDeclaration
 from seamline.data.declaration import DatasetDeclaration, check_units
 from seamline.domain.errors import not_found
 from seamline.domain.states import Fidelity, Promotes, Role
 from seamline.hooks.declaration import HookDeclaration
+from seamline.promote.gate_rules import GateRules
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
 from seamline.serve.input_rules import ServingPolicy
+from seamline.serve.snapshot import TwinPolicy
 
 Declared = TypeVar("Declared")
 
@@ -45,6 +48,20 @@ class ExternalGateDeclaration:
 
 
 @dataclass(frozen=True)
+class CheckDeclaration:
+    """The gate `check:NAME`: a pipeline of the release is run in the environment, and its outputs
+    `verdict`, `sentence` and `evidence` are what the gate says.
+    """
+
+    #: Name of the pipeline, which has to be in the release; by default the check's.
+    pipeline: str | None = None
+    #: After that long without an end: an error.
+    timeout: str = "30m"
+    #: Only releases that hold one of these models are asked; without it, every release.
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class EnvironmentDeclaration:
     """A file that declares one environment declares all: what it leaves out goes, unless a release
     is live there. Without such a file the shipped policies stand.
@@ -64,6 +81,10 @@ class EnvironmentDeclaration:
     windows: tuple[str, ...] = ()
     #: Name → a gate that somebody else decides.
     external: Mapping[str, ExternalGateDeclaration] = field(default_factory=dict)
+    #: Name → a check of the team's own, which a pipeline of the release makes.
+    check: Mapping[str, CheckDeclaration] = field(default_factory=dict)
+    #: Limits of single gates.
+    gate: GateRules = field(default_factory=GateRules)
     break_glass: BreakGlassDeclaration = field(default_factory=BreakGlassDeclaration)
     #: Formats of models that run code when they are loaded, and that may come in all the same.
     formats: tuple[ModelFormat, ...] = ()
@@ -98,35 +119,6 @@ class TeamDeclaration:
     name: str
     #: How many of the team's tasks run at the same time, at the most; no declaration, no limit.
     slots: int
-
-
-@dataclass(frozen=True)
-class EvaluationDeclaration:
-    """How a version of a model is proved: from the results of its prediction pipeline."""
-
-    #: Prediction pipeline, and the output of it that holds the predictions table.
-    pipeline: str
-    #: Dataset that holds the truth, joined to the predictions by `keys`.
-    data: str
-    keys: tuple[str, ...]
-    #: SQL expression over the dataset's columns: the truth. Rows where it is null are left out.
-    label: str
-    prediction: str
-    output: str = "predictions"
-    tag: str = "1.0.0"
-    #: Of the label, in sentences ("min").
-    unit: str = ""
-    #: From which score on a row counts as predicted positive; by default the model's own.
-    threshold: float | None = None
-    slices: tuple[str, ...] = ()
-    #: "prior" (base rate or mean of the training data) or columns to average the label over.
-    baseline: tuple[str, ...] = ("prior",)
-    checks: tuple[str, ...] = ()
-    #: What must hold against the incumbent before a retrained candidate is released.
-    against_incumbent: tuple[str, ...] = ()
-    #: Arguments of the prediction pipeline when a candidate is compared: {version} is the model's,
-    #: dates as in a trigger's arguments.
-    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,19 +163,34 @@ class ReleaseDeclaration:
 
 @dataclass(frozen=True)
 class DeploymentDeclaration:
-    """An endpoint: named like the deployment, in every environment that holds its model."""
+    """An endpoint: named like the deployment, in every environment that holds its model.
+
+    A family (`per`) stands for all of its models that the release holds: each row is answered by
+    the one that its values of `per` name.
+    """
 
     name: str
     model: str
+    #: Of a family: the model that answers rows which name none. Without it they are refused.
+    default: str | None = None
+    #: Of a family: what the processes that hold its models may occupy. Models are loaded when they
+    #: are asked for, and those not asked for the longest make room.
+    memory: str = "512Mi"
     event_time: str | None = None
     #: Columns that callers may add; they are logged, and the model does not see them.
     context: tuple[str, ...] = ()
     #: Columns whose values are hashed in the prediction log.
     private: tuple[str, ...] = ()
+    #: How long its rows stay in the logs of predictions and feedback ("90d"); not said: for good.
+    keep: str | None = None
     #: Inputs that break the contract of the training data: `warn` counts and answers, `refuse`
     #: answers with an error, `contract` refuses what the contract refuses or sets aside and counts
     #: the rest, `ignore` does not look.
     on_breach: ServingPolicy = ServingPolicy.WARN
+    #: Whether the model's ONNX twin answers in the data plane's own process: `prefer` (where there
+    #: is one that says what the model says), `never` (always the model itself, in a worker), or
+    #: `require` (the twin or nothing).
+    twin: TwinPolicy = TwinPolicy.PREFER
 
 
 @dataclass(frozen=True)

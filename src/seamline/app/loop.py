@@ -10,6 +10,7 @@ from seamline.app.platform import Platform
 from seamline.app.promote.advance_promotion import advance_waiting
 from seamline.app.promote.follow_pipelines import follow_where_behind
 from seamline.app.reactions import react
+from seamline.app.serve.keep_logs import keep_logs
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import RunState
 from seamline.serve.log_tables import compact
@@ -46,6 +47,7 @@ class Loop:
         self._busy = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="seamline-loop", daemon=True)
         platform.stores.db.on_commit(self._wake.set)
+        platform.gate_work.on_end(self._wake.set)
 
     def start(self) -> None:
         """Whoever starts it holds the workspace: what is leased now, a dead process leased."""
@@ -59,9 +61,11 @@ class Loop:
         self._thread.join()
 
     def is_idle(self) -> bool:
-        """Nothing is due, nothing is being done, and no run is going."""
+        """Nothing is due, nothing is being done, and no run and no gate is going."""
         stores = self._platform.stores
         if self._busy.locked() or has_due(stores.db, stores.clock):
+            return False
+        if self._platform.gate_work.is_busy():
             return False
         return not any(list_runs(stores, state=state, limit=1) for state in _GOING)
 
@@ -108,6 +112,7 @@ class Loop:
         if (now - self._swept_at).total_seconds() >= SWEEP_S:
             self._swept_at = now
             sweep_workspaces(self._platform.stores)
+            keep_logs(self._platform)
 
     def step(self) -> bool:
         """React to one entry; whether there was one."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seamline.app.data.ingest_progress import Ingests
 from seamline.app.declarations import Declarations
+from seamline.app.promote.gate_work import GateWork
 from seamline.app.train.team_slots import TeamSlots
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
@@ -82,6 +83,8 @@ class Platform:
     counts: Callable[[], EngineCounts] = EngineCounts
     #: What ingests are doing at this moment.
     ingests: Ingests = field(default_factory=Ingests)
+    #: What gates do that takes its time.
+    gate_work: GateWork = field(default_factory=GateWork)
 
     @property
     def key(self) -> SigningKey:

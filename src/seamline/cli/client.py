@@ -28,19 +28,6 @@ _CHUNK_BYTES = 1 << 20
 #: A server starts in seconds; a command of another process may train a model.
 PATIENCE_S = 60.0
 _PAUSE_S = 0.1
-_BY_CODE = {
-    cls.code: cls
-    for cls in (
-        errors.InvalidInput,
-        errors.NotFound,
-        errors.Conflict,
-        errors.Refused,
-        errors.Unauthenticated,
-        errors.Forbidden,
-        errors.Unavailable,
-        errors.MachineryError,
-    )
-}
 
 
 class Readable(Protocol):
@@ -182,7 +169,7 @@ def _decode(status: int, data: bytes, what: str) -> Any:
         return document
     if isinstance(document, dict) and isinstance(document.get("error"), dict):
         error = document["error"]
-        cls = _BY_CODE.get(error.get("code"), errors.Refused)
+        cls = errors.class_of_code(error.get("code")) or errors.Refused
         raise cls(error.get("message", ""), next_step=error.get("next_step", ""))
     if isinstance(document, dict) and "detail" in document:
         raise errors.InvalidInput(f"{what}: {json.dumps(document['detail'])}")

@@ -72,7 +72,7 @@ def follow_run(client: Client, run_id: str) -> None:
 
 def wait_for_run(client: Client, run_id: str) -> tuple[Any, str] | None:
     try:
-        found = _wait_with_bar(client, run_id) if is_watched() else await_end(client, run_id)
+        found = end_of_run(client, run_id)
         found = {**found, "models": await_models(client, run_id)}
     except KeyboardInterrupt:
         _say_how_to_come_back(client, run_id)
@@ -88,6 +88,11 @@ def wait_for_run(client: Client, run_id: str) -> tuple[Any, str] | None:
         f"Run {run_id} {say_state(found['state'])}: {plain(found['sentence'])}",
         next_step=f"See its logs: seamline run logs {run_id} --failed.",
     )
+
+
+def end_of_run(client: Client, run_id: str) -> Any:
+    """The whole run, once it has ended; on a terminal with a bar meanwhile."""
+    return _wait_with_bar(client, run_id) if is_watched() else await_end(client, run_id)
 
 
 def _tell(client: Client, run_id: str) -> str:

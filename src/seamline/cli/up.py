@@ -25,6 +25,9 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--host", help="Address to listen on; beyond loopback every request needs a token.")
 @click.option("--port", type=_PORT, help="Port of the control plane; 0 takes a free one.")
 @click.option("--serve-port", type=_PORT, help="Port of the data plane; 0 takes a free one.")
+@click.option(
+    "--grpc-port", type=_PORT, help="Port of gRPC on the data plane, with the extra grpc; 0: none."
+)
 @click.option("--database-url", help="Rows in PostgreSQL instead of SQLite.")
 @click.option(
     "--slots", type=click.IntRange(0), help="Tasks that run at the same time; 0 = one per core."
@@ -54,6 +57,8 @@ def up(as_json: bool, **given: Any) -> None:
             return
         click.echo(f"console   {found.url}")
         click.echo(f"predict   {found.serve_url}/v2" + (" (adopted)" if adopted else ""))
+        if found.grpc is not None:
+            click.echo(f"gRPC      {found.grpc}")
         click.echo(f"workspace {settings.workspace.resolve()}")
         click.echo("Ctrl-C stops both.")
 

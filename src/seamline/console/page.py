@@ -13,13 +13,16 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from seamline.app.promote.gate_guide import find_guide
 from seamline.console.alarms import read_alarms
+from seamline.console.gate_pictures import lay_out_picture
 from seamline.console.graph import Sizes, lay_out
-from seamline.console.intervals import scale_of
 from seamline.console.session import Sessions, Who
 from seamline.console.words import filters
 from seamline.domain.digests import digest_of, short
 from seamline.domain.errors import InvalidInput, SeamlineError, Unauthenticated
+from seamline.evaluate.pictures import draw_interval, draw_reliability, draw_windows
+from seamline.evaluate.scale import scale_of
 from seamline.protocols.errors import STATUS, error_body
 
 HEADERS = {
@@ -56,7 +59,15 @@ class Pages:
         )
         self._templates.filters.update(filters())
         self._templates.globals.update(
-            lay_out=lay_out, sizes=Sizes, scale_of=scale_of, asset=self._asset_url
+            lay_out=lay_out,
+            sizes=Sizes,
+            scale_of=scale_of,
+            picture_of=lay_out_picture,
+            guide_of=find_guide,
+            draw_interval=draw_interval,
+            draw_reliability=draw_reliability,
+            draw_windows=draw_windows,
+            asset=self._asset_url,
         )
 
     def page(

@@ -15,6 +15,7 @@ from seamline.app.promote.take_part import approve_promotion, reject_promotion
 from seamline.console import sources
 from seamline.console.audit import add_audit_views
 from seamline.console.catalogue import add_catalogue_views, add_schedule_actions
+from seamline.console.comparisons import add_comparison_views
 from seamline.console.datasets import add_dataset_views
 from seamline.console.environment_routes import (
     add_environment_actions,
@@ -44,6 +45,7 @@ def make_router() -> APIRouter:
     add_catalogue_views(router, pages)
     add_dataset_views(router, pages)
     add_release_views(router, pages)
+    add_comparison_views(router, pages)
     add_environment_views(router, pages)
     add_audit_views(router, pages)
     add_environment_actions(router, pages)

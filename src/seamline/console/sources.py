@@ -13,13 +13,15 @@ from seamline.app.promote.board import show_board, show_promotion
 from seamline.app.promote.parties import parties_of
 from seamline.app.promote.take_part import why_not_decide
 from seamline.app.register.show_model import list_models, list_standing_refusals, show_model
+from seamline.console.comparisons import with_bars
 from seamline.console.lineage import draw_lineage
 from seamline.console.run_list import any_going, newest_runs
 from seamline.domain.clock import iso
 from seamline.domain.errors import NotFound
 from seamline.domain.promote_facts import ApprovalDismissed
 from seamline.domain.states import PromotionPhase
-from seamline.evaluate.evaluations import show_evaluation
+from seamline.evaluate.backtests import find_backtest, list_backtests
+from seamline.evaluate.show import show_evaluation
 from seamline.promote.environments import find_environment, list_environments
 from seamline.promote.policy import POLICY, Party
 from seamline.promote.promotion import Promotion, find_promotion, list_promotions
@@ -90,6 +92,7 @@ def read_request(platform: Platform, promotion: Promotion, principal: Principal)
         "release_json": release.to_json(),
         "loading": _loading(platform, release),
         "evaluations": _evaluations(platform, shown["gates"]),
+        "backtests": _backtests(platform, shown["gates"]),
         "excluded": excluded,
         "loosened": _loosened(shown["gates"]),
         "dismissed": [{"at": one.at, "reason": one.body["reason"]} for one in dismissed],
@@ -135,7 +138,12 @@ def load_parties(
 def _evaluations(platform: Platform, gates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those that the gates' evidence names."""
     named = [one["evaluation"] for gate in gates for one in gate["evidence"].get("evaluations", ())]
-    return [show_evaluation(platform.stores, evaluation_id) for evaluation_id in named]
+    return [with_bars(show_evaluation(platform.stores, one)) for one in named]
+
+
+def _backtests(platform: Platform, gates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    named = [one["backtest"] for gate in gates for one in gate["evidence"].get("backtests", ())]
+    return [find_backtest(platform.stores, one).to_json() for one in named]
 
 
 def read_models(platform: Platform, of: str | None = None) -> dict[str, Any]:
@@ -183,6 +191,8 @@ def _family(name: str, members: list[dict[str, Any]]) -> dict[str, Any]:
 
 def read_model(platform: Platform, name: str, version: str | None) -> dict[str, Any]:
     model = show_model(platform, name, version)
+    model["evaluations"] = [with_bars(one) for one in model["evaluations"]]
+    tested = list_backtests(platform.stores, model["model"], model["version"])
     with platform.stores.db.read() as connection:
         releases = [
             one.to_json()
@@ -192,6 +202,7 @@ def read_model(platform: Platform, name: str, version: str | None) -> dict[str, 
         live = {one.name: one.release for one in list_environments(connection) if one.release}
     return {
         "model": model,
+        "backtests": [one.to_json() for one in tested],
         "releases": releases,
         "lineage": draw_lineage(model, _run_of(platform, model["run_id"]), releases, live),
         "now": iso(platform.stores.clock.now()),

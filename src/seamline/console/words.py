@@ -10,8 +10,9 @@ from typing import Any
 from seamline.console.grid import say_brief_progress, say_iteration, say_progress, segments
 from seamline.domain.clock import from_iso
 from seamline.domain.digests import short
+from seamline.evaluate.pictures import windows_of
 from seamline.evaluate.wording import say_value
-from seamline.measure.blocks import Estimate
+from seamline.measure.evaluation.estimates import Estimate
 from seamline.train.views.following import say_item
 
 _UNITS = ((86_400 * 365, "y"), (86_400, "d"), (3_600, "h"), (60, "min"))
@@ -84,6 +85,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "brief_progress": say_brief_progress,
         "segments": segments,
         "plural": say_plural,
+        "windows_of": windows_of,
     }
 
 
@@ -233,7 +235,7 @@ admin, not the trainer, author or requester.
     text = f"{'Straight from' if policy['automatic'] else 'From'} {policy['after']}"
     if policy["soak_s"] > 0:
         text += f", after {say_span(policy['soak_s'])} there"
-    gates = [*policy["gates"], *(one["name"] for one in policy.get("external", ()))]
+    gates = [*policy["gates"], *_declared_gates(policy)]
     if gates:
         text += f", once {_series(gates, 'and')} pass"
     if rule["count"]:
@@ -246,6 +248,11 @@ admin, not the trainer, author or requester.
     return text + "."
 
 
+def _declared_gates(policy: Mapping[str, Any]) -> list[str]:
+    """Checks of the team's own, and what somebody else decides."""
+    return [one["name"] for key in ("checks", "external") for one in policy.get(key, ())]
+
+
 def say_demands(policy: Mapping[str, Any]) -> str:
     """
     >>> from seamline.promote.policy import DEFAULT_POLICIES
@@ -255,7 +262,8 @@ def say_demands(policy: Mapping[str, Any]) -> str:
     3 gates, 1 approval
     5 gates, 1 approval, 1 d soak
     """
-    gates, approvals = len(policy["gates"]), policy["approvals"]["count"]
+    gates = len(policy["gates"]) + len(_declared_gates(policy))
+    approvals = policy["approvals"]["count"]
     parts = [
         "automatic" if policy["automatic"] else "",
         f"{gates} gate{'s' * (gates != 1)}" if gates else "no gates",

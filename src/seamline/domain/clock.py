@@ -40,8 +40,12 @@ def new_id(clock: Clock) -> str:
     >>> new_id(ManualClock())[:15]
     '019b76da-a800-7'
     """
-    ms = int(clock.now().timestamp() * 1000)
-    raw = bytearray(ms.to_bytes(6, "big") + os.urandom(10))
+    return id_at(clock.now(), os.urandom(10))
+
+
+def id_at(at: datetime, tail: bytes) -> str:
+    """The UUIDv7 of this moment; `tail`: ten random bytes, of which six bits are not used."""
+    raw = bytearray(int(at.timestamp() * 1000).to_bytes(6, "big") + tail)
     raw[6] = 0x70 | (raw[6] & 0x0F)
     raw[8] = 0x80 | (raw[8] & 0x3F)
     text = raw.hex()

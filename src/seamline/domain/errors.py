@@ -84,6 +84,19 @@ class MachineryError(SeamlineError):
     code = "errored"
 
 
+def class_of_code(code: object) -> type[SeamlineError] | None:
+    """What another server's error means here, from its `code`; None for one that is unknown.
+
+    >>> class_of_code("refused")
+    <class 'seamline.domain.errors.Refused'>
+    """
+    kinds = (
+        *(InvalidInput, NotFound, Conflict, Refused, Unauthenticated, Forbidden),
+        *(Unavailable, MachineryError),
+    )
+    return next((kind for kind in kinds if kind.code == code), None)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence naming the known name nearest to a mistyped one, or the known names.
 

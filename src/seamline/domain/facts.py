@@ -343,6 +343,21 @@ class EvaluationRecorded(Fact):
     against: str | None
 
 
+@dataclass(frozen=True)
+class BacktestRecorded(Fact):
+    """A model was judged over one window of time after another."""
+
+    kind: ClassVar[str] = "backtest.recorded"
+    room: ClassVar[str] = "evaluate"
+    backtest_id: str
+    model: str
+    model_version: str
+    data: str
+    verdict: str
+    digest: str
+    against: str | None
+
+
 # serve ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class SnapshotWritten(Fact):

@@ -38,6 +38,8 @@ class Settings:
     port: int = 8765
     #: Port of the data plane; 0 takes a free one.
     serve_port: int = 8766
+    #: Port of gRPC on the data plane, which needs the extra `grpc`; 0 does without.
+    grpc_port: int = 0
     #: Rows in PostgreSQL instead of SQLite: postgresql+psycopg://…
     database_url: str = ""
     #: Tasks that run at the same time; 0 = one per core.

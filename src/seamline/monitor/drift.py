@@ -10,7 +10,6 @@ import polars as pl
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Verdict
 from seamline.measure.basis import ColumnBasis, Kind
-from seamline.measure.blocks import MIN_BLOCKS
 from seamline.measure.drift import (
     ColumnDrift,
     columns_to_compare,
@@ -18,6 +17,7 @@ from seamline.measure.drift import (
     is_constant,
 )
 from seamline.measure.drift_rules import ColumnVerdict, decide_drift
+from seamline.measure.evaluation.estimates import MIN_BLOCKS
 from seamline.measure.profiles import (
     MISSING_PARTITION,
     ColumnProfile,

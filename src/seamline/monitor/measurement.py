@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from seamline.domain.states import Verdict
-from seamline.measure.blocks import MIN_BLOCKS, Estimate
+from seamline.measure.evaluation.estimates import MIN_BLOCKS, Estimate
 from seamline.measure.wording import say_interval
 
 

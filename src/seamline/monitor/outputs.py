@@ -11,8 +11,8 @@ import polars as pl
 
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Verdict
-from seamline.measure.blocks import MIN_BLOCKS
 from seamline.measure.drift import COLLAPSED_ROWS
+from seamline.measure.evaluation.estimates import MIN_BLOCKS
 from seamline.monitor.days import MIN_RUN, Run, find_run
 from seamline.monitor.drift import is_alarming
 from seamline.monitor.measurement import Measurement, MeasurementKind, say_number

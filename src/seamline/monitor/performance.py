@@ -8,11 +8,12 @@ import polars as pl
 
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Verdict
-from seamline.measure.check_rules import CheckResult, decide_check
-from seamline.measure.checks import parse_check
-from seamline.measure.evaluation import evaluate_binary, evaluate_regression
-from seamline.measure.scorecard import Scorecard
-from seamline.measure.vocabulary import Task
+from seamline.measure.evaluation.check_rules import CheckResult
+from seamline.measure.evaluation.checks import parse_check
+from seamline.measure.evaluation.deciding import decide_check
+from seamline.measure.evaluation.evaluate import evaluate_binary, evaluate_regression
+from seamline.measure.evaluation.scorecard import Scorecard
+from seamline.measure.evaluation.vocabulary import Task
 from seamline.measure.wording import block_word
 from seamline.monitor.measurement import Measurement, MeasurementKind, say_estimate
 

@@ -22,9 +22,11 @@ from seamline.data.declaration import DatasetDeclaration
 from seamline.domain.durations import parse_duration_s
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.hooks.declaration import HookDeclaration, check_event, check_url, split_secret
-from seamline.measure.checks import parse_check
+from seamline.measure.evaluation.checks import parse_check
+from seamline.project.evaluations import check_evaluation
 from seamline.project.policies import check_environment
 from seamline.project.reader import Source, read_declared
+from seamline.train.ir.quantities import parse_bytes
 
 SECTIONS: Mapping[str, type] = {
     "environments": EnvironmentDeclaration,
@@ -117,6 +119,10 @@ def _check_values(declarations: Declarations, source: Source) -> None:
             if not all(reference.partition("@")):
                 where = f"releases.{name}.pipelines"
                 raise source.error(where, f"{where}: {reference!r} has to be NAME@TAG.")
+    for name, deployment in declarations.deployments.items():
+        source.pointing(f"deployments.{name}.memory", parse_bytes, deployment.memory)
+        if deployment.keep is not None:
+            source.pointing(f"deployments.{name}.keep", parse_duration_s, deployment.keep)
     for hook in declarations.hooks.values():
         _check_hook(hook, source)
     for name, monitor in declarations.monitors.items():
@@ -164,6 +170,4 @@ def _check_model(model: ModelDeclaration, source: Source) -> None:
             f"{here}.per", f"{here}.per has to name different fields, not {list(model.per)}."
         )
     if model.evaluation is not None:
-        for key in ("checks", "against_incumbent"):
-            for check in getattr(model.evaluation, key):
-                source.pointing(f"{here}.evaluation.{key}", parse_check, check)
+        check_evaluation(model.evaluation, f"{here}.evaluation", source)

@@ -220,12 +220,30 @@ def _policies_after(file: ProjectFile) -> tuple[EnvironmentPolicy, ...]:
 
 
 def _difference(old: Any, new: Any) -> str:
-    before, after = asdict(old), asdict(new)
+    before, after = _flat(asdict(old)), _flat(asdict(new))
     return ", ".join(
         f"{key}: {_said(before.get(key))} → {_said(after[key])}"
         for key in after
         if before.get(key) != after[key]
     )
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits of gates lie two tables deep: each is told by itself.
+
+    >>> _flat({"warm": 2, "gate": {"security": {"oldest": "7d"}}})
+    {'warm': 2, 'gate.security.oldest': '7d'}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if key == "gate" and isinstance(value, dict):
+            limits = value.items()
+            flat |= {
+                f"gate.{gate}.{one}": said for gate, rule in limits for one, said in rule.items()
+            }
+        else:
+            flat[key] = value
+    return flat
 
 
 def _said(value: Any) -> str:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 
 from seamline.app.declarations import Declarations, EnvironmentDeclaration
 from seamline.domain.durations import parse_duration_s
 from seamline.domain.states import Promotes
 from seamline.project.reader import Source
-from seamline.promote.policy import ApprovalRule, BreakGlassRule, EnvironmentPolicy, ExternalGate
+from seamline.promote.policy import (
+    ApprovalRule,
+    BreakGlassRule,
+    CustomCheck,
+    EnvironmentPolicy,
+    ExternalGate,
+)
 from seamline.promote.windows import parse_window
 from seamline.trust.keys import parse_public_key
+
+_CHECK = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def policies_of(declarations: Declarations) -> tuple[EnvironmentPolicy, ...]:
@@ -29,6 +38,14 @@ def check_environment(one: EnvironmentDeclaration, source: Source) -> None:
         if not gate.url.startswith(("https://", "http://")):
             where = f"{here}.external.{name}.url"
             raise source.error(where, f"{where} has to be an http(s) address, not {gate.url!r}.")
+    for name, check in one.check.items():
+        if not _CHECK.fullmatch(name):
+            raise source.error(
+                f"{here}.check.{name}",
+                f"{name!r} cannot be a name.",
+                "Use lower-case letters, digits and - (at most 63).",
+            )
+        source.pointing(f"{here}.check.{name}.timeout", parse_duration_s, check.timeout)
     _check_servers(one, source)
     _check_parameters(one, source)
     counts = {"min_successes": one.min_successes}
@@ -88,11 +105,18 @@ def _policy(one: EnvironmentDeclaration) -> EnvironmentPolicy:
         one.min_successes,
         one.fidelity,
         one.windows,
-        tuple(
+        external=tuple(
             ExternalGate(name, gate.url, gate.secret, parse_duration_s(gate.timeout))
             for name, gate in sorted(one.external.items())
         ),
-        BreakGlassRule(one.break_glass.roles, parse_duration_s(one.break_glass.longest)),
+        break_glass=BreakGlassRule(
+            one.break_glass.roles, parse_duration_s(one.break_glass.longest)
+        ),
+        checks=tuple(
+            CustomCheck(name, check.pipeline or name, parse_duration_s(check.timeout), check.models)
+            for name, check in sorted(one.check.items())
+        ),
+        gate=one.gate,
         warm=one.warm,
         url=one.url.rstrip("/") if one.url else None,
         secret=one.secret,

@@ -95,7 +95,9 @@ def _convert(hint: Any, value: Any, where: str, source: Source) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, dict):
             raise source.error(where, f"{where} has to be a table, not {value!r}.")
-        return {key: _convert(arguments[1], one, where, source) for key, one in value.items()}
+        return {
+            key: _convert(arguments[1], one, f"{where}.{key}", source) for key, one in value.items()
+        }
     if dataclasses.is_dataclass(hint):
         return read_declared(typing.cast(type[Any], hint), value, where, source)
     if isinstance(hint, type) and issubclass(hint, StrEnum):

@@ -21,7 +21,9 @@ def check_references(
         if section == "environments":
             known |= set(environments)
         family = family_of(name, models) if section == "models" else None
-        takes_families = where.startswith("releases.")
+        takes_families = where.startswith("releases.") or (
+            where.startswith("deployments.") and where.endswith(".model")
+        )
         if family == name and models[name].per and not takes_families:
             raise file.source.error(
                 where,
@@ -46,6 +48,8 @@ def _references(declarations: Declarations) -> Iterator[tuple[str, str, str]]:
             yield f"releases.{name}.models", "models", model_name
     for name, deployment in declarations.deployments.items():
         yield f"deployments.{name}.model", "models", deployment.model
+        if deployment.default is not None:
+            yield f"deployments.{name}.default", "models", deployment.default
     for name, monitor in declarations.monitors.items():
         yield f"monitors.{name}.deployment", "deployments", monitor.deployment
         yield f"monitors.{name}.environment", "environments", monitor.environment

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seamline.domain.states import Verdict
-from seamline.measure.check_rules import CheckResult
-from seamline.measure.vocabulary import HIGHER_IS_BETTER
+from seamline.measure.evaluation.check_rules import CheckResult
 from seamline.measure.wording import say_interval
 from seamline.retrain.phases import RetrainingPhase
+
+#: Slices that a sentence names.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def decide_outcome(results: Sequence[CheckResult], compared: Comparison) -> Outc
     """Released when every check against the incumbent holds on its bound. Failed or inconclusive
     checks, or none at all, keep the incumbent; a check in error decides nothing.
 
-    >>> from seamline.measure.checks import parse_check
+    >>> from seamline.measure.evaluation.checks import parse_check
     >>> check = parse_check("mae.drop_vs(incumbent) <= 0")
     >>> hurt = CheckResult(check, Verdict.FAIL, 2.81, 2.2, 3.41, 26971, "")
     >>> print(decide_outcome([hurt], Comparison("air-time", "1.0.1", "1.0.0", "November", "min")))
@@ -76,7 +78,7 @@ def _say_all(results: Sequence[CheckResult], compared: Comparison) -> str:
 def _difference(result: CheckResult) -> tuple[float | None, float | None, float | None]:
     """Candidate minus incumbent, whichever way round the check asks."""
     bounds = (result.value, result.low, result.high)
-    if result.check.as_drop and HIGHER_IS_BETTER[result.check.metric]:
+    if result.check.as_drop and result.check.higher_is_better:
         value, high, low = (None if x is None else 0.0 - x for x in bounds)
         return value, low, high
     return bounds
@@ -84,7 +86,7 @@ def _difference(result: CheckResult) -> tuple[float | None, float | None, float 
 
 def _direction(result: CheckResult) -> int:
     """1 when the whole interval says better, -1 when it says worse, else 0."""
-    higher = HIGHER_IS_BETTER[result.check.metric]
+    higher = result.check.higher_is_better
     _, low, high = _difference(result)
     if higher is None or low is None or high is None or result.check.absolute:
         return 0
@@ -94,17 +96,29 @@ def _direction(result: CheckResult) -> int:
 
 def _say(result: CheckResult, unit: str) -> str:
     """
-    >>> from seamline.measure.checks import parse_check
+    >>> from seamline.measure.evaluation.checks import parse_check
     >>> check = parse_check("auc.drop_vs(incumbent) <= 0")
     >>> _say(CheckResult(check, Verdict.PASS, -0.031, -0.042, -0.02, 900, ""), "min")
     'auc +0.031 [+0.020, +0.042]'
     """
     value, low, high = _difference(result)
+    name = result.check.metric + _where(result)
     # Only errors are in the unit of the label.
     shown = f" {unit}" if unit and result.check.metric in ("mae", "rmse", "bias") else ""
     if value is None:
-        return f"{result.check.metric} not defined"
+        return f"{name} not defined"
     if low is None or high is None:
-        return f"{result.check.metric} {value:+.3g}{shown} (no interval: too few days)"
+        return f"{name} {value:+.3g}{shown} (no interval: too few days)"
     shown = say_interval(value, low, high, signed=True, unit=shown.strip())
-    return f"{result.check.metric} {shown}"
+    return f"{name} {shown}"
+
+
+def _where(result: CheckResult) -> str:
+    """The slices that a check is about: those that break it, where any do."""
+    check = result.check
+    if check.slice is None:
+        return ""
+    if check.slice_value is not None:
+        return f" at {check.slice} {check.slice_value}"
+    failing = ", ".join(result.failing[:_NAMED]) + ", …" * (len(result.failing) > _NAMED)
+    return f" by {check.slice}" + (f" ({failing})" if failing else "")

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Timer
 
 import uv
 
@@ -49,6 +49,7 @@ Progress = Callable[[str], None]
 
 _RECORD = "seamline-environment.json"
 _KEPT_LINES = 20
+_INSTALL = ("pip", "install", "--link-mode", "hardlink")
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,28 @@ class EnvironmentCache:
                     making.rename(folder)
         return folder
 
+    @contextmanager
+    def fresh(
+        self, reqs: RequirementSet, wheels: Iterable[Path] = (), *, timeout_s: float | None = None
+    ) -> Iterator[PythonEnvironment]:
+        """One that nobody else uses, whatever is installed elsewhere, with these wheels in it;
+        removed afterwards.
+
+        `timeout_s`: of each installer. Raises as `ensure`; Unavailable, too, where one does not end
+        in time.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._ask_host()
+        with _held(self._root / "fresh.lock"), self._in_the_making("fresh") as making:
+            settings = read_index_settings(None, os.environ)
+            installer = _Installer(making, reqs, settings, None, timeout_s)
+            _install(installer, making, reqs, self._base_python(reqs))
+            python = making / "bin" / "python"
+            files = [str(path) for path in wheels]
+            if files:
+                installer.run(*_INSTALL, "--python", str(python), "--", *files)
+            yield PythonEnvironment(python, reqs.digest, ask_interpreter(python).lock, False)
+
     def host(self, reqs: RequirementSet) -> PythonEnvironment:
         """The interpreter that runs Seamline; Refused when it does not satisfy the set."""
         environment = self._host_environment(reqs)
@@ -188,6 +211,25 @@ class EnvironmentCache:
 
 
 @contextmanager
+def _ended_after(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator[Event]:
+    """The event is set where the time was up."""
+    is_late = Event()
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = None if timeout_s is None else Timer(timeout_s, end)
+    if timer is not None:
+        timer.start()
+    try:
+        yield is_late
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+@contextmanager
 def _held(path: Path) -> Iterator[None]:
     """An exclusive lock on a file; the kernel lets go of it when its holder dies."""
     with path.open("a") as file:
@@ -213,15 +255,8 @@ def _make(
 ) -> tuple[str, ...]:
     """Fills `folder` with a virtual environment and its record."""
     installer = _Installer(folder, reqs, read_index_settings(index_url, os.environ), on_progress)
-    make = ("venv", "--relocatable", "--allow-existing", "--no-project", "--no-python-downloads")
-    installer.run(*make, "--python", base_python, str(folder))
-    python = folder / "bin" / "python"
-    install = ("pip", "install", "--link-mode", "hardlink", "--python", str(python))
-    if reqs.requirements:
-        installer.run(*install, "--", *reqs.requirements)
-    if reqs.bare:
-        installer.run(*install, "--no-deps", "--", *reqs.bare)
-    lock = ask_interpreter(python).lock
+    _install(installer, folder, reqs, base_python)
+    lock = ask_interpreter(folder / "bin" / "python").lock
     record = {
         "requirements": reqs.requirements,
         "bare": reqs.bare,
@@ -230,6 +265,16 @@ def _make(
     }
     (folder / _RECORD).write_text(json.dumps(record, indent=1), "utf-8")
     return lock
+
+
+def _install(installer: _Installer, folder: Path, reqs: RequirementSet, base_python: str) -> None:
+    make = ("venv", "--relocatable", "--allow-existing", "--no-project", "--no-python-downloads")
+    installer.run(*make, "--python", base_python, str(folder))
+    install = (*_INSTALL, "--python", str(folder / "bin" / "python"))
+    if reqs.requirements:
+        installer.run(*install, "--", *reqs.requirements)
+    if reqs.bare:
+        installer.run(*install, "--no-deps", "--", *reqs.bare)
 
 
 class _Installer:
@@ -241,8 +286,10 @@ class _Installer:
         reqs: RequirementSet,
         settings: dict[str, str],
         on_progress: Progress | None,
+        timeout_s: float | None = None,
     ) -> None:
         self._folder = folder
+        self._timeout_s = timeout_s
         self._reqs = reqs
         self._settings = settings
         self._on_progress = on_progress
@@ -262,12 +309,14 @@ class _Installer:
             raise MachineryError(
                 f"uv does not start: {error}.", next_step="Reinstall the uv package."
             ) from error
-        with started:
+        with started, _ended_after(started, self._timeout_s) as is_late:
             for raw in started.stdout or ():
                 line = hide_addresses(raw.rstrip(), self._settings)
                 last.append(line)
                 if self._on_progress is not None and line:
                     self._on_progress(line)
+        if is_late.is_set():
+            raise Unavailable(f"uv {arguments[0]} did not end within {self._timeout_s:g} s.")
         if started.returncode != 0:
             raise self._refusal(tuple(last))
 

@@ -17,6 +17,8 @@ class ServerFile:
     url: str
     serve_url: str
     version: str
+    #: host:port of the data plane's gRPC, where it has it.
+    grpc: str | None = None
 
     def write(self, workspace: Path) -> None:
         partial = workspace / f".{FILE_NAME}.partial"

@@ -56,6 +56,8 @@ class RunOptions:
     from_task: str | None = None
     #: True: refuse what this machine lacks, instead of noting it.
     demand_resources: bool = False
+    #: False: what it makes stays its own, whatever declares its outputs as datasets.
+    commits: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,7 @@ def read_options(given: Mapping[str, Any]) -> RunOptions:
         demand_fidelity=_one_of(Fidelity, given, "demand_fidelity", None),
         from_task=_text(given, "from_task"),
         demand_resources=bool(_flag(given, "demand_resources")),
+        commits=_flag(given, "commits") is not False,
     )
 
 

@@ -33,7 +33,6 @@ COMMANDS = {
     "model show ice-cream --version 1.0.1": "not_found: There is no version of ice-cream '1.0.1'. "
     "Did you mean 1.0.0?",
     "model verify ice-crem": "not_found: There is no model 'ice-crem'. Did you mean ice-cream?",
-    "evaluate ice-crem --run x": "not_found: There is no model 'ice-crem'. Did you mean ice-cream?",
     "release show frist": "not_found: There is no release 'frist'. Did you mean first?",
     "release create second": "invalid_input: A release of nothing says nothing. "
     "Name a --model or a --pipeline.",

@@ -62,6 +62,7 @@ def test_a_viewer_changes_nothing(ask: Ask, plane: ControlPlane) -> None:
     headers = _token(plane, "vera", Role.VIEWER)
     reads = ("project/plan", "promotions/plan", "pipeline-checks", "outdated-pipelines")
     reads += ("retention/plan",)
+    reads += ("evaluations/{evaluation_id}/decide",)
     asks = {f"/api/v1/{path}" for path in reads}
     routes = [
         (method.upper(), path)

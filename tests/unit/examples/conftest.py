@@ -24,6 +24,8 @@ SOURCES = {
     "late_arrival_prediction": FLIGHTS / "punctuality" / "prediction.py",
     "air_time_training": FLIGHTS / "operations" / "training.py",
     "air_time_prediction": FLIGHTS / "operations" / "prediction.py",
+    "late_risk_training": FLIGHTS / "risk" / "training.py",
+    "late_risk_prediction": FLIGHTS / "risk" / "prediction.py",
     "air_time_broken": FLIGHTS / "operations" / "prediction_broken.py",
 }
 

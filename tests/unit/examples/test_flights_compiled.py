@@ -14,6 +14,8 @@ NAMES = {
     "late_arrival_prediction": "late-arrival-prediction",
     "air_time_training": "air-time-training",
     "air_time_prediction": "air-time-prediction",
+    "late_risk_training": "late-risk-training",
+    "late_risk_prediction": "late-risk-prediction",
     "air_time_broken": "air-time-prediction",
 }
 
@@ -42,7 +44,7 @@ def test_a_prediction_pipeline_hands_out_its_predictions(
     assert outputs["predictions"]["artifactType"]["schemaTitle"] == "system.Dataset"
 
 
-@pytest.mark.parametrize("pipeline", ["late_arrival_training", "air_time_training"])
+@pytest.mark.parametrize("pipeline", [name for name in NAMES if name.endswith("training")])
 def test_a_training_pipeline_has_a_model_and_its_sample_rows(
     compiled: dict[str, Path], pipeline: str
 ) -> None:
@@ -65,9 +67,9 @@ def test_the_packages_are_those_of_the_lock(compiled: dict[str, Path]) -> None:
 
 
 def test_the_codebases_import_nothing_of_the_platform() -> None:
-    teams = ("punctuality", "operations", "orchestrator")
+    teams = ("punctuality", "risk", "operations", "orchestrator")
     sources = [source for team in teams for source in (CODEBASES / team).glob("*.py")]
-    assert len(sources) == 7
+    assert len(sources) == 11
     for source in sources:
         text = source.read_text()
         assert "import seamline" not in text and "from seamline" not in text

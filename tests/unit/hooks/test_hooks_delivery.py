@@ -157,7 +157,7 @@ def test_a_receiver_that_trickles_is_left_too(
         handler.wfile.write(b"HTTP/1.1 204 No Content\r\nX-Slow: ")
         for _ in range(400):
             handler.wfile.write(b"x")
-            time.sleep(0.05)
+            time.sleep(0.05)  # this is what is tried: a receiver that is slow between two bytes
         handler.wfile.write(b"\r\n\r\n")
 
     receiver.answers = [trickle]

@@ -9,7 +9,7 @@ import pytest
 
 from seamline.domain.errors import InvalidInput
 from seamline.domain.states import Verdict
-from seamline.measure.vocabulary import Task
+from seamline.measure.evaluation.vocabulary import Task
 from seamline.monitor.measurement import Measurement, MeasurementKind
 from seamline.monitor.performance import PerformanceSpec, measure_performance
 

@@ -127,14 +127,18 @@ model = "MODEL"
 """
 
 
-def test_a_family_is_served_by_the_name_of_one_of_its_models(stores: Stores) -> None:
+def test_a_deployment_names_a_family_or_one_of_its_models(stores: Stores) -> None:
     assert _apply(stores, SHOP + FAMILY.replace("MODEL", "delay-jfk"))[-1] == "+ deployments.delay"
     with stores.db.read() as connection:
         assert load_declarations(connection).model("delay-jfk").name == "delay"
+    _apply(stores, SHOP + FAMILY.replace("MODEL", "delay"))
+    whole = SHOP + FAMILY.replace('"MODEL"', '"delay"\ndefault = "delay"')
     with pytest.raises(
         InvalidInput, match=r"delay has one model per scenario \(origin\)"
     ) as caught:
-        _apply(stores, SHOP + FAMILY.replace("MODEL", "delay"))
+        _apply(stores, whole)
     assert caught.value.next_step == "Name one of them, as in delay-origin."
+    with pytest.raises(InvalidInput, match="memory"):
+        _apply(stores, SHOP + FAMILY.replace('"MODEL"', '"delay"\nmemory = "lots"'))
     with pytest.raises(InvalidInput, match="there is no model 'delays-jfk'"):
         _apply(stores, SHOP + FAMILY.replace("MODEL", "delays-jfk"))

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamline.domain.states import Verdict
-from seamline.measure.blocks import Estimate
-from seamline.measure.check_rules import CheckResult, decide_interval, transform
-from seamline.measure.checks import parse_check
+from seamline.measure.evaluation.check_rules import CheckResult, decide_interval, transform
+from seamline.measure.evaluation.checks import parse_check
+from seamline.measure.evaluation.estimates import Estimate
 from seamline.retrain.outcome import Comparison, decide_outcome
 from seamline.retrain.phases import RetrainingPhase
 
@@ -90,3 +90,15 @@ def test_released_exactly_when_the_whole_interval_is_no_worse(
     found = decide_outcome([result(check, Estimate(value, low, high, 900, 30))], AIR_TIME)
     no_worse = high <= 0 if check == MAE else low >= 0
     assert (found.phase is RetrainingPhase.RELEASED) == no_worse
+
+
+def test_one_hour_that_is_worse_keeps_it_back_and_is_named() -> None:
+    check = parse_check("brier.drop_vs(incumbent).worst_slice(hour) <= 0.01")
+    better = result("brier.vs(incumbent) < 0", Estimate(-0.013, -0.024, -0.001, 26971, 30))
+    hour = CheckResult(check, Verdict.FAIL, 0.016, 0.011, 0.021, 1200, "", failing=("5", "6"))
+    found = decide_outcome([better, hour], AIR_TIME)
+    assert found.phase is RetrainingPhase.KEPT
+    assert found.sentence == (
+        "air-time 1.0.1 would hurt: brier by hour (5, 6) +0.016 [+0.011, +0.021] against "
+        "1.0.0 on 1,200 rows of November; 1.0.0 stays"
+    )

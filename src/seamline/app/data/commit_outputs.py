@@ -22,17 +22,25 @@ from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, NotFo
 from seamline.promote.environments import TRAINING
 from seamline.store.facts import RecordedFact
 from seamline.train.artifacts import Artifact, materialise
-from seamline.train.runs import run_output
+from seamline.train.options import read_options
+from seamline.train.runs import run_output, show_request
 
 _LOG = logging.getLogger("seamline.outputs")
 
 
 def on_run_ended(platform: Platform, fact: RecordedFact) -> None:
-    """Also of a run that failed in part: what a branch made is there (law 7)."""
+    """Also of a run that failed in part: what a branch made is there (law 7). Not of a gate's,
+    which asks for nothing of the kind: what is only being checked makes nothing that others
+    read."""
     for declared in platform.declarations().datasets.values():
         pipeline, _, output = (declared.from_output or "").partition(".")
-        if pipeline == fact.body["pipeline"]:
+        if pipeline == fact.body["pipeline"] and _commits(platform, fact):
             _commit(platform, _of_environment(declared, fact.body["environment"]), output, fact)
+
+
+def _commits(platform: Platform, fact: RecordedFact) -> bool:
+    asked = show_request(platform.stores, fact.body["run_id"])["options"]
+    return read_options(asked).commits
 
 
 def _of_environment(declared: DatasetDeclaration, environment: str) -> DatasetDeclaration:

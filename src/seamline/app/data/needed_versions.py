@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from seamline.domain.clock import Clock, iso
-from seamline.evaluate.origins import versions_of_evaluations
+from seamline.evaluate.origins import versions_of_backtests, versions_of_evaluations
 from seamline.promote.release import list_releases
 from seamline.register.models.origins import versions_of_models
 from seamline.train.reads import versions_of_runs, versions_of_schedules
@@ -28,6 +28,7 @@ def needed_versions(connection: Connection, clock: Clock) -> Mapping[str, str]:
     others = (
         ("trained", versions_of_models(connection)),
         ("an evaluation of", versions_of_evaluations(connection)),
+        ("a back-test of", versions_of_backtests(connection)),
         ("run", versions_of_runs(connection, since)),
         ("schedule", versions_of_schedules(connection)),
     )

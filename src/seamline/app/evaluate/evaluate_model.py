@@ -8,16 +8,22 @@ from typing import Any
 
 import polars as pl
 
-from seamline.app.declarations import EvaluationDeclaration
+from seamline.app.evaluate.declaration import EvaluationDeclaration
 from seamline.app.platform import Platform
 from seamline.app.register.model_aliases import find_model
-from seamline.data.versions import DatasetVersion, find_version, read_version
+from seamline.data.versions import (
+    DatasetVersion,
+    find_version,
+    parse_reference,
+    read_version,
+)
 from seamline.domain.digests import short
-from seamline.domain.errors import InvalidInput, Refused, not_found
-from seamline.evaluate.baselines import Baseline, make_baseline
+from seamline.domain.errors import InvalidInput, Refused, nearest, not_found
+from seamline.evaluate.baselines import Baseline, Rule, make_baseline
 from seamline.evaluate.evaluate import evaluate_predictions
 from seamline.evaluate.evaluations import Contender, DataReference, record_evaluation
 from seamline.evaluate.spec import EvaluationSpec
+from seamline.measure.evaluation.vocabulary import Task
 from seamline.register.models.catalogue import ModelVersion
 from seamline.train.runs import find_artifact, show_run
 
@@ -36,6 +42,13 @@ class EvaluationRequest:
     #: The incumbent's version, and the run that holds its predictions of the same rows.
     against: str | None = None
     against_run: str | None = None
+    #: The version that holds the truth (NAME@VERSION); by default the newest.
+    data: str | None = None
+    #: Only rows of days from `since` on, before `until`.
+    since: date | None = None
+    until: date | None = None
+    #: Checks of somebody's own, in place of those that are declared: they open no gate.
+    declared: EvaluationDeclaration | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +65,7 @@ def evaluate_model(
     platform: Platform, request: EvaluationRequest, *, by: str, caused_by: str | None = None
 ) -> str:
     """The recorded evaluation's id."""
-    declared = platform.declarations().model(request.model).evaluation
-    if declared is None:
-        raise InvalidInput(
-            f"{request.model} declares no evaluation.",
-            next_step=f"Add [models.{request.model}.evaluation] to its seamline.toml.",
-        )
+    declared = request.declared or find_declared(platform, request.model)
     judged = load_judged(
         platform, declared, request.model, request.version, request.run_id, request.task
     )
@@ -65,46 +73,76 @@ def evaluate_model(
     if request.against is not None:
         run_id = request.against_run or request.run_id
         incumbent = load_judged(platform, declared, request.model, request.against, run_id, "")
-    truth_version = find_version(platform.stores, declared.data)
-    since, until = _days_of(judged.predictions)
+    ours = _of_days(judged.predictions, request)
+    theirs = None if incumbent is None else _of_days(incumbent.predictions, request)
+    truth_version = _truth(platform, declared, request)
+    since, until = _days_of(ours)
     truth = read_version(platform.stores, truth_version, since=since, until=until)
     spec = specification(declared, judged.version)
-    training, training_reference = _training_rows(platform, declared, judged, since)
+    training, training_reference = baseline_of(platform, declared, judged.version, since)
     result = evaluate_predictions(
-        judged.predictions,
-        truth,
-        spec,
-        incumbent_predictions=None if incumbent is None else incumbent.predictions,
-        baseline=training,
+        ours, truth, spec, incumbent_predictions=theirs, baseline=training
     )
     recorded = record_evaluation(
         platform.stores,
         candidate=judged.contender,
         incumbent=None if incumbent is None else incumbent.contender,
-        data=_reference(truth_version),
+        data=reference_of(truth_version),
         training=training_reference,
         spec=spec,
         result=result,
         by=by,
         caused_by=caused_by,
+        is_declared=request.declared is None,
     )
     return recorded.id
 
 
+def find_declared(platform: Platform, model: str) -> EvaluationDeclaration:
+    declared = platform.declarations().model(model).evaluation
+    if declared is None:
+        raise InvalidInput(
+            f"{model} declares no evaluation.",
+            next_step=f"Add [models.{model}.evaluation] to its seamline.toml.",
+        )
+    return declared
+
+
+def _truth(
+    platform: Platform, declared: EvaluationDeclaration, request: EvaluationRequest
+) -> DatasetVersion:
+    if request.data is None:
+        return find_version(platform.stores, declared.data)
+    named = parse_reference(request.data)
+    if named.dataset != declared.data:
+        raise InvalidInput(
+            f"{request.model} is judged on {declared.data}, not on {named.dataset}.",
+            next_step=nearest(named.dataset, [declared.data]),
+        )
+    # Of a split, too, the truth is the version's: predictions are joined to it by key.
+    return find_version(platform.stores, request.data.partition("/")[0])
+
+
+def _of_days(predictions: pl.DataFrame, request: EvaluationRequest) -> pl.DataFrame:
+    kept = predictions
+    days = pl.col(DAY).cast(pl.Date)
+    if request.since is not None:
+        kept = kept.filter(days >= request.since)
+    if request.until is not None:
+        kept = kept.filter(days < request.until)
+    if predictions.height and not kept.height:
+        raise InvalidInput(
+            f"None of {predictions.height:,} predictions is of a day from "
+            f"{request.since or 'the first'} to before {request.until or 'the end'}.",
+            next_step="Name other days, or another run.",
+        )
+    return kept
+
+
 def specification(declared: EvaluationDeclaration, version: ModelVersion) -> EvaluationSpec:
-    threshold = declared.threshold
-    if threshold is None:
-        threshold = version.document["threshold"]
-    return EvaluationSpec(
-        keys=declared.keys,
-        label=declared.label,
-        prediction=declared.prediction,
-        threshold=threshold,
-        slices=declared.slices,
-        baseline=declared.baseline,
-        checks=declared.checks,
-        against=declared.against_incumbent,
-    )
+    """As declared, at the model's own threshold where the declaration names none."""
+    is_binary = declared.task in (None, Task.BINARY)
+    return declared.specification(version.document["threshold"] if is_binary else None)
 
 
 def load_judged(
@@ -129,7 +167,14 @@ def load_judged(
         raise InvalidInput(f"The {what} are not a Parquet file: {error}.") from error
     if DAY not in predictions.columns:
         raise InvalidInput(f"The {what} have no column {DAY!r}: the day of each row.")
-    contender = Contender(model, found.version, found.wheel_digest, artifact.digest)
+    contender = Contender(
+        model,
+        found.version,
+        found.wheel_digest,
+        artifact.digest,
+        run_id=run_id,
+        pipeline_digest=run["pipeline_digest"],
+    )
     return Judged(contender, predictions, found, _datasets_of(run))
 
 
@@ -195,24 +240,34 @@ def _days_of(predictions: pl.DataFrame) -> tuple[date, date]:
     return first, date.fromordinal(last.toordinal() + 1)
 
 
-def _training_rows(
-    platform: Platform, declared: EvaluationDeclaration, judged: Judged, before: date
-) -> tuple[Baseline, DataReference]:
-    """The baseline learns from the rows that the model was trained on, and none after."""
+def baseline_of(
+    platform: Platform, declared: EvaluationDeclaration, judged: ModelVersion, before: date
+) -> tuple[Baseline | Rule, DataReference | None]:
+    """A rule as it is declared; else what is learnt from the rows that the model was trained on,
+    and none after."""
+    if declared.rule is not None:
+        return Rule(declared.rule), None
     used = {
         one["name"]: f"{one['name']}@{one['version']}"
-        for one in judged.version.document["lineage"]["dataset_versions"]
+        for one in judged.document["lineage"]["dataset_versions"]
     }
     if declared.data not in used:
         raise InvalidInput(
-            f"{judged.version.model} {judged.version.version} was not trained on {declared.data}.",
-            next_step=f"Name one of: {', '.join(used) or 'none'}.",
+            f"{judged.model} {judged.version} was not trained on {declared.data}.",
+            next_step=f"Name one of: {', '.join(used) or 'none'}; or a rule as the baseline.",
         )
     version = find_version(platform.stores, used[declared.data])
     rows = read_version(platform.stores, version, until=before)
-    baseline = make_baseline(rows, declared.label, declared.baseline)
-    return baseline, _reference(version)
+    baseline = make_baseline(
+        rows,
+        declared.label,
+        declared.baseline,
+        task=declared.task,
+        series=declared.series,
+        season=declared.season,
+    )
+    return baseline, reference_of(version)
 
 
-def _reference(version: DatasetVersion) -> DataReference:
+def reference_of(version: DatasetVersion) -> DataReference:
     return DataReference(f"{version.dataset}@{version.version}", version.digest)

@@ -15,8 +15,8 @@ from seamline.app.platform import Platform
 from seamline.domain.errors import InvalidInput
 from seamline.evaluate.evaluations import latest_evaluation
 from seamline.measure.basis import Basis
+from seamline.measure.evaluation.vocabulary import Task
 from seamline.measure.profiles import Profile
-from seamline.measure.vocabulary import Task
 from seamline.monitor.drift import DriftReference, measure_drift
 from seamline.monitor.measurement import Measurement
 from seamline.monitor.measurements import (
@@ -83,7 +83,7 @@ def _measure_window(
     """A window that several versions answered is measured for the one that answered most."""
     counts = rows.group_by("model", "model_version").len().sort("len", "model_version")
     model, version, _ = counts.row(-1)
-    mine = rows.filter(pl.col("model_version") == version)
+    mine = rows.filter(pl.col("model") == model, pl.col("model_version") == version)
     subject = _subject(platform, model, version)
     answered = mine[TRUTH].drop_nulls()
     digest = digest_of_input(

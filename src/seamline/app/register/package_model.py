@@ -26,6 +26,7 @@ from seamline.domain.errors import (
     Refused,
     not_found,
 )
+from seamline.evaluate.backtests import is_training_run
 from seamline.promote.environments import find_environment
 from seamline.register.formats.scan import check_admitted, check_findings
 from seamline.register.models.catalogue import (
@@ -50,6 +51,9 @@ from seamline.train.scenarios.loop import scenario_label
 from seamline.train.views.rounds import Round
 from seamline.train.views.training import find_training
 
+#: Versions of models that a back-test trains: pre-releases, below every version of a model's own,
+#: so that nothing which asks for the newest is given one (PEP 440).
+BACKTEST_RULE = "0.dev{n}"
 #: In the work folder: the rows to compare a twin by; and training rows to choose them from.
 _CHECK, _ROWS = "check.json", "training_rows.jsonl"
 
@@ -250,7 +254,11 @@ def _document(
     )
     return make_model_document(
         member.name,
-        next_version(stores, member.name, declaration.version),
+        next_version(
+            stores,
+            member.name,
+            BACKTEST_RULE if is_training_run(stores, source.run_id) else declaration.version,
+        ),
         {**described, "signature": signature},
         lineage,
         family=declaration.name,

@@ -7,7 +7,8 @@ from typing import Any
 from seamline.app.platform import Platform
 from seamline.app.register.model_outcomes import find_or_explain
 from seamline.domain.errors import not_found
-from seamline.evaluate.evaluations import list_evaluations, show_evaluation
+from seamline.evaluate.evaluations import list_evaluations
+from seamline.evaluate.show import show_evaluation
 from seamline.promote.environments import list_environments, live_release
 from seamline.register.models.catalogue import (
     ModelVersion,

@@ -13,9 +13,9 @@ from uuid import UUID, uuid5
 
 from seamline.app.declarations import (
     Declarations,
-    EvaluationDeclaration,
     TriggerDeclaration,
 )
+from seamline.app.evaluate.declaration import EvaluationDeclaration
 from seamline.app.evaluate.evaluate_model import EvaluationRequest, evaluate_model
 from seamline.app.platform import Platform
 from seamline.app.promote.make_release import make_release
@@ -312,7 +312,8 @@ def _arguments(
     """`{version}` is the model's; dates are those of the window, as in a trigger's arguments."""
     window = parse_window(retraining.window)
     templates = {
-        name: value.replace("{version}", version) for name, value in declared.arguments.items()
+        name: value.replace("{version}", version).replace("{data}", f"datasets://{declared.data}")
+        for name, value in declared.arguments.items()
     }
     return fill_arguments(templates, window)
 

@@ -1,4 +1,4 @@
-"""`datasets://…` and `models://…` → exactly those bytes, for the importer tasks of a run."""
+"""`datasets://…`, `models://…`, `evaluations://…` → exactly those bytes, for importer tasks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from seamline.data.splits.read import find_split
 from seamline.data.versions.find import find_named
 from seamline.domain.clock import new_id
 from seamline.domain.errors import InvalidInput, Refused
+from seamline.evaluate.evaluations import find_evaluation
 from seamline.promote.environments import TRAINING, live_release
 from seamline.promote.release import StoredRelease, find_release
 from seamline.register.models.catalogue import ModelVersion
@@ -25,6 +26,8 @@ from seamline.store.stores import Stores
 from seamline.train.engine.engine import ResolvedArtifact, RunContext
 
 DATASETS, MODELS = "datasets://", "models://"
+#: EVALUATION's id → the predictions that it judged, as one Parquet file.
+EVALUATIONS = "evaluations://"
 
 
 def resolve_uri(
@@ -53,9 +56,11 @@ def resolve_uri(
             },
             uri=f"{MODELS}{model.model}@{model.version}",
         )
+    if uri.startswith(EVALUATIONS):
+        return _resolve_predictions(stores, uri, context)
     raise InvalidInput(
         f"{uri!r} cannot be imported.",
-        next_step="Write datasets://NAME@VERSION (or …/SPLIT), or models://NAME.",
+        next_step="Write datasets://NAME@VERSION (or …/SPLIT), models://NAME, or evaluations://ID.",
     )
 
 
@@ -85,6 +90,24 @@ def _resolve_dataset(
     )
 
 
+def _resolve_predictions(stores: Stores, uri: str, context: RunContext) -> ResolvedArtifact:
+    """Outside dataops only of models that the admitting release holds: others' are not its own."""
+    found = find_evaluation(stores, uri.removeprefix(EVALUATIONS))
+    if context.environment != TRAINING:
+        here = _admitting(stores, context.environment, context.release)
+        if here is None or found.wheel_digest not in {pin.digest for pin in here.release.packages}:
+            raise Refused(
+                f"{uri} cannot be used in {context.environment}: its "
+                f"{_say_release(here, context.release)} does not hold {found.model} "
+                f"{found.model_version}.",
+                next_step="Name an evaluation of a model that the release holds.",
+            )
+    digest = str(found.evidence["candidate"]["predictions_digest"])
+    path = stores.blobs.verified_path(digest, f"predictions of {uri}")
+    metadata = {"evaluation": found.id, "model": found.model, "version": found.model_version}
+    return ResolvedArtifact(path=path, digest=digest, metadata=metadata, uri=uri)
+
+
 def find_model_for(
     stores: Stores, reference: str, environment: str, release: str | None = None
 ) -> ModelVersion:
@@ -96,10 +119,7 @@ def find_model_for(
     name, alias = split_reference(reference)
     if environment == TRAINING:
         return find_model(stores, name, alias)
-    with stores.db.read() as connection:
-        here = (
-            find_release(connection, release) if release else live_release(connection, environment)
-        )
+    here = _admitting(stores, environment, release)
     pin = pin_of(here, name)
     if here is None or pin is None:
         raise Refused(
@@ -115,6 +135,13 @@ def find_model_for(
             next_step="Make a release that holds it, and promote that.",
         )
     return find_pinned(stores, pin, here)
+
+
+def _admitting(stores: Stores, environment: str, release: str | None) -> StoredRelease | None:
+    with stores.db.read() as connection:
+        if release is not None:
+            return find_release(connection, release)
+        return live_release(connection, environment)
 
 
 def _version(stores: Stores, name: str, alias: str) -> str:

@@ -85,7 +85,7 @@ def submit_ir(
     run = request_run(
         platform.stores,
         ir,
-        arguments=_with_parameters(platform, ir, environment, arguments),
+        arguments=with_parameters(platform, ir, environment, arguments),
         environment=environment,
         by=by,
         caused_by=caused_by,
@@ -121,7 +121,7 @@ def read_published(
     return ir
 
 
-def _with_parameters(
+def with_parameters(
     platform: Platform, ir: bytes, environment: str, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the environment declares fills in what its pipeline takes and nobody gave."""

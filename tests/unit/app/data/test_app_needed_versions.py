@@ -14,7 +14,7 @@ from seamline.data.ingest import ingest
 from seamline.data.versions import find_version, read_version
 from seamline.domain.clock import ManualClock, iso
 from seamline.domain.errors import Refused
-from seamline.evaluate.rows import EVALUATIONS
+from seamline.evaluate.rows import BACKTESTS, EVALUATIONS
 from seamline.project.plan import apply_project
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.rows import RELEASES
@@ -72,6 +72,10 @@ def evaluation(plane: ControlPlane, put_row: PutRow) -> None:
     put_row(EVALUATIONS, id="e", model="late", model_version="1.0.4", data="calls@1")
 
 
+def back_test(plane: ControlPlane, put_row: PutRow) -> None:
+    put_row(BACKTESTS, id="b", model="late", model_version="1.0.5", data="calls@1")
+
+
 def run_that_read(plane: ControlPlane, put_row: PutRow) -> None:
     ended_at = iso(plane.platform.stores.clock.now() - timedelta(days=6))
     put_run(put_row, ended_at=ended_at)
@@ -97,6 +101,7 @@ def put_run(put_row: PutRow, **more: Any) -> None:
         (release, "release spring", RELEASES),
         (model, "trained late 1.0.3", MODEL_VERSIONS),
         (evaluation, "an evaluation of late 1.0.4", EVALUATIONS),
+        (back_test, "a back-test of late 1.0.5", BACKTESTS),
         (run_that_read, "run r7", ARTIFACTS),
         (run_that_is_to_read, "run r7", RUNS),
         (schedule, "schedule nightly", SCHEDULES),

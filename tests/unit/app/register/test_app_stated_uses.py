@@ -31,9 +31,7 @@ from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion
 from seamline.promote.rows import GATE_RESULTS
-from seamline.register.models.catalogue import ModelVersion, register_model_version
-from seamline.register.models.documents import Lineage, make_model_document
-from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
+from seamline.register.models.catalogue import ModelVersion
 from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.register.rows import MODEL_VERSIONS, PIPELINE_TAGS, PIPELINE_VERSIONS
 from seamline.server import ControlPlane
@@ -193,29 +191,6 @@ def test_publishing_again_states_what_an_earlier_version_did_not(published: Cont
 # -- models -------------------------------------------------------------------------------------
 
 
-def register(plane: ControlPlane, version: str) -> ModelVersion:
-    payload = f"payload {version}".encode()
-    described: dict[str, Any] = {
-        "task": "binary_classification",
-        "format": "skops",
-        "payload_digest": digest_of(payload),
-        "threshold": 0.5,
-        "signature": {
-            "inputs": [{"name": "x", "datatype": "FP64", "nullable": False}],
-            "outputs": [{"name": "label", "datatype": "INT64"}],
-        },
-        "requirements": ["scikit-learn==1.9.1", "skops==0.16.0"],
-        "requires_python": ">=3.11",
-        "trusted_types": [],
-        "frame": None,
-    }
-    lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-    document = make_model_document("late", version, described, lineage)
-    wheel = build_model_wheel(ModelWheelSpec(document, {"rows": [], "outputs": {}}, payload))
-    platform = plane.platform
-    return register_model_version(platform.stores, wheel, key=platform.key, by="ann")
-
-
 def bundle(plane: ControlPlane, model: ModelVersion) -> None:
     make_release(plane.platform, "spring", [f"{model.model}@{model.version}"], [], by="ann")
 
@@ -233,9 +208,11 @@ def rewrite(plane: ControlPlane, model: ModelVersion, **values: Any) -> None:
 
 @pytest.mark.parametrize("use", [bundle, import_it])
 def test_a_model_that_is_not_what_was_stated_is_used_nowhere(
-    plane: ControlPlane, use: Callable[[ControlPlane, ModelVersion], None]
+    plane: ControlPlane,
+    register_late: Callable[..., ModelVersion],
+    use: Callable[[ControlPlane, ModelVersion], None],
 ) -> None:
-    good = register(plane, "1.0.0")
+    good = register_late("1.0.0")
     use(plane, good)
     evil = str(plane.platform.stores.blobs.put(b"evil"))
     rewrite(plane, good, wheel_digest=evil)
@@ -275,11 +252,13 @@ def test_what_is_stated_passes_the_gate(published: ControlPlane) -> None:
     assert found.phase is PromotionPhase.LIVE
 
 
-def test_serving_is_told_nothing_of_a_model_whose_row_was_rewritten(plane: ControlPlane) -> None:
+def test_serving_is_told_nothing_of_a_model_whose_row_was_rewritten(
+    plane: ControlPlane, register_late: Callable[..., ModelVersion]
+) -> None:
     """The plane obeys what is signed here; so here is looked what was signed."""
     stores = plane.platform.stores
     apply_project(stores, DEPLOYED, "seamline.toml", by="ann")
-    model = register(plane, "1.0.0")
+    model = register_late("1.0.0")
     document = {**model.document, "requirements": ["evil==1.0"]}
     rewrite(plane, model, document=json.dumps(document))
     release = Release(packages=(Pin("late", "1.0.0", model.wheel_digest),))

@@ -165,6 +165,38 @@ def test_rows_of_any_kind(model: Any, classifier: Any) -> None:
     assert model.outputs({name: [] for name in columns})["label"].shape == (0,)
 
 
+def test_typed_arrays_are_taken_as_they_are(
+    model: Any, classifier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server sends them: nothing is read value by value, and the answers are the same."""
+    expected = model.outputs(classifier.rows)["score"]
+    dtypes = {"INT64": np.int64, "FP64": np.float64, "BOOL": np.bool_}
+    columns: dict[str, Any] = {}
+    for declared in model.signature["inputs"]:
+        values = [row[declared["name"]] for row in classifier.rows]
+        if declared["datatype"] != "BYTES":
+            filled = [np.nan if value is None else value for value in values]
+            values = np.array(filled, dtypes[declared["datatype"]])
+        columns[declared["name"]] = values
+    loading = importlib.import_module("late_arrival._loader.model")
+    monkeypatch.setattr(loading, "read_columns", None)
+    np.testing.assert_array_equal(model.outputs(columns)["score"], expected)
+
+
+def test_arrays_that_do_not_fit_are_read_closely(model: Any, classifier: Any) -> None:
+    first = {name: [value] for name, value in classifier.rows[0].items()}
+    for declared in model.signature["inputs"]:
+        if declared["datatype"] == "FP64" and not declared["nullable"]:
+            with pytest.raises(ValueError, match="null in a column without nulls"):
+                model.outputs({**first, declared["name"]: np.array([np.nan])})
+    name = next(c["name"] for c in model.signature["inputs"] if c["datatype"] == "INT64")
+    with pytest.raises(ValueError, match="fractions"):
+        model.outputs({**first, name: np.array([0.5])})
+    assert model.outputs({**first, name: np.array([5.0])})["score"] == pytest.approx(
+        model.outputs({**first, name: [5]})["score"]
+    )
+
+
 def test_columns_that_do_not_fit_are_named(model: Any, classifier: Any) -> None:
     row = classifier.rows[0]
     with pytest.raises(ValueError, match="Missing columns: hour, wind"):

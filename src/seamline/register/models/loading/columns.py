@@ -89,6 +89,38 @@ def _complaint(values: list[Any], declared: Mapping[str, Any]) -> str:
     return ""
 
 
+def typed_arrays(rows: Any, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What is in arrays of the declared types already, as a server sends it; None for all else,
+    which is to be read value by value."""
+    if not isinstance(rows, Mapping):
+        return None
+    np = importlib.import_module("numpy")
+    arrays: dict[str, Any] = {}
+    for declared in inputs:
+        values = rows.get(declared["name"])
+        if declared["datatype"] == "BYTES":
+            allowed = {str, type(None)} if declared["nullable"] else {str}
+            if type(values) is not list or not set(map(type, values)) <= allowed:
+                return None
+            values = array_of(values, "BYTES")
+        elif not _is_typed(np, values, declared):
+            return None
+        arrays[declared["name"]] = values
+    return arrays if len({len(values) for values in arrays.values()}) == 1 else None
+
+
+def _is_typed(np: Any, values: Any, declared: Mapping[str, Any]) -> bool:
+    if not isinstance(values, np.ndarray) or values.ndim != 1:
+        return False
+    if values.dtype != _dtype(np, declared["datatype"]):
+        return False
+    return values.dtype.kind != "f" or declared["nullable"] or not np.isnan(values).any()
+
+
+def _dtype(np: Any, datatype: str) -> Any:
+    return {"BOOL": np.bool_, "INT64": np.int64, "FP64": np.float64}[datatype]
+
+
 def array_of(values: list[Any], datatype: str) -> Any:
     np = importlib.import_module("numpy")
     if datatype == "BYTES":
@@ -98,4 +130,4 @@ def array_of(values: list[Any], datatype: str) -> Any:
         return array
     if None in values:
         return np.array([np.nan if value is None else value for value in values], np.float64)
-    return np.array(values, {"BOOL": np.bool_, "INT64": np.int64, "FP64": np.float64}[datatype])
+    return np.array(values, _dtype(np, datatype))

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from .columns import array_of, read_columns
+from .columns import array_of, read_columns, typed_arrays
 
 
 class Model:
@@ -54,18 +54,20 @@ class Model:
 
     def _run(self, method: str, rows: Any) -> Any:
         np = importlib.import_module("numpy")
-        columns = read_columns(rows, self._inputs)
-        if not next(iter(columns.values())):
+        arrays = typed_arrays(rows, self._inputs)
+        if arrays is None:
+            columns = read_columns(rows, self._inputs)
+            arrays = {
+                declared["name"]: array_of(columns[declared["name"]], declared["datatype"])
+                for declared in self._inputs
+            }
+        if not len(next(iter(arrays.values()))):
             return np.empty((0, 2 if method == "predict_proba" else 1))
-        return np.asarray(getattr(self.estimator, method)(self._arrange(columns)))
+        return np.asarray(getattr(self.estimator, method)(self._arrange(arrays)))
 
-    def _arrange(self, columns: dict[str, list[Any]]) -> Any:
+    def _arrange(self, arrays: dict[str, Any]) -> Any:
         """What the estimator was fitted on: a frame with its names, or a matrix."""
         np = importlib.import_module("numpy")
-        arrays = {
-            declared["name"]: array_of(columns[declared["name"]], declared["datatype"])
-            for declared in self._inputs
-        }
         if self._frame is not None:
             library = importlib.import_module(self._frame)
             # Object arrays become lists, so that the library finds its own text type.
@@ -73,10 +75,12 @@ class Model:
                 {name: a.tolist() if a.dtype == object else a for name, a in arrays.items()}
             )
         mixed = any(declared["datatype"] == "BYTES" for declared in self._inputs)
+        if not mixed:
+            return np.array(list(arrays.values()), np.float64).T.copy()
         matrix = np.empty((len(next(iter(arrays.values()))), len(arrays)), dtype=object)
         for index, values in enumerate(arrays.values()):
             matrix[:, index] = values
-        return matrix if mixed else matrix.astype(np.float64)
+        return matrix
 
 
 def _frame_library(document: Mapping[str, Any], estimator: Any) -> str | None:
