@@ -30,6 +30,7 @@ from seamline.protocols.oip_rest import OipApp
 from seamline.runtime.imports import WithoutPandas
 from seamline.runtime.processes import current_identity
 from seamline.serve import feedback, prediction_log
+from seamline.serve.access import Access
 from seamline.serve.feedback import FeedbackRow, feedback_batches
 from seamline.serve.metrics import Metrics
 from seamline.serve.plane import Plane
@@ -50,8 +51,11 @@ USAGE_ERROR = 2
 class DataPlane:
     """Everything that runs in the process; built inside its event loop."""
 
-    def __init__(self, root: Path, public_key_path: Path, clock: Clock) -> None:
+    def __init__(
+        self, root: Path, public_key_path: Path, clock: Clock, require_tokens: bool
+    ) -> None:
         self.metrics = Metrics()
+        self.access = Access(root, public_key_path, self.metrics, clock, is_required=require_tokens)
         self.plane = Plane(root, public_key_path, self.metrics)
         batches = PredictionBatches(load_or_create_privacy_key(root / "keys" / "privacy.key"))
         self.predictions: SegmentLog[PredictionEntry] = SegmentLog(
@@ -73,10 +77,15 @@ class DataPlane:
             on_lost=self._counter("seamline_log_lost_rows_total", feedback.FOLDER),
         )
         self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
-        self.app = OipApp(self.predictor, self.feedback, host_names=LOOPBACK_NAMES)
+        self.app = OipApp(self.predictor, self.feedback, self.access, host_names=LOOPBACK_NAMES)
+
+    async def start(self) -> None:
+        await self.access.start()
+        self.plane.start()
 
     async def close(self) -> None:
         """After the last request: workers end, and what was logged is made durable."""
+        await self.access.close()
         await self.plane.close()
         await asyncio.to_thread(self.predictions.close)
         await asyncio.to_thread(self.feedback.close)
@@ -94,9 +103,11 @@ class Server(uvicorn.Server):
         public_key_path: Path,
         listener: socket.socket,
         grpc_port: int | None = None,
+        require_tokens: bool = False,
     ) -> None:
         self._root, self._public_key_path = root, public_key_path
         self._grpc_port = grpc_port
+        self._require_tokens = require_tokens
         self._grpc: GrpcServer | None = None
         self.refusal = ""
         self._listener = listener
@@ -120,15 +131,16 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._data_plane = DataPlane(self._root, self._public_key_path, self._clock)
-        self._data_plane.plane.start()
+        plane = DataPlane(self._root, self._public_key_path, self._clock, self._require_tokens)
+        self._data_plane = plane
+        await plane.start()
         host, port = self._listener.getsockname()[:2]
         try:
             if self._grpc_port is not None:
-                self._grpc = await start_grpc(self._data_plane.predictor, host, self._grpc_port)
+                self._grpc = await start_grpc(plane.predictor, plane.access, host, self._grpc_port)
         except SeamlineError as error:
             self.refusal = str(error)
-            await self._data_plane.close()
+            await plane.close()
             self.should_exit = True
             return
         await super().startup(sockets)
@@ -161,11 +173,14 @@ def main(
     port: int,
     public_key_path: Path | None = None,
     grpc_port: int | None = None,
+    *,
+    require_tokens: bool = False,
 ) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
     `public_key_path`: the key that snapshots must be signed with, `<root>/keys/signing.pub`.
-    `grpc_port`: 0 takes a free one, None does without.
+    `grpc_port`: 0 takes a free one, None does without. `require_tokens`: whatever the access list
+    says; beyond loopback it has to.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -179,12 +194,13 @@ def main(
         except BlockingIOError:
             return _refuse(f"another one serves {root} already; end it first")
         try:
-            listener = _listen(host, port)
+            listener = _listen(host, port, require_tokens)
         except (OSError, ValueError, OverflowError) as error:
             why = getattr(error, "strerror", None) or error
             return _refuse(f"cannot bind to {host}:{port}: {why}")
         key_path = public_key_path or root / "keys" / "signing.pub"
-        refusal = _serve(Server(root, key_path, listener, grpc_port), listener)
+        server = Server(root, key_path, listener, grpc_port, require_tokens)
+        refusal = _serve(server, listener)
     return _refuse(refusal) if refusal else 0
 
 
@@ -202,11 +218,11 @@ def _serve(server: Server, listener: socket.socket) -> str:
     return server.refusal
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Loopback only: the data plane knows no tokens, so nobody else may reach it directly."""
+def _listen(host: str, port: int, require_tokens: bool) -> socket.socket:
+    """Beyond loopback only where everybody needs a token."""
     address = ip_address("127.0.0.1" if host == "localhost" else host)
-    if not address.is_loopback:
-        raise ValueError("it answers without tokens; bind to 127.0.0.1 and put a proxy before it")
+    if not address.is_loopback and not require_tokens:
+        raise ValueError("it would answer anybody; --require-tokens, or bind to 127.0.0.1")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -228,8 +244,17 @@ def _run_from_command_line() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--grpc-port", type=int, help="0 takes a free one; not given: no gRPC")
+    parser.add_argument(
+        "--require-tokens", action="store_true", help="whoever sends no token gets no answer"
+    )
     given = parser.parse_args()
-    return main(given.root, given.host, given.port, grpc_port=given.grpc_port)
+    return main(
+        given.root,
+        given.host,
+        given.port,
+        grpc_port=given.grpc_port,
+        require_tokens=given.require_tokens,
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,9 +37,12 @@ def find_data_plane(root: Path) -> DataPlane | None:
     try:
         document = json.loads((root / "dataplane.json").read_text())
         identity = ProcessIdentity(document["pid"], document["start_time"], document["boot_id"])
-        url = f"http://{document['host']}:{document['port']}"
+        # Where it listens everywhere, this machine reaches it here.
+        host = document["host"]
+        host = "127.0.0.1" if ip_address(host).is_unspecified else host
+        url = f"http://{host}:{document['port']}"
         port = document.get("grpc_port")
-        grpc = None if port is None else f"{document['host']}:{port}"
+        grpc = None if port is None else f"{host}:{port}"
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return DataPlane(identity, url, grpc) if is_alive(identity) else None
@@ -73,10 +77,12 @@ def ask_snapshot(
     return state
 
 
-def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tuple[DataPlane, bool]:
+def start_or_adopt(
+    root: Path, host: str, port: int, grpc_port: int = 0, *, require_tokens: bool = False
+) -> tuple[DataPlane, bool]:
     """(the plane, whether it was adopted). It runs in a session of its own: it outlives us.
 
-    `grpc_port`: 0 does without gRPC.
+    `grpc_port`: 0 does without gRPC. `require_tokens`: whatever the access list says.
     """
     found = find_data_plane(root)
     if found is not None:
@@ -87,6 +93,7 @@ def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tupl
     command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
     command += ["--host", host, "--port", str(port)]
     command += ["--grpc-port", str(grpc_port)] if grpc_port else []
+    command += ["--require-tokens"] if require_tokens else []
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
