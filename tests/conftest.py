@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from tests.waiting import wait_until
 
 from seamline.domain.clock import Clock, ManualClock
 from seamline.domain.errors import SeamlineError
@@ -44,6 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def soak(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session", name="wait_until")
+def _wait_until() -> Callable[..., None]:
+    return wait_until
 
 
 @pytest.fixture(scope="session")
