@@ -36,9 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """`make test` draws the same examples each time; `make soak` draws new ones."""
-    settings.register_profile("sample", derandomize=True)
-    settings.register_profile("soak", print_blob=True)
+    """`make test` draws the same examples each time; `make soak` draws new ones. No test is about
+    time, so none has a deadline."""
+    settings.register_profile("sample", derandomize=True, deadline=None)
+    settings.register_profile("soak", print_blob=True, deadline=None)
     settings.load_profile("soak" if config.getoption("--soak") else "sample")
 
 
