@@ -150,8 +150,8 @@ class GrpcService:
 
         return answer
 
-    def _caller(self, context: Any) -> Caller:
-        return self._access.caller_of(_metadata(context, "authorization"))
+    async def _caller(self, context: Any) -> Caller:
+        return await self._access.caller_of(_metadata(context, "authorization"))
 
     async def server_live(self, request: Any, context: Any, environment: str) -> Any:
         return self._messages["ServerLiveResponse"](live=True)
@@ -164,13 +164,13 @@ class GrpcService:
         return self._messages["ServerMetadataResponse"](**SERVER)
 
     async def model_ready(self, request: Any, context: Any, environment: str) -> Any:
-        self._caller(context).check_sees(environment, request.name)
+        (await self._caller(context)).check_sees(environment, request.name)
         target = find_versioned(self._plane, environment, request.name, request.version or None)
         ready = repository.state_of(target).state == repository.READY
         return self._messages["ModelReadyResponse"](ready=ready)
 
     async def model_metadata(self, request: Any, context: Any, environment: str) -> Any:
-        self._caller(context).check_sees(environment, request.name)
+        (await self._caller(context)).check_sees(environment, request.name)
         target = find_versioned(self._plane, environment, request.name, request.version or None)
         found = model_metadata(target)
         del found["parameters"]
@@ -180,7 +180,7 @@ class GrpcService:
         started_s = time.perf_counter()
         status, served, endpoint = 500, "unknown", "unknown"
         try:
-            self._caller(context).check(Verb.PREDICT, environment, request.model_name)
+            (await self._caller(context)).check(Verb.PREDICT, environment, request.model_name)
             version = request.model_version or None
             target = find_versioned(self._plane, environment, request.model_name, version)
             served, endpoint = environment, request.model_name
@@ -222,7 +222,7 @@ class GrpcService:
         return reply
 
     async def repository_index(self, request: Any, context: Any, environment: str) -> Any:
-        caller = self._caller(context)
+        caller = await self._caller(context)
         caller.check_enters(environment)
         reply = self._messages["RepositoryIndexResponse"]()
         for one in repository.list_models(self._plane, environment, request.ready):
@@ -233,14 +233,14 @@ class GrpcService:
 
     async def repository_load(self, request: Any, context: Any, environment: str) -> Any:
         name = request.model_name or request.repository_name
-        self._caller(context).check(Verb.REQUEST_PROMOTION, environment, name)
+        (await self._caller(context)).check(Verb.REQUEST_PROMOTION, environment, name)
         repository.check_load_parameters(request.parameters)
         await self._plane.load(environment, name)
         return self._messages["RepositoryModelLoadResponse"](model_name=name, isLoaded=True)
 
     async def repository_unload(self, request: Any, context: Any, environment: str) -> Any:
         name = request.model_name or request.repository_name
-        self._caller(context).check(Verb.REQUEST_PROMOTION, environment, name)
+        (await self._caller(context)).check(Verb.REQUEST_PROMOTION, environment, name)
         await self._plane.unload(environment, name)
         return self._messages["RepositoryModelUnloadResponse"](model_name=name, isUnloaded=True)
 

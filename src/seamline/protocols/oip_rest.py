@@ -105,7 +105,7 @@ class OipApp:
         self._check_site(request)
         if parts == ["openapi.json"]:
             need(request, "GET")
-            caller = self._caller(request)
+            caller = await self._caller(request)
             caller.check_enters(environment)
             return json_reply(200, describe(self._plane, environment, caller))
         return await self._v2(request)
@@ -125,7 +125,7 @@ class OipApp:
                 health = self._plane.health(request.environment)
                 return json_reply(200 if health["ready"] else 503, health)
             case ("feedback",):
-                self._check_may(request, Verb.PREDICT, None)
+                await self._check_may(request, Verb.PREDICT, None)
                 return await self._feedback(request, None)
             case ("repository", "index"):
                 return await self._index(request)
@@ -149,11 +149,11 @@ class OipApp:
                 return await self._counted(request, model, version, self._predict)
             case []:
                 need(request, "GET")
-                self._caller(request).check_sees(request.environment, model)
+                (await self._caller(request)).check_sees(request.environment, model)
                 return json_reply(200, model_metadata(self._target(request, model, version)))
             case ["ready"]:
                 need(request, "GET")
-                self._caller(request).check_sees(request.environment, model)
+                (await self._caller(request)).check_sees(request.environment, model)
                 state = repository.state_of(self._target(request, model, version))
                 ready = state.state == repository.READY
                 told = {"name": model, "ready": ready, "reason": state.reason}
@@ -161,7 +161,7 @@ class OipApp:
                     del told["reason"]
                 return json_reply(200 if ready else 503, told)
             case ["feedback"]:
-                self._check_may(request, Verb.PREDICT, model)
+                await self._check_may(request, Verb.PREDICT, model)
                 if request.environment in self._plane.table.environments:
                     self._target(request, model, version)
                 return await self._feedback(request, model)
@@ -176,7 +176,7 @@ class OipApp:
         started_s = time.perf_counter()
         status, environment, endpoint = 500, "unknown", "unknown"
         try:
-            self._check_may(request, Verb.PREDICT, model)
+            await self._check_may(request, Verb.PREDICT, model)
             body = await read_body(request)
             target = self._target(request, model, version)
             environment, endpoint = request.environment, model
@@ -229,7 +229,7 @@ class OipApp:
 
     async def _index(self, request: Request) -> Reply:
         need(request, "POST")
-        caller = self._caller(request)
+        caller = await self._caller(request)
         caller.check_enters(request.environment)
         only_ready = repository.read_index_request(await read_body(request))
         models = repository.list_models(self._plane, request.environment, only_ready)
@@ -238,7 +238,7 @@ class OipApp:
 
     async def _load_or_unload(self, request: Request, model: str, verb: str) -> Reply:
         need(request, "POST")
-        self._check_may(request, Verb.REQUEST_PROMOTION, model)
+        await self._check_may(request, Verb.REQUEST_PROMOTION, model)
         repository.read_load_request(await read_body(request))
         move = self._plane.load if verb == "load" else self._plane.unload
         target = await move(request.environment, model)
@@ -265,12 +265,12 @@ class OipApp:
         )
         return json_reply(200, state)
 
-    def _caller(self, request: Request) -> Caller:
-        return self._access.caller_of(request.text(b"authorization"))
+    async def _caller(self, request: Request) -> Caller:
+        return await self._access.caller_of(request.text(b"authorization"))
 
-    def _check_may(self, request: Request, verb: Verb, model: str | None) -> None:
+    async def _check_may(self, request: Request, verb: Verb, model: str | None) -> None:
         """Before a body is read: whoever sends it."""
-        self._caller(request).check(verb, request.environment, model)
+        (await self._caller(request)).check(verb, request.environment, model)
 
     def _check_site(self, request: Request) -> None:
         """A page of another site must not feed a loopback server. What it sends bears no token."""

@@ -130,6 +130,7 @@ class Access:
         self._version = -1
         self._callers: dict[bytes, Caller] = {}
         self._stamp: Stamp | None = None
+        self._looking = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -142,11 +143,20 @@ class Access:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
 
-    def caller_of(self, header: str | None) -> Caller:
+    async def caller_of(self, header: str | None) -> Caller:
         """Of an Authorization header. Raises Unauthenticated; Unavailable where a token would be
         needed and there is no list that holds."""
         if header is None and not self.is_required:
             return ANYBODY
+        try:
+            return self._find(header)
+        except (Unauthenticated, Unavailable):
+            # It may have been issued a moment ago: a new list is not waited for.
+            if header is None or not await self.look():
+                raise
+            return self._find(header)
+
+    def _find(self, header: str | None) -> Caller:
         token = None if header is None else read_token(header)
         if token is None:
             raise Unauthenticated("This request carries no token.", next_step=_SEND_ONE)
@@ -166,12 +176,19 @@ class Access:
             )
         return caller
 
-    async def look(self) -> None:
-        """Takes the list if it was replaced; one that goes away changes nothing."""
-        stamp = _stamp(self._path)
-        if stamp is None or stamp == self._stamp:
-            return
-        self._stamp = stamp
+    async def look(self) -> bool:
+        """Whether the list was replaced: then it is taken, if it holds. One that goes away changes
+        nothing."""
+        if _stamp(self._path) in (None, self._stamp) and not self._looking.locked():
+            return False
+        async with self._looking:
+            stamp = _stamp(self._path)
+            if stamp not in (None, self._stamp):
+                self._stamp = stamp
+                await self._read_and_take()
+        return True
+
+    async def _read_and_take(self) -> None:
         try:
             self._take(*await asyncio.to_thread(self._read))
         except Exception as error:

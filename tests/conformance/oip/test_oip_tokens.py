@@ -81,12 +81,14 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(
-    tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any], until: Any
+    tmp_path_factory: pytest.TempPathFactory,
+    serve: Callable[..., Any],
+    wait_until: Callable[..., None],
 ) -> Iterator[Guarded]:
     root = tmp_path_factory.mktemp("guarded")
     command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
     with serve(root, [*command, "--grpc-port", "0", "--require-tokens"]) as served:
-        made = Guarded(served, until)
+        made = Guarded(served, wait_until)
         assert made.ask("POST", f"{SUMS}/infer", APP, PAIR)[0] == 503  # nobody has said who is who
         made.write(10, *EVERYBODY)
         yield made
