@@ -66,11 +66,16 @@ class ControlPlane:
 
 
 def build_control_plane(
-    settings: Settings, clock: Clock, pages: Sequence[APIRouter] = (), url: str = ""
+    settings: Settings,
+    clock: Clock,
+    pages: Sequence[APIRouter] = (),
+    url: str = "",
+    serve_tokens: bool | None = None,
 ) -> ControlPlane:
     """`pages`: what is served beside the protocols (the console sits above this module).
 
-    `url`: where this server answers; its tasks' packages come from there.
+    `url`: where this server answers; its tasks' packages come from there. `serve_tokens`: whether
+    the data plane asks everybody for a token; None leaves that as it was.
     """
     root = settings.workspace.resolve()
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
@@ -108,6 +113,7 @@ def build_control_plane(
         environments=environments,
         runner=runner,
         engine=engine,
+        access=AccessKeeper(stores, serve_tokens),
         # `platform` exists by the time that anything is due.
         scheduler=Scheduler(stores, lambda *due: request_scheduled(platform, *due)),
         data_plane_url=_data_plane_url_of(root),
@@ -127,18 +133,16 @@ def running(
 ) -> Iterator[ControlPlane]:
     """The control plane with its engine, loop, scheduler and hooks, stopped in order at the end.
 
-    `with_schedules`: what nobody waits for, schedules and hooks, goes on, too. `serve_tokens`:
-    whether the data plane asks everybody for a token; None leaves that as it was.
+    `with_schedules`: what nobody waits for, schedules and hooks, goes on, too.
     """
-    plane = build_control_plane(settings, SystemClock(), pages, url)
+    plane = build_control_plane(settings, SystemClock(), pages, url, serve_tokens)
     platform = plane.platform
     with ExitStack() as stack:
         stack.callback(platform.stores.db.close)
         stack.callback(platform.runner.close)
         stack.callback(platform.engine.close)
-        access = AccessKeeper(platform.stores, serve_tokens)
-        stack.callback(access.stop)
-        access.start()
+        stack.callback(platform.access.stop)
+        platform.access.start()
         platform.engine.start()
         stack.callback(plane.loop.stop)
         plane.loop.start()

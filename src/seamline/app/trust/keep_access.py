@@ -45,6 +45,7 @@ class AccessKeeper:
         self._written: tuple[_Stamp, _Stamp] | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="seamline-access", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +62,12 @@ class AccessKeeper:
         self.look()
 
     def look(self) -> None:
-        """Write the list where something has changed that it depends on."""
+        """Write the list where something has changed that it depends on. Whoever has issued or
+        revoked a token calls it before saying so."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         stores = self._stores
         with stores.db.read() as connection:
             last = read_facts(connection, newest_first=True, limit=1)

@@ -71,6 +71,7 @@ def issue(platform: PlatformOf, who: Admin, body: NewToken) -> dict[str, Any]:
             scope=scope,
         )
         shown = find_token(tx, issued.id).to_json()
+    platform.access.look()
     return {**shown, **_secret(issued)}
 
 
@@ -91,6 +92,7 @@ def rotate(platform: PlatformOf, who: Admin, token_id: str, body: Rotation) -> d
             tx, stores.facts, stores.clock, token_id, by=who.name, grace_s=body.grace_s
         )
         shown = find_token(tx, issued.id).to_json()
+    platform.access.look()
     return {**shown, **_secret(issued), "replaces": old.id, "old_until": old.expires_at}
 
 
@@ -99,6 +101,7 @@ def revoke(platform: PlatformOf, who: Admin, token_id: str) -> dict[str, Any]:
     stores = platform.stores
     with stores.db.transaction() as tx:
         found = revoke_token(tx, stores.facts, stores.clock, token_id, by=who.name)
+    platform.access.look()
     return found.to_json()
 
 
