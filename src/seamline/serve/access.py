@@ -17,6 +17,7 @@ from pathlib import Path
 from seamline.domain.clock import Clock, from_iso
 from seamline.domain.errors import Forbidden, Refused, Unauthenticated, Unavailable
 from seamline.serve.metrics import Metrics
+from seamline.serve.passes import SCHEME, read_pass
 from seamline.trust.access_list import AccessEntry, AccessList, access_list_path, read_access_list
 from seamline.trust.keys import load_public_key
 from seamline.trust.refusals import spoken
@@ -156,7 +157,19 @@ class Access:
                 raise
             return self._find(header)
 
+    def _passed(self, text: str) -> Caller:
+        """Whom the control plane asks for."""
+        found = read_pass(text, load_public_key(self._public_key_path), self._clock.now())
+        return Caller(
+            found.principal,
+            environments=frozenset({found.environment}),
+            endpoints=frozenset({found.endpoint}),
+            verbs=frozenset({Verb.PREDICT}),
+        )
+
     def _find(self, header: str | None) -> Caller:
+        if header is not None and header.startswith(f"{SCHEME} "):
+            return self._passed(header.removeprefix(f"{SCHEME} "))
         token = None if header is None else read_token(header)
         if token is None:
             raise Unauthenticated("This request carries no token.", next_step=_SEND_ONE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import Forbidden, SeamlineError, Unauthenticated, Unavailable
 from seamline.serve.access import ANYBODY, Access, Caller
 from seamline.serve.metrics import Metrics
+from seamline.serve.passes import SCHEME, Pass, write_pass
+from seamline.store.canonical import canonical_json
 from seamline.trust.access_list import (
     AccessEntry,
     AccessList,
@@ -22,6 +25,7 @@ from seamline.trust.access_list import (
 )
 from seamline.trust.keys import load_or_create_key
 from seamline.trust.roles import Verb
+from seamline.trust.statements import SNAPSHOT_TYPE, sign_envelope
 
 TOKEN = "sl_mine"
 
@@ -190,3 +194,34 @@ def test_who_may_ask_or_look_sees(place: Place) -> None:
     APP.check_enters("production")
     with pytest.raises(SeamlineError, match="--in staging"):
         APP.check_enters("staging")
+
+
+def test_a_pass_is_for_one_endpoint_and_a_minute(place: Place, tmp_path: Path) -> None:
+    until = iso(place.clock.now() + timedelta(seconds=60))
+    mine = Pass("ann", "production", "late", until)
+    place.write(1)
+    header = write_pass(mine, place.key)
+    who = place.caller_of(header)
+    who.check(Verb.PREDICT, "production", "late")
+    for verb, environment, endpoint in (
+        (Verb.PREDICT, "production", "best"),
+        (Verb.PREDICT, "staging", "late"),
+        (Verb.READ, "production", "late"),
+    ):
+        with pytest.raises(Forbidden, match="ann"):
+            who.check(verb, environment, endpoint)
+    stranger = load_or_create_key(tmp_path / "other")
+    snapshot = sign_envelope(SNAPSHOT_TYPE, canonical_json(dataclasses.asdict(mine)), place.key)
+    for bad in (
+        write_pass(mine, stranger),
+        header[:-8],
+        f"{SCHEME} !",
+        f"{SCHEME} é",
+        f"{SCHEME} ",
+        f"{SCHEME} {base64.b64encode(snapshot).decode()}",
+    ):
+        with pytest.raises(Unauthenticated, match=r"does not hold|no token"):
+            place.caller_of(bad)
+    place.clock.advance(60)
+    with pytest.raises(Unauthenticated, match="pass of ann expired"):
+        place.caller_of(header)
