@@ -49,60 +49,61 @@ class Caller:
         >>> ada = Caller("ada", endpoints=frozenset({"late-arrival"}))
         >>> ada.check(Verb.PREDICT, "production", "late-arrival")
         """
-        if self.granted is None and self.endpoints is None:
-            return
-        self._check_role(verb, environment)
-        limits = f" --endpoint {endpoint}" if endpoint else ""
-        issue = f"seamline token issue {self.name} --environment {environment}{limits}."
-        if self.environments is not None and environment not in self.environments:
-            raise Forbidden(
-                f"This token of {self.name} is for {_named(self.environments)}; the request is "
-                f"about {_what(environment, endpoint)}.",
-                next_step=f"An admin issues one for it: {issue}",
-            )
-        if self.endpoints is not None and endpoint not in self.endpoints:
-            raise Forbidden(
-                f"This token of {self.name} is for the endpoints {_named(self.endpoints)}; the "
-                f"request is about {_what(environment, endpoint)}.",
-                next_step=f"Ask one of those; or an admin issues another: {issue}",
-            )
-        if verb not in self.verbs:
-            raise Forbidden(
-                f"{self.name} may {spoken(verb)} in {environment}; this token may not.",
-                next_step=f"An admin issues one that may: {issue}",
-            )
+        if not self.may(verb, environment, endpoint):
+            raise self._refusal(verb, environment, endpoint)
+
+    def may(self, verb: Verb, environment: str, endpoint: str | None) -> bool:
+        return (
+            verb in self.verbs
+            and self._has_role(verb, environment)
+            and (self.environments is None or environment in self.environments)
+            and (self.endpoints is None or endpoint in self.endpoints)
+        )
 
     def sees(self, environment: str, endpoint: str) -> bool:
         """Whether they may know of it: whoever may ask it, or look into its environment."""
-        return self._may(Verb.PREDICT, environment, endpoint) or self._may(
-            Verb.READ, environment, endpoint
+        return self.may(Verb.READ, environment, endpoint) or self.may(
+            Verb.PREDICT, environment, endpoint
         )
 
     def check_sees(self, environment: str, endpoint: str) -> None:
-        if not self._may(Verb.READ, environment, endpoint):
-            self.check(Verb.PREDICT, environment, endpoint)
+        if not self.sees(environment, endpoint):
+            raise self._refusal(Verb.PREDICT, environment, endpoint)
 
     def check_enters(self, environment: str) -> None:
         """Raises Forbidden where they may know of nothing in the environment."""
         replace(self, endpoints=None).check_sees(environment, "")
 
-    def _may(self, verb: Verb, environment: str, endpoint: str) -> bool:
-        try:
-            self.check(verb, environment, endpoint)
-        except Forbidden:
-            return False
-        return True
-
-    def _check_role(self, verb: Verb, environment: str) -> None:
+    def _has_role(self, verb: Verb, environment: str) -> bool:
         if self.granted is None:
-            return
+            return True
         allowed = self.granted.get(verb, frozenset())
-        if allowed is not None and environment not in allowed:
-            raise Forbidden(
+        return allowed is None or environment in allowed
+
+    def _refusal(self, verb: Verb, environment: str, endpoint: str | None) -> Forbidden:
+        if not self._has_role(verb, environment):
+            return Forbidden(
                 f"{self.name} may not {spoken(verb)} in {environment}.",
                 next_step=f"An admin lets them: seamline principal grant {self.name} "
                 f"--role {roles_for(verb)[0]} --in {environment}.",
             )
+        limit = f" --endpoint {endpoint}" if endpoint and verb is Verb.PREDICT else ""
+        issue = f"seamline token issue {self.name} --environment {environment}{limit}."
+        about = f"the request is about {_what(environment, endpoint)}."
+        if self.environments is not None and environment not in self.environments:
+            return Forbidden(
+                f"This token of {self.name} is for {_named(self.environments)}; {about}",
+                next_step=f"An admin issues one for it: {issue}",
+            )
+        if self.endpoints is not None and endpoint not in self.endpoints:
+            return Forbidden(
+                f"This token of {self.name} is for the endpoints {_named(self.endpoints)}; {about}",
+                next_step=f"Ask one of those; or an admin issues another: {issue}",
+            )
+        return Forbidden(
+            f"{self.name} may {spoken(verb)} in {environment}; this token may not.",
+            next_step=f"An admin issues one that may: {issue}",
+        )
 
 
 #: Where no token is asked for: whoever reaches it has the machine.
