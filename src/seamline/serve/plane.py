@@ -22,9 +22,10 @@ from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable
 from seamline.serve.metrics import Metrics
 from seamline.serve.probes import Probe, read_probe
 from seamline.serve.routing import EnvironmentRoutes, RoutingTable, ServedModel, Target
-from seamline.serve.running_models import RunningModels, Warmth, start_identity
+from seamline.serve.running_models import RunningModels, start_identity
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
 from seamline.serve.snapshot_watch import Problem, SnapshotWatch
+from seamline.serve.warmth import Warmth
 from seamline.trust.keys import PublicKey, load_public_key
 
 LOG = logging.getLogger(__name__)
@@ -220,6 +221,9 @@ class Plane:
             self.drop(snapshot.environment)
             raise
         return Prepared(snapshot, models, failures)
+
+    def taken_environments(self) -> list[str]:
+        return list(self._taken)
 
     def serves(self, environment: str) -> bool:
         return environment in self.table.environments

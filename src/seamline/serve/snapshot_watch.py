@@ -15,7 +15,7 @@ from typing import Any
 
 from seamline.domain.errors import SeamlineError
 from seamline.serve.metrics import Metrics
-from seamline.serve.running_models import Warmth
+from seamline.serve.warmth import Warmth
 
 LOG = logging.getLogger(__name__)
 POLL_S = 0.1

@@ -18,6 +18,8 @@ from seamline.domain.errors import Conflict, MachineryError, Unavailable
 from seamline.runtime.processes import ProcessIdentity, is_alive
 
 START_TIMEOUT_S = 20.0
+#: For each process more: they start side by side, on however many cores there are.
+MORE_S = 5.0
 STOP_TIMEOUT_S = 15.0
 #: Whoever looks at a page is not kept waiting by a data plane that is.
 LOOK_TIMEOUT_S = 1.0
@@ -29,6 +31,8 @@ class DataPlane:
     url: str
     #: host:port, where it speaks gRPC.
     grpc: str | None = None
+    #: Processes that answer on its port.
+    workers: int = 1
 
 
 def find_data_plane(root: Path) -> DataPlane | None:
@@ -39,9 +43,10 @@ def find_data_plane(root: Path) -> DataPlane | None:
         url = f"http://{document['host']}:{document['port']}"
         port = document.get("grpc_port")
         grpc = None if port is None else f"{document['host']}:{port}"
+        workers = int(document.get("workers", 1))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return DataPlane(identity, url, grpc) if is_alive(identity) else None
+    return DataPlane(identity, url, grpc, workers) if is_alive(identity) else None
 
 
 def list_standbys(url: str | None, environment: str) -> list[dict[str, Any]]:
@@ -73,7 +78,9 @@ def ask_snapshot(
     return state
 
 
-def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tuple[DataPlane, bool]:
+def start_or_adopt(
+    root: Path, host: str, port: int, grpc_port: int = 0, workers: int = 1
+) -> tuple[DataPlane, bool]:
     """(the plane, whether it was adopted). It runs in a session of its own: it outlives us.
 
     `grpc_port`: 0 does without gRPC.
@@ -87,11 +94,13 @@ def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tupl
     command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
     command += ["--host", host, "--port", str(port)]
     command += ["--grpc-port", str(grpc_port)] if grpc_port else []
+    command += ["--workers", str(workers)] if workers > 1 else []
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    deadline = time.monotonic() + START_TIMEOUT_S
+    patience_s = START_TIMEOUT_S + MORE_S * (workers - 1)
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         found = find_data_plane(root)
         if found is not None:
@@ -100,7 +109,7 @@ def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tupl
             raise _not_started(port, _last_line(log_path))
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
-    raise MachineryError(f"The data plane was not ready after {START_TIMEOUT_S:.0f} s.")
+    raise MachineryError(f"The data plane was not ready after {patience_s:.0f} s.")
 
 
 def _not_started(port: int, why: str) -> Conflict:
