@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -66,16 +67,25 @@ def ask_snapshot(
     url: str, environment: str, query: str = "", *, timeout_s: float
 ) -> dict[str, Any]:
     """What the data plane at `url` says of the environment's snapshot. Raises Unavailable."""
+    target = f"/snapshots/{environment}{query}"
+    try:
+        with contextlib.suppress(ConnectionError):
+            return _ask(url, target, timeout_s)
+        # One process of several may have died with the question; the others know, too.
+        return _ask(url, target, timeout_s)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
+
+
+def _ask(url: str, target: str, timeout_s: float) -> dict[str, Any]:
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.netloc, timeout=timeout_s)
     try:
-        connection.request("GET", f"/snapshots/{environment}{query}")
-        state: dict[str, Any] = json.load(connection.getresponse())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
+        connection.request("GET", target)
+        found: dict[str, Any] = json.load(connection.getresponse())
     finally:
         connection.close()
-    return state
+    return found
 
 
 def start_or_adopt(
