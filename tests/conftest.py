@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from tests.waiting import wait_until
 
 from seamline.domain.clock import Clock, ManualClock
 from seamline.domain.errors import SeamlineError
@@ -35,15 +36,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """`make test` draws the same examples each time; `make soak` draws new ones."""
-    settings.register_profile("sample", derandomize=True)
-    settings.register_profile("soak", print_blob=True)
+    """`make test` draws the same examples each time; `make soak` draws new ones. No test is about
+    time, so none has a deadline."""
+    settings.register_profile("sample", derandomize=True, deadline=None)
+    settings.register_profile("soak", print_blob=True, deadline=None)
     settings.load_profile("soak" if config.getoption("--soak") else "sample")
 
 
 @pytest.fixture(scope="session")
 def soak(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session", name="wait_until")
+def _wait_until() -> Callable[..., None]:
+    return wait_until
 
 
 @pytest.fixture(scope="session")
