@@ -7,11 +7,9 @@ before it. What could not be written is counted in `seamline_log_lost_rows_total
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,21 +173,6 @@ def _answered_by(
     columns["model_version"] = [one.model_version for one in members]
     columns["model_digest"] = [one.package_digest for one in members]
     return {}
-
-
-def load_or_create_privacy_key(path: Path) -> bytes:
-    """32 random bytes, readable by the owner only; made once, by whoever comes first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with os.fdopen(
-            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
-        ) as file:
-            file.write(os.urandom(32))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    return path.read_bytes()
 
 
 def _repeat(values: list[Any], counts: list[int]) -> list[Any]:

@@ -36,8 +36,8 @@ from seamline.serve.log_tables import log_folder
 from seamline.serve.prediction_log import (
     FOLDER,
     PredictionEntry,
-    load_or_create_privacy_key,
 )
+from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.routing import ServedModel, Target
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot, snapshot_path
 from seamline.serve.validate import Rows
@@ -167,7 +167,7 @@ def _predict_all(job: _Job, folder: JobFolder) -> dict[str, int]:
     portions = folder.plan(files, job.platform.stores.clock)
     total, done = sum(one.rows for one in portions), 0
     breaches: dict[str, int] = {}
-    key = load_or_create_privacy_key(job.platform.root / "keys" / "privacy.key")
+    key = load_or_create_privacy_key(privacy_key_path(job.platform.root))
     log = log_folder(job.platform.root, FOLDER, job.snapshot.environment)
     with BulkWorker(job.spec) as worker, ThreadPoolExecutor(1) as asking:
         for portion in portions:
