@@ -17,7 +17,7 @@ _DAY = r"^\d{4}-\d{2}-\d{2}"
 def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBatch]:
     """Private columns are hashed one by one: they go the way of a request's rows."""
     if entry.target.spec.private or not _says_days(entry.rows.event_times):
-        return PredictionBatches(privacy_key)([entry])[entry.target.environment]
+        return PredictionBatches(privacy_key)([entry])
     target, rows = entry.target, entry.rows
     count = rows.count
     times = pl.Series("event_time", rows.event_times or [None] * count, dtype=pl.String)
@@ -25,7 +25,13 @@ def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBat
         {
             "row": pl.int_range(count, dtype=pl.Int32, eager=True),
             "event_time": times,
-            "features": _json_rows({**rows.columns, **rows.context}),
+            "features": _json_rows(
+                {
+                    name: values
+                    for name, values in {**rows.columns, **rows.context}.items()
+                    if name not in target.spec.unlogged
+                }
+            ),
             "outputs": _json_rows(entry.outputs or {}),
             **_answered_by(entry),
         }
