@@ -109,7 +109,9 @@ class JobFolder:
         name = portion.files[0].ids[0]
         partial = log / f".{name}.partial"
         with partial.open("wb") as file:
-            with pa.ipc.new_stream(file, SCHEMA) as writer:
+            # Most columns say the same in every row.
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            with pa.ipc.new_stream(file, SCHEMA, options=options) as writer:
                 for batch in batches:
                     writer.write_batch(batch)
             file.flush()

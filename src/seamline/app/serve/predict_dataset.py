@@ -9,11 +9,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
+import pyarrow as pa
 
 from seamline.app.platform import Platform
 from seamline.app.serve.bulk_job import CHUNK_ROWS, InputFile, JobFolder, Portion
@@ -29,6 +31,7 @@ from seamline.domain.errors import InvalidInput, NotFound, not_found
 from seamline.domain.facts import DatasetVersionCommitted
 from seamline.promote.environments import TRAINING
 from seamline.serve.bulk_rows import columns_read, rows_of_frame
+from seamline.serve.bulk_twin import BulkTwin, open_model
 from seamline.serve.bulk_worker import BulkWorker
 from seamline.serve.datatypes import Columns
 from seamline.serve.input_rules import check_inputs
@@ -47,6 +50,10 @@ from seamline.store.facts import read_facts
 #: What the rows of a batch are logged as, where online ones have the way they were routed.
 ROUTE = "batch"
 ANSWERED = 200
+
+
+#: Of a chunk: rows of the output, and of the log.
+_Written = tuple[pl.DataFrame, list[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -165,22 +172,43 @@ def _predict_all(job: _Job, folder: JobFolder) -> dict[str, int]:
     """Every portion that is not done yet; what broke the contract of the training data, counted."""
     files = [one for one in version_files(job.platform.stores, job.version) if one.rows]
     portions = folder.plan(files, job.platform.stores.clock)
-    total, done = sum(one.rows for one in portions), 0
+    left = [one for one in portions if not folder.result_of(one).exists()]
+    total = sum(one.rows for one in portions)
+    done = total - sum(one.rows for one in left)
     breaches: dict[str, int] = {}
     key = load_or_create_privacy_key(job.platform.root / "keys" / "privacy.key")
     log = log_folder(job.platform.root, FOLDER, job.snapshot.environment)
-    with BulkWorker(job.spec) as worker, ThreadPoolExecutor(1) as asking:
-        for portion in portions:
-            if not folder.result_of(portion).exists():
-                frames, batches = [], []
-                for answered in _answered(job, portion, worker, asking, breaches):
-                    frames.append(_result(job, answered))
-                    batches += log_batches(answered.entry, key)
-                    job.tell(done + sum(one.height for one in frames), total)
-                folder.finish(portion, pl.concat(frames), log, batches)
-            done += portion.rows
-            job.tell(done, total)
+    if not left:
+        return breaches
+    with (
+        open_model(job.spec) as model,
+        ThreadPoolExecutor(1, "asking") as asking,
+        ThreadPoolExecutor(1, "writing") as writing,
+    ):
+        # While one portion is written, the next is answered; no more of them wait in memory.
+        pending: Future[None] | None = None
+        for portion in left:
+            parts = []
+            for answered in _answered(job, portion, model, asking, breaches):
+                parts.append(writing.submit(_written, job, answered, key))
+                done += answered.frame.height
+                job.tell(done, total)
+            if pending is not None:
+                pending.result()
+            pending = writing.submit(_finish, folder, portion, log, parts)
+        if pending is not None:
+            pending.result()
     return breaches
+
+
+def _written(job: _Job, answered: _Answered, key: bytes) -> _Written:
+    return _result(job, answered), log_batches(answered.entry, key)
+
+
+def _finish(folder: JobFolder, portion: Portion, log: Path, parts: list[Future[_Written]]) -> None:
+    written = [one.result() for one in parts]
+    batches = [batch for _, logged in written for batch in logged]
+    folder.finish(portion, pl.concat([frame for frame, _ in written]), log, batches)
 
 
 @dataclass(frozen=True)
@@ -192,7 +220,7 @@ class _Answered:
 def _answered(
     job: _Job,
     portion: Portion,
-    worker: BulkWorker,
+    model: BulkTwin | BulkWorker,
     asking: ThreadPoolExecutor,
     breaches: dict[str, int],
 ) -> Iterator[_Answered]:
@@ -200,7 +228,7 @@ def _answered(
 
     def ask(rows: Rows) -> tuple[Columns, int]:
         started_ns = time.perf_counter_ns()
-        return worker.predict(rows.columns, rows.count), (time.perf_counter_ns() - started_ns)
+        return model.predict(rows.columns, rows.count), (time.perf_counter_ns() - started_ns)
 
     # The log asks of a target what it is called; no queue and no worker of the plane is behind it.
     nobody = cast(ServedModel, None)
@@ -245,31 +273,29 @@ def _where(job: _Job, one: InputFile, start: int) -> str:
 
 
 def _result(job: _Job, answered: _Answered) -> pl.DataFrame:
-    """Keys and time, outputs, who answered, and the id that feedback names."""
+    """Keys and time, outputs, who answered, and the columns by which the log knows the row."""
     entry, family = answered.entry, job.spec.family
     outputs = entry.outputs or {}
-    told = ["model", "model_version", "release", "prediction_id"]
+    told = ["model", "model_version", "release", "prediction_id", "row"]
     twice = sorted({*outputs, *told} & set(job.kept))
     if twice:
         raise InvalidInput(
             f"{job.version.reference} keeps {', '.join(twice)}, which is also what is predicted.",
             next_step="Keys and times of the input have to have other names.",
         )
-    count = entry.rows.count
-    if family is None:
-        names = [job.spec.model] * count
-        versions = [job.spec.model_version] * count
-    else:
+    names: pl.Series | pl.Expr = pl.lit(job.spec.model)
+    versions: pl.Series | pl.Expr = pl.lit(job.spec.model_version)
+    if family is not None:
         members = family.members_of(entry.rows.columns)
-        names = [one.model for one in members]
-        versions = [one.model_version for one in members]
-    ids = pl.select(pl.format("{}:{}", pl.lit(entry.prediction_id), pl.int_range(count)))
+        names = pl.Series([one.model for one in members])
+        versions = pl.Series([one.model_version for one in members])
     return answered.frame.select(job.kept).with_columns(
         *(pl.Series(name, values) for name, values in outputs.items()),
-        pl.Series("model", names),
-        pl.Series("model_version", versions),
-        pl.lit(job.snapshot.release).alias("release"),
-        ids.to_series().alias("prediction_id"),
+        model=names,
+        model_version=versions,
+        release=pl.lit(job.snapshot.release),
+        prediction_id=pl.lit(entry.prediction_id),
+        row=pl.int_range(entry.rows.count),
     )
 
 

@@ -125,8 +125,8 @@ def check_each_row_once(plane: ControlPlane, scale: float = 0.5) -> None:
     assert found["flight"].to_list() == list(range(ROWS))
     assert found["score"].to_list() == expected
     logged = read_predictions(plane.platform.stores, "production", "late-arrival")
-    ids = pl.select(pl.format("{}:{}", logged["prediction_id"], logged["row"])).to_series()
-    assert sorted(ids) == sorted(found["prediction_id"])
+    key = ["prediction_id", "row"]
+    assert sorted(logged.select(key).rows()) == sorted(found.select(key).rows())
     assert set(logged["route"]) == {"batch"}
 
 
