@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from seamline.app.platform import Platform
-from seamline.app.serve.bulk_answer import Batch, answer_all
+from seamline.app.serve.bulk_answer import Answers, Batch, answer_all
 from seamline.app.serve.bulk_job import JobFolder, Portion
 from seamline.app.serve.bulk_output import plan_output
 from seamline.app.serve.bulk_source import BulkSource
@@ -67,8 +67,7 @@ def predict_dataset(
             found = _made_before(platform, platform.declarations().datasets.get(to), name, digest)
             if found is not None:
                 shutil.rmtree(folder.folder)
-                told = {"is_new": False, "answered_by": "", "input_breaches": {}}
-                return {**found.to_json(), **told}
+                return _told(found, is_new=False)
             portions = _plan(source, folder)
             columns = source.columns(folder.rows, [portions[0].files[0].file])
             output, kept = plan_output(platform, source, spec, declared, columns, to, name)
@@ -79,12 +78,15 @@ def predict_dataset(
             answers = answer_all(batch)
             result = take_in(platform.stores, output, _delivery(batch), _bringer(batch, by))
             shutil.rmtree(folder.folder)
-    return {
-        **result.version.to_json(),
-        "is_new": result.is_new,
-        "answered_by": answers.by,
-        "input_breaches": answers.breaches,
-    }
+    return _told(result.version, answers, is_new=result.is_new)
+
+
+def _told(
+    version: DatasetVersion, answers: Answers | None = None, *, is_new: bool
+) -> dict[str, Any]:
+    found = answers or Answers("", {})
+    told = {"is_new": is_new, "answered_by": found.by, "input_breaches": found.breaches}
+    return {**version.to_json(), **told}
 
 
 def _digest(
