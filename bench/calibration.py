@@ -41,7 +41,7 @@ CHUNK = 20
 THRESHOLD = 0.3
 SEARCH = "search of 6 columns and their pairs"
 #: Draws for dependence among slices; the intervals draw nothing.
-FAST = Settings(replicates=500)
+SETTINGS = Settings()
 METRICS = (
     "auc", "brier", "log_loss", "f1", "precision", "recall", "accuracy", "mcc",
     "average_precision", "calibration_bias", "calibration_slope", "ece",
@@ -150,7 +150,7 @@ def score_late(
 ) -> Scorecard:
     return evaluate_binary(
         rows.late, ours, blocks, slices,
-        incumbent_scores=rows.theirs, threshold=THRESHOLD, settings=FAST,
+        incumbent_scores=rows.theirs, threshold=THRESHOLD, settings=SETTINGS,
     )  # fmt: skip
 
 
@@ -196,9 +196,13 @@ def compare_once(
     cards = {
         "alone": score_late(rows, groups, blocks, rows.ours),
         "swapped": score_late(swapped, slices, blocks, swapped.ours),
-        "numbers": evaluate_regression(rows.delay, rows.ours_delay, blocks, settings=FAST),
+        "numbers": evaluate_regression(rows.delay, rows.ours_delay, blocks, settings=SETTINGS),
         "swapped numbers": evaluate_regression(
-            rows.delay, swapped.ours_delay, blocks, incumbent=swapped.theirs_delay, settings=FAST
+            rows.delay,
+            swapped.ours_delay,
+            blocks,
+            incumbent=swapped.theirs_delay,
+            settings=SETTINGS,
         ),
     }
     cards["groups"] = cards["alone"]
@@ -238,7 +242,7 @@ def count_alarms(
             alphas[text] = result.alpha or alphas.get(text, 0.0)
         text = SEARCH
         failed[text] += search_once(world, rng, by_rows=by_rows)
-        alphas[text] = (1 - FAST.confidence) / 2
+        alphas[text] = (1 - SETTINGS.confidence) / 2
     return {text: (alpha, failed[text], passed[text]) for text, alpha in alphas.items()}
 
 

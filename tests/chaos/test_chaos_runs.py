@@ -13,10 +13,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kfp import compiler, dsl
+from tests.waiting import wait_until
 
 from seamline.domain.clock import SystemClock
 from seamline.domain.states import RunState, TaskState, is_terminal
@@ -199,14 +199,6 @@ def processes_in(root: Path) -> list[str]:
         if place.startswith(str(root)) or str(root) in words:
             found.append(f"{entry.name} {words!r}")
     return found
-
-
-def wait_until(holds: Callable[[], Any], timeout_s: float, what: str) -> None:
-    """Another process's doing can only be looked for."""
-    until = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < until, what
-        time.sleep(0.005)
 
 
 def done_so_far(stores: Stores, run_id: str) -> set[str]:

@@ -21,10 +21,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from seamline.domain.errors import SeamlineError
-from seamline.runtime.environments import EnvironmentCache
-from seamline.runtime.requirements import RequirementSet
-
 #: A program for the engines' environments.
 collect_ignore = ["peer.py"]
 PEER = Path(__file__).with_name("peer.py")
@@ -104,20 +100,6 @@ def end(process: subprocess.Popen[Any]) -> None:
 def open_peer() -> Callable[[Path, str, Path], AbstractContextManager[Peer]]:
     """open_peer(folder, engine, interpreter), in a `with`."""
     return peer
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """environment(requirements) → its interpreter; the test is skipped where there is none."""
-    cache = EnvironmentCache(tmp_path_factory.mktemp("engines"), Path(sys.executable))
-
-    def make(*requirements: str) -> Path:
-        try:
-            return cache.ensure(RequirementSet.of(requirements)).python
-        except SeamlineError as error:
-            pytest.skip(f"{', '.join(requirements)} cannot be installed here: {error}")
-
-    return make
 
 
 @pytest.fixture(scope="session")

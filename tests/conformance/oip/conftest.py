@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import wait_until
 
 from seamline.domain.clock import SystemClock
 from seamline.domain.digests import digest_of
-from seamline.domain.errors import SeamlineError
-from seamline.runtime.environments import EnvironmentCache
-from seamline.runtime.requirements import RequirementSet
 from seamline.serve.snapshot import (
     Column,
     EndpointSpec,
@@ -64,7 +62,7 @@ class Model:
         for path in gates:
             open(path + ".reached", "w").close()
             while os.path.exists(path):
-                time.sleep(0.005)
+                time.sleep(0.005)  # the gate is a file: another process opens it
         return {{"seen": [path in gates for path in columns["path"]]}}
 
 def load():
@@ -171,13 +169,6 @@ def _serve(root: Path, command: list[str]) -> Iterator[Served]:
         assert process.wait(30) == 0
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def until() -> Callable[..., None]:
     return wait_until
@@ -187,20 +178,6 @@ def until() -> Callable[..., None]:
 def served(plane: Served) -> str:
     """host:port of HTTP."""
     return plane.http
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """environment(requirements) → its interpreter; the test is skipped where there is none."""
-    cache = EnvironmentCache(tmp_path_factory.mktemp("clients"), Path(sys.executable))
-
-    def make(*requirements: str) -> Path:
-        try:
-            return cache.ensure(RequirementSet.of(requirements)).python
-        except SeamlineError as error:
-            pytest.skip(f"{', '.join(requirements)} cannot be installed here: {error}")
-
-    return make
 
 
 def _endpoint(root: Path, name: str, source: str, signature: Signature) -> EndpointSpec:

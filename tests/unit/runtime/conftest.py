@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,16 +53,3 @@ def script(tmp_path: Path, host: PythonEnvironment) -> MakeScript:
         return TaskSpec(**{**standard, **fields})
 
     return make
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], object]], None]:
-    """Looks until it is so; fails after 20 s."""
-
-    def wait(is_so: Callable[[], object]) -> None:
-        until = time.monotonic() + 20
-        while not is_so():
-            assert time.monotonic() < until, "it did not happen within 20 s"
-            time.sleep(0.01)
-
-    return wait

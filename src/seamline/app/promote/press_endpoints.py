@@ -11,8 +11,6 @@ import json
 import shutil
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from seamline.app.platform import Platform
+from seamline.app.serve.data_plane import ask_snapshot
 from seamline.domain.clock import iso
 from seamline.domain.errors import Unavailable
 from seamline.promote.release import Pin, StoredRelease
@@ -58,7 +57,7 @@ def await_standby(
 
     def is_settled() -> bool:
         last.clear()
-        last.update(_state(url, environment))
+        last.update(ask_snapshot(url, environment, timeout_s=_LOOK_TIMEOUT_S))
         return _warmth(last, release) in ("warm", "failed")
 
     left_s = max(0.0, until - time.monotonic())
@@ -74,16 +73,6 @@ def _warmth(state: Mapping[str, Any], release: str) -> str:
         return "warm"
     found = (one["state"] for one in state.get("standbys", ()) if one["release"] == release)
     return next(found, "")
-
-
-def _state(url: str, environment: str) -> dict[str, Any]:
-    query = f"{url}/snapshots/{quote(environment)}"
-    try:
-        with urllib.request.urlopen(query, timeout=_LOOK_TIMEOUT_S) as response:  # noqa: S310
-            found: dict[str, Any] = json.load(response)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
-    return found
 
 
 def make_contender(platform: Platform, release: StoredRelease, pin: Pin) -> Contender:

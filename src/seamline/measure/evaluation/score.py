@@ -16,10 +16,7 @@ from seamline.measure.evaluation.metrics.arrays import number_or_none
 from seamline.measure.evaluation.scorecard import Estimates, Scorecard
 from seamline.measure.evaluation.slices import (
     CANDIDATE,
-    DRAWS,
     Slices,
-    count_independent,
-    draw_errors,
     estimate_gap,
     estimate_slices,
 )
@@ -33,11 +30,9 @@ _AT_ONCE = 16_000_000
 
 @dataclass(frozen=True)
 class Settings:
-    """How intervals are made. `replicates` and `seed` are of the draws that tell how far slices
-    depend on one another; intervals themselves draw nothing."""
+    """How intervals are made. They draw nothing: `seed` joins blocks where there are too many."""
 
     min_rows: int = MIN_ROWS
-    replicates: int = DRAWS
     confidence: float = CONFIDENCE
     seed: int = 0
 
@@ -56,7 +51,7 @@ class _Column:
 
     own: dict[str, Estimates] = field(default_factory=dict)
     apart: dict[str, dict[str, Estimates]] = field(default_factory=dict)
-    spreads: dict[str, dict[str, list[Spread]]] = field(default_factory=dict)
+    spreads: dict[str, list[Spread]] = field(default_factory=dict)
 
 
 def score(
@@ -80,7 +75,7 @@ def score(
         column: _score_column(contenders, blocks, coded, settings)
         for column, coded in slices.items()
     }
-    joined = {column: _join(found, blocks.n, settings) for column, found in columns.items()}
+    gaps = {column: _gaps(found, settings.confidence) for column, found in columns.items()}
     return Scorecard(
         task=task,
         overall=estimated[CANDIDATE],
@@ -93,19 +88,13 @@ def score(
         last_block=blocks.last,
         min_rows=settings.min_rows,
         confidence=level,
-        replicates=settings.replicates,
         seed=settings.seed,
         slice_differences={
             who: {column: found.apart[f"-{who}"] for column, found in columns.items()}
             for who in rivals
             if columns
         },
-        gaps={column: gaps for column, (gaps, _) in joined.items() if gaps},
-        independent={
-            who: {column: worth[key] for column, (_, worth) in joined.items() if key in worth}
-            for who, key in ((CANDIDATE, CANDIDATE), *((who, f"-{who}") for who in rivals))
-            if joined
-        },
+        gaps={column: found for column, found in gaps.items() if found},
         **more,
     )
 
@@ -122,12 +111,12 @@ def _score_column(
     for chunk in _tabulate(contenders, blocks, coded, np.flatnonzero(n_rows >= least)):
         spreads = chunk.spreads(measures)
         column.own |= estimate_slices(chunk.names, spreads[CANDIDATE], level, least)
-        for who in (CANDIDATE, *apart):
-            for name, one in spreads[who].items():
-                column.spreads.setdefault(who, {}).setdefault(name, []).append(one)
-            if who != CANDIDATE:
-                found = estimate_slices(chunk.names, spreads[who], level, least, is_apart=True)
-                column.apart[who] |= found
+        for name, one in spreads[CANDIDATE].items():
+            column.spreads.setdefault(name, []).append(one)
+        for who in apart:
+            column.apart[who] |= estimate_slices(
+                chunk.names, spreads[who], level, least, is_apart=True
+            )
     _add_small(column, contenders, blocks, coded, n_rows, settings)
     column.own = {name: column.own[name] for name in sorted(column.own)}
     column.apart = {
@@ -207,24 +196,16 @@ def _rows_of(codes: Ints, order: Ints, ends: Ints) -> Ints:
     return np.concatenate([order[start:end] for start, end in spans])
 
 
-def _join(
-    column: _Column, n_blocks: int, settings: Settings
-) -> tuple[dict[str, Estimate], dict[str, dict[str, float]]]:
-    """Gaps by metric, and what the slices are worth by contender and metric."""
+def _gaps(column: _Column, level: float) -> dict[str, Estimate]:
+    """By metric, of the candidate."""
     gaps: dict[str, Estimate] = {}
-    worth: dict[str, dict[str, float]] = {}
-    level = settings.confidence
-    weights = draw_errors(n_blocks, settings.replicates, settings.seed)
-    for who, metrics in column.spreads.items():
-        for name, parts in metrics.items():
-            spread = parts[0] if len(parts) == 1 else _concatenate(parts)
-            is_whole = np.isfinite(spread.left_out).all(-1) & np.isfinite(spread.value)
-            usable = is_whole & spread.has_blocks
-            worth.setdefault(who, {})[name] = count_independent(spread, usable, level, weights)
-            gap = estimate_gap(spread, usable, level) if who == CANDIDATE else None
-            if gap is not None:
-                gaps[name] = gap
-    return gaps, worth
+    for name, parts in column.spreads.items():
+        spread = parts[0] if len(parts) == 1 else _concatenate(parts)
+        is_whole = np.isfinite(spread.left_out).all(-1) & np.isfinite(spread.value)
+        gap = estimate_gap(spread, is_whole & spread.has_blocks, level)
+        if gap is not None:
+            gaps[name] = gap
+    return gaps
 
 
 def _concatenate(parts: list[Spread]) -> Spread:

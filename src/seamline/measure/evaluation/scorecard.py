@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -43,7 +43,6 @@ class Scorecard:
     last_block: str
     min_rows: int
     confidence: float
-    replicates: int
     seed: int
     bins: Mapping[str, ScoreBins] = field(default_factory=dict)
     auc_error: float | None = None
@@ -52,9 +51,6 @@ class Scorecard:
     slice_differences: Mapping[str, Sliced] = field(default_factory=dict)
     #: By column: the largest value of a metric over its slices minus the least.
     gaps: Mapping[str, Estimates] = field(default_factory=dict)
-    #: By "candidate" or rival (the difference from it), column and metric: how many independent
-    #: slices the dependent ones of a column are worth, when intervals shall hold for all of them.
-    independent: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     #: By contender.
     reliability: Mapping[str, tuple[ReliabilityBin, ...]] = field(default_factory=dict)
     #: By contender, column and value of a slice.
@@ -86,7 +82,7 @@ class Scorecard:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scorecard:
-        """Scorecards of before a field was there have it empty."""
+        """Scorecards of before a field was there have it empty; one that is gone is left out."""
         read: dict[str, Any] = {
             name: _read(data[name], depth, Estimate.from_json)
             for name, depth in _DEPTHS.items()
@@ -97,7 +93,8 @@ class Scorecard:
         read["task"] = Task(data["task"])
         read["bins"] = {who: ScoreBins.from_json(bins) for who, bins in data["bins"].items()}
         read["worst"] = tuple(WorstSlice.from_json(one) for one in data.get("worst", ()))
-        return cls(**{**data, **read})
+        known = {one.name for one in fields(cls)}
+        return cls(**{name: one for name, one in {**data, **read}.items() if name in known})
 
 
 def _out(found: Any) -> Any:

@@ -1,13 +1,11 @@
-"""Many slices at once: differences from rivals, the gap between them, what they are worth."""
+"""Many slices at once: differences from rivals, and the gap between them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from seamline.measure.evaluation.estimates import Estimate
 from seamline.measure.evaluation.jackknife import Flags, Ints, Measure, Spread, spread_metrics
@@ -16,9 +14,6 @@ from seamline.measure.evaluation.student import t_quantile
 from seamline.measure.exact import Floats
 
 CANDIDATE = "candidate"
-Floats32 = npt.NDArray[np.float32]
-#: Draws that tell how many independent slices the dependent ones are worth.
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -75,39 +70,6 @@ def _bound_ece(found: dict[str, Estimate]) -> dict[str, Estimate]:
     if bias is not None and bias.low is not None and bias.high is not None:
         least = max(0.0, bias.low, -bias.high)
     return {**found, "ece": replace(ece, low=min(ece.low, least))}
-
-
-def draw_errors(n_blocks: int, draws: int = DRAWS, seed: int = 0) -> Floats32:
-    """(draws x blocks) normal weights."""
-    return np.random.default_rng(seed).standard_normal((draws, n_blocks), np.float32)
-
-
-def count_independent(spread: Spread, usable: Flags, confidence: float, weights: Floats32) -> float:
-    """How many independent slices these are worth, for intervals that hold for all of them.
-
-    Slices of one day rise and fall together, so that fewer than all of them can err apart. The
-    largest of the slices' errors, drawn with their own dependence (a normal weight for each block),
-    is exceeded as rarely as that of so many independent ones.
-
-    >>> rng = np.random.default_rng(0)
-    >>> days = rng.normal(size=(1, 100)).repeat(8, axis=0)
-    >>> same = Spread(np.zeros(8), days, np.ones((8, 100), int))
-    >>> apart = Spread(np.zeros(8), rng.normal(size=(8, 100)), same.rows)
-    >>> every, drawn = np.ones(8, bool), draw_errors(100)
-    >>> round(count_independent(same, every, 0.95, drawn))
-    1
-    >>> count_independent(apart, every, 0.95, drawn) > 6
-    True
-    """
-    n = int(usable.sum())
-    if n < 2:
-        return float(n)
-    errors = spread.errors()[usable]
-    size = np.sqrt((errors**2).sum(-1, keepdims=True))
-    errors = np.divide(errors, size, out=np.zeros_like(errors), where=size > 0)
-    largest = np.abs(weights @ errors.T.astype(np.float32)).max(-1)
-    each = 2 * NormalDist().cdf(-float(np.quantile(largest, confidence)))
-    return float(min(max((1 - confidence) / each, 1.0), n)) if each else float(n)
 
 
 def estimate_gap(spread: Spread, usable: Flags, confidence: float) -> Estimate | None:

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from kfp import dsl
 from sqlalchemy import text
+from tests.waiting import wait_until
 
 from seamline.domain.states import TaskState
 from seamline.runtime.processes import identity_of, is_alive
@@ -78,14 +78,6 @@ def three_chains(diary: str) -> int:
             task = work(n=task.output, diary=diary, gate="")
         ends.append(task.output)
     return add_up(a=ends[0], b=ends[1], c=ends[2]).output
-
-
-def wait_until(holds, timeout_s: float = 30.0) -> None:
-    """Another process's doing can only be looked for."""
-    until = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.002)
 
 
 class Server:

@@ -1,6 +1,5 @@
 """Slots are shared: a team with many tasks leaves room for another's few."""
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -51,19 +50,6 @@ def engine(
     made.start()
     yield made
     made.close()
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], object]], None]:
-    """Looks until it is so; fails after 30 s."""
-
-    def wait(is_so: Callable[[], object]) -> None:
-        until = time.monotonic() + 30
-        while not is_so():
-            assert time.monotonic() < until, "it did not come to that"
-            time.sleep(0.01)
-
-    return wait
 
 
 def names(folder: Path) -> list[str]:
