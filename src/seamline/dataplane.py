@@ -42,7 +42,7 @@ from seamline.serve.place import (
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
 from seamline.serve.prediction_log import PredictionBatches, PredictionEntry, place_of_prediction
-from seamline.serve.privacy import load_or_create_privacy_key
+from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import OnePlane
 from seamline.trust.requests import LOOPBACK_NAMES
@@ -62,7 +62,7 @@ class DataPlane:
         self.predictions: SegmentLog[PredictionEntry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SCHEMA,
-            PredictionBatches(load_or_create_privacy_key(root / "keys" / "privacy.key")),
+            PredictionBatches(load_or_create_privacy_key(privacy_key_path(root))),
             place_of_prediction,
             clock,
             interval_s=prediction_log.INTERVAL_S,
