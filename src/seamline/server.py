@@ -177,10 +177,16 @@ def serve(
                 settings.serve_host,
                 settings.serve_port,
                 settings.grpc_port,
+                settings.workers,
                 require_tokens=settings.serve_tokens,
             )
             server_file = ServerFile(
-                current_identity(), url, data_plane.url, __version__, data_plane.grpc
+                current_identity(),
+                url,
+                data_plane.url,
+                __version__,
+                data_plane.grpc,
+                data_plane.workers,
             )
 
             def started() -> None:

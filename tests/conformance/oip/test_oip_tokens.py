@@ -290,12 +290,32 @@ def test_refusals_are_counted_under_no_strangers_name(guarded: Guarded) -> None:
     assert "made-up" not in text
 
 
-def test_beyond_loopback_it_does_not_start_without_tokens(guarded: Guarded) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_beyond_loopback_it_does_not_start_without_tokens(guarded: Guarded, workers: str) -> None:
     root = str(guarded.served.root / "other")
-    command = [sys.executable, "-m", "seamline.dataplane", "--root", root, "--host", "0.0.0.0"]
+    command = [sys.executable, "-m", "seamline.dataplane", "--root", root, "--workers", workers]
+    command += ["--host", "192.0.2.1"]  # nobody's: nothing is bound, should it be let
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert "--require-tokens" in ended.stderr
+
+
+def test_several_processes_on_the_port_ask_alike(
+    tmp_path_factory: pytest.TempPathFactory,
+    serve: Callable[..., Any],
+    wait_until: Callable[..., None],
+) -> None:
+    root = tmp_path_factory.mktemp("several")
+    command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
+    with serve(
+        root, [*command, "--grpc-port", "0", "--workers", "2", "--require-tokens"]
+    ) as served:
+        several = Guarded(served, wait_until)
+        several.write(1, *EVERYBODY)  # the lowest version of all is told
+        assert {several.ask("GET", SUMS, OPS)[0] for _ in range(20)} == {200}
+        several.write(2, *EVERYBODY[:1])
+        assert {several.ask("GET", SUMS, OPS)[0] for _ in range(20)} == {401}
+        assert several.ask("GET", SUMS, None)[0] == 401
 
 
 def infer(client: Any, name: str, headers: dict[str, str]) -> Any:

@@ -38,7 +38,7 @@ class AccessKeeper:
 
     def __init__(self, stores: Stores, is_required: bool | None) -> None:
         self._stores = stores
-        self._is_required = is_required
+        self.is_required = is_required
         self._path = access_list_path(stores.root)
         #: The newest fact that was looked at; how key and list looked when the list was written.
         self._seen = 0
@@ -81,12 +81,12 @@ class AccessKeeper:
             entries = list_access(connection, stores.clock)
         signing, _ = self._stamps()
         present = self._present()
-        if self._is_required is None:
+        if self.is_required is None:
             # What was altered may have said so.
-            self._is_required = present.is_required if present else self._path.exists()
-        wanted = (self._is_required, entries)
+            self.is_required = present.is_required if present else self._path.exists()
+        wanted = (self.is_required, entries)
         if present is None or (present.is_required, present.entries) != wanted:
-            found = AccessList(newest, self._is_required, iso(stores.clock.now()), entries)
+            found = AccessList(newest, self.is_required, iso(stores.clock.now()), entries)
             write_access_list(self._path, found, load_key(stores.root / KEYS / SIGNING))
         self._written, self._seen = (signing, self._stamps()[1]), newest
 
