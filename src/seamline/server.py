@@ -66,16 +66,11 @@ class ControlPlane:
 
 
 def build_control_plane(
-    settings: Settings,
-    clock: Clock,
-    pages: Sequence[APIRouter] = (),
-    url: str = "",
-    serve_tokens: bool | None = None,
+    settings: Settings, clock: Clock, pages: Sequence[APIRouter] = (), url: str = ""
 ) -> ControlPlane:
     """`pages`: what is served beside the protocols (the console sits above this module).
 
-    `url`: where this server answers; its tasks' packages come from there. `serve_tokens`: whether
-    the data plane asks everybody for a token; None leaves that as it was.
+    `url`: where this server answers; its tasks' packages come from there.
     """
     root = settings.workspace.resolve()
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
@@ -113,7 +108,7 @@ def build_control_plane(
         environments=environments,
         runner=runner,
         engine=engine,
-        access=AccessKeeper(stores, serve_tokens),
+        access=AccessKeeper(stores),
         # `platform` exists by the time that anything is due.
         scheduler=Scheduler(stores, lambda *due: request_scheduled(platform, *due)),
         data_plane_url=_data_plane_url_of(root),
@@ -133,16 +128,17 @@ def running(
 ) -> Iterator[ControlPlane]:
     """The control plane with its engine, loop, scheduler and hooks, stopped in order at the end.
 
-    `with_schedules`: what nobody waits for, schedules and hooks, goes on, too.
+    `with_schedules`: what nobody waits for, schedules and hooks, goes on, too. `serve_tokens`:
+    whether the data plane asks everybody for a token; None leaves that as it was.
     """
-    plane = build_control_plane(settings, SystemClock(), pages, url, serve_tokens)
+    plane = build_control_plane(settings, SystemClock(), pages, url)
     platform = plane.platform
     with ExitStack() as stack:
         stack.callback(platform.stores.db.close)
         stack.callback(platform.runner.close)
         stack.callback(platform.engine.close)
         stack.callback(platform.access.stop)
-        platform.access.start()
+        platform.access.start(serve_tokens)
         platform.engine.start()
         stack.callback(plane.loop.stop)
         plane.loop.start()

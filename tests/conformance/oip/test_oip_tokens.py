@@ -21,6 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of
+from seamline.serve.probes import HEADER, Probe, write_probe
 from seamline.trust.access_list import (
     AccessEntry,
     AccessList,
@@ -264,6 +265,15 @@ def test_curl_with_a_token_as_header_and_as_password(guarded: Guarded) -> None:
         ([], "401"),
     ):
         assert subprocess.run([*status, *options], capture_output=True, text=True).stdout == wanted
+
+
+def test_a_gate_asks_by_its_probe(guarded: Guarded) -> None:
+    until = iso(NOW + timedelta(hours=1))
+    probe = write_probe(Probe("production", digest_of(b"release"), until), guarded.key)
+    ask = guarded.served.ask
+    assert ask("POST", f"{SUMS}/infer", PAIR, **{HEADER: probe})[0] == 200
+    assert ask("POST", f"{SUMS}/infer", PAIR, **{HEADER: "x"})[0] == 400
+    assert ask("POST", f"{SUMS}/predict", PAIR, **{HEADER: probe})[0] == 401
 
 
 def test_what_changes_is_taken_without_a_restart(guarded: Guarded) -> None:

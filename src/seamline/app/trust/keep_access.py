@@ -36,7 +36,7 @@ class AccessKeeper:
     """`is_required` None: as the list says that is there. Only whoever holds the workspace makes
     one: nobody else issues tokens meanwhile."""
 
-    def __init__(self, stores: Stores, is_required: bool | None) -> None:
+    def __init__(self, stores: Stores, is_required: bool | None = None) -> None:
         self._stores = stores
         self.is_required = is_required
         self._path = access_list_path(stores.root)
@@ -48,8 +48,9 @@ class AccessKeeper:
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="seamline-access", daemon=True)
 
-    def start(self) -> None:
+    def start(self, is_required: bool | None) -> None:
         """The list is there when it returns."""
+        self.is_required = is_required
         self.look()
         self._stores.db.on_commit(self._wake.set)
         self._thread.start()

@@ -27,8 +27,8 @@ def workspace(sqlite_stores: Stores) -> Stores:
 
 @pytest.fixture
 def keeper(workspace: Stores) -> Iterator[AccessKeeper]:
-    made = AccessKeeper(workspace, is_required=True)
-    made.start()
+    made = AccessKeeper(workspace)
+    made.start(is_required=True)
     yield made
     made.stop()
 
