@@ -20,6 +20,7 @@ from seamline.serve.group.counts import PlaneCounts, merge
 from seamline.serve.group.processes import PlaneProcess
 from seamline.serve.group.turns import Turns
 from seamline.serve.metrics import Metrics
+from seamline.serve.origin_figures import put_origin_figures
 from seamline.serve.snapshot_watch import Problem, SnapshotWatch
 from seamline.serve.warmth import merge_standbys
 
@@ -55,7 +56,7 @@ class Served:
 
 class Supervisor:
     def __init__(self, root: Path, count: int, start: Start) -> None:
-        self._size, self._start = count, start
+        self._root, self._size, self._start = root, count, start
         self._metrics = Metrics()
         self._planes: dict[int, PlaneProcess] = {}
         self._counts = {number: PlaneCounts() for number in range(count)}
@@ -214,6 +215,7 @@ class Supervisor:
                 )
             case "scrape":
                 await self._count()
+                put_origin_figures(self._root, self._metrics)
                 return {"text": merge(self._metrics, list(self._counts.items())).render()}
             case "load":
                 await self._watch.retry(body["environment"], LOAD_WAIT_S)
