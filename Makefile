@@ -12,8 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/ready  ## the ten steps on real flights
 	$(BIN)/seamline demo $(DEMO)
 
-test: $(VENV)/ready system  ## every gate and every test, a file at a time in each of two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST)
+test: $(VENV)/ready system  ## every gate and every test, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(TEST)
 
 check: $(VENV)/ready  ## the fast gates
 	$(BIN)/python -m pytest tests/house tests/unit src

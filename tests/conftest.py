@@ -23,12 +23,26 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from tests.waiting import wait_until
+from xdist.scheduler import LoadScopeScheduling
 
 from seamline.domain.clock import Clock, ManualClock
 from seamline.domain.errors import SeamlineError
 from seamline.runtime.container_engine import ContainerEngine, find_engine
 from seamline.runtime.containers import ContainerRun
 from seamline.store.stores import Stores, open_stores
+
+#: Files that share what takes long to set up, or that continue one another.
+TOGETHER = (
+    "tests/browser/",
+    "tests/conformance/data_interop/",
+    "tests/conformance/formats/",
+    "tests/conformance/kfp/",
+    "tests/conformance/twins/",
+    "tests/story/bad_input/",
+    "tests/story/evaluate/",
+    "tests/story/test_flights_",
+    "tests/unit/examples/",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +55,21 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("sample", derandomize=True, deadline=None)
     settings.register_profile("soak", print_blob=True, deadline=None)
     settings.load_profile("soak" if config.getoption("--soak") else "sample")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _Scheduling(config, log)
+
+
+class _Scheduling(LoadScopeScheduling):
+    """What each process takes at a time, so that nothing slow is set up twice."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        if file.startswith("tests/docs/"):
+            return nodeid
+        return next((one for one in TOGETHER if file.startswith(one)), file)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -27,8 +27,9 @@ from seamline.protocols.oip_http import Receive, Scope, Send
 from seamline.protocols.oip_rest import OipApp
 from seamline.runtime.imports import WithoutPandas
 from seamline.serve import feedback, prediction_log
-from seamline.serve.feedback import FeedbackRow, feedback_batches
+from seamline.serve.feedback import FeedbackRow, feedback_batches, place_of_feedback
 from seamline.serve.group.member import Member, end_with_supervisor
+from seamline.serve.log_metrics import LogMetrics
 from seamline.serve.metrics import Metrics
 from seamline.serve.place import (
     address_path,
@@ -40,9 +41,9 @@ from seamline.serve.place import (
 )
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
-from seamline.serve.prediction_log import PredictionBatches, PredictionEntry
+from seamline.serve.prediction_log import PredictionBatches, PredictionEntry, place_of_prediction
 from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
-from seamline.serve.segments import SegmentLog
+from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import OnePlane
 from seamline.trust.requests import LOOPBACK_NAMES
 
@@ -58,24 +59,25 @@ class DataPlane:
     ) -> None:
         self.metrics = Metrics()
         self.plane = Plane(root, public_key_path, self.metrics)
-        batches = PredictionBatches(load_or_create_privacy_key(privacy_key_path(root)))
         self.predictions: SegmentLog[PredictionEntry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SCHEMA,
-            batches,
+            PredictionBatches(load_or_create_privacy_key(privacy_key_path(root))),
+            place_of_prediction,
             clock,
             interval_s=prediction_log.INTERVAL_S,
-            on_rows=self._counter("seamline_log_rows_total", prediction_log.FOLDER),
-            on_lost=self._counter("seamline_log_lost_rows_total", prediction_log.FOLDER),
+            watcher=LogMetrics(self.metrics, prediction_log.FOLDER),
         )
+        # Whoever sends feedback waits for it, and is told at once: nothing has to be kept.
         self.feedback: SegmentLog[Sequence[FeedbackRow]] = SegmentLog(
             root / "logs" / feedback.FOLDER,
             feedback.SCHEMA,
             feedback_batches,
+            place_of_feedback,
             clock,
             interval_s=0.0,
-            on_rows=self._counter("seamline_log_rows_total", feedback.FOLDER),
-            on_lost=self._counter("seamline_log_lost_rows_total", feedback.FOLDER),
+            keeps=False,
+            watcher=LogMetrics(self.metrics, feedback.FOLDER),
         )
         self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
         self.member = member
@@ -97,9 +99,6 @@ class DataPlane:
         await self.plane.close()
         await asyncio.to_thread(self.predictions.close)
         await asyncio.to_thread(self.feedback.close)
-
-    def _counter(self, name: str, log: str) -> Callable[[int], None]:
-        return lambda rows: self.metrics.add(name, (("log", log),), rows)
 
 
 class Server(uvicorn.Server):

@@ -59,9 +59,11 @@ def test_it_went_through_the_environments_in_order(promotions):
 
 
 def test_an_approval_binds_release_environment_policy_and_evidence(world, promotions):
-    given = {fact["body"]["environment"]: fact for fact in world.facts("approval.given")}
+    given = {fact["subject"]: fact for fact in world.facts("approval.given")}
     for name in ("staging", "production"):
-        promotion, fact = promotions[name], given[name]
+        promotion = promotions[name]
+        fact = given[promotion["id"]]
+        assert fact["body"]["environment"] == name
         for key in ("release", "policy_digest", "evidence_digest"):
             assert fact["body"][key] == promotion[key]
         assert promotion["approvals"][0]["evidence_digest"] == promotion["evidence_digest"]

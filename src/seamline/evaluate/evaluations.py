@@ -248,19 +248,16 @@ def latest_evaluation(
     return next((one for one in found if one.is_declared), None)
 
 
-def latest_of_pipelines(
+def evaluations_of_pipelines(
     stores: Stores, model: str, version: str, pipelines: Collection[str]
-) -> Evaluation | None:
-    """The newest of a model version that a run of one of these pipelines (digests) was judged by,
-    with the declared checks."""
-    return next(
-        (
-            one
-            for one in list_evaluations(stores, model, version)
-            if one.is_declared and one.pipeline_digest in pipelines
-        ),
-        None,
-    )
+) -> list[Evaluation]:
+    """Those that a run of one of these pipelines (digests) was judged by, with the declared checks;
+    newest first."""
+    return [
+        one
+        for one in list_evaluations(stores, model, version)
+        if one.is_declared and one.pipeline_digest in pipelines
+    ]
 
 
 def _query(model: str | None, version: str | None) -> Select[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -209,8 +208,8 @@ def _parameter_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[C
     for name, one in new.items():
         before = old[name].arguments if name in old else {}
         if before != one.arguments:
-            detail = f"parameters: {before!r} → {one.arguments!r}"
-            changes.append(Change("~", "environments", name, detail))
+            told = _told(_flat(before, "parameters."), _flat(one.arguments, "parameters."))
+            changes.append(Change("~", "environments", name, told))
     return changes
 
 
@@ -220,34 +219,52 @@ def _policies_after(file: ProjectFile) -> tuple[EnvironmentPolicy, ...]:
 
 
 def _difference(old: Any, new: Any) -> str:
-    before, after = _flat(asdict(old)), _flat(asdict(new))
-    return ", ".join(
-        f"{key}: {_said(before.get(key))} → {_said(after[key])}"
-        for key in after
-        if before.get(key) != after[key]
+    return _told(_flat(asdict(old)), _flat(asdict(new)))
+
+
+def _told(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """
+    >>> _told({"gates": ("digests", "evaluation")}, {"gates": ("digests", "load"), "warm": 2})
+    'gates: + load, - evaluation; warm: none → 2'
+    """
+    return "; ".join(
+        f"{key}: {_change(before.get(key), after.get(key))}"
+        for key in dict.fromkeys([*after, *before])
+        if before.get(key) != after.get(key)
     )
 
 
-def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Limits of gates lie two tables deep: each is told by itself.
+def _change(old: Any, new: Any) -> str:
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        came = [f"+ {_said(one)}" for one in new if one not in old]
+        went = [f"- {_said(one)}" for one in old if one not in new]
+        if came or went:
+            return ", ".join(came + went)
+    return f"{_said(old)} → {_said(new)}"
+
+
+def _flat(document: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """What lies in tables of tables is told by itself.
 
     >>> _flat({"warm": 2, "gate": {"security": {"oldest": "7d"}}})
     {'warm': 2, 'gate.security.oldest': '7d'}
     """
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        if key == "gate" and isinstance(value, dict):
-            limits = value.items()
-            flat |= {
-                f"gate.{gate}.{one}": said for gate, rule in limits for one, said in rule.items()
-            }
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{within}{key}.")
         else:
-            flat[key] = value
+            flat[f"{within}{key}"] = value
     return flat
 
 
 def _said(value: Any) -> str:
-    return repr(str(value) if isinstance(value, StrEnum) else value)
+    """As the file has it."""
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_said, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
 
 
 def _check_owner(section: str, new: Mapping[str, Any], others: Mapping[str, ProjectFile]) -> None:

@@ -41,7 +41,7 @@ from seamline.serve.patience import LONGEST_WAIT_S, Patience, limit_of
 from seamline.serve.predict import Predictor
 from seamline.serve.probes import HEADER
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
-from seamline.serve.segments import SegmentLog
+from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import Steering
 from seamline.trust.requests import check_request_site
 

@@ -20,7 +20,14 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "seamline_request_seconds": ("histogram", "Time from request to answer.", LATENCY_S),
     "seamline_batch_rows": ("histogram", "Rows per model call.", BATCH_ROWS),
     "seamline_log_rows_total": ("counter", "Rows made durable in the log.", ()),
-    "seamline_log_lost_rows_total": ("counter", "Rows that could not be logged.", ()),
+    "seamline_log_lost_rows_total": ("counter", "Rows that are not in the log, by why.", ()),
+    "seamline_log_waiting_rows": ("gauge", "Rows that wait to be written to the log.", ()),
+    "seamline_log_lag_seconds": (
+        "gauge",
+        "How long the oldest of the rows written last had waited, or has waited where none are.",
+        (),
+    ),
+    "seamline_log_stalled": ("gauge", "1 while rows cannot be written to the log.", ()),
     "seamline_contract_breaches_total": (
         "counter",
         "Input values that break the contract of the training data.",

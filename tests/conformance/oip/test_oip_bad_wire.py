@@ -230,14 +230,22 @@ def test_slow_senders(hasty_plane, sent, status, says):
     assert (found, says in error["error"]) == (status, True)
 
 
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    said = b""
+    while not said.endswith(end) and (part := connection.recv(65536)):
+        said += part
+    return said
+
+
 def test_who_says_nothing_is_let_go(hasty_plane):
     with open_socket(hasty_plane) as connection:
         assert connection.recv(1) == b""
     with open_socket(hasty_plane) as connection:
         connection.sendall(f"GET /v2 HTTP/1.1\r\nHost: {hasty_plane.http}\r\n\r\n\r\n".encode())
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        answered = read_until(connection, b"}")  # header and body may come apart
+        assert answered.startswith(b"HTTP/1.1 200")
         connection.sendall(b"\r\n")  # neither a request nor silence
-        assert b"408" in connection.recv(65536)
+        assert b" 408 " in read_until(connection, b"\r\n")
 
 
 def test_who_does_not_take_the_answer_is_let_go(hasty_plane):

@@ -74,13 +74,14 @@ def test_a_window_that_fails_is_errored_and_the_rest_is_judged(shop: Any, tested
 def test_the_gate_counts_it(shop: Any, tested: Any) -> None:
     shop.apply("backtest")
     body = {"alias": "tested", "models": ["shop@1.0.1"], "pipelines": ["shop-prediction@1.0.0"]}
-    shop.api("/releases", body)
-    asked = {"release": "tested", "environment": "development"}
+    # The same contents are the same release, whoever named them first.
+    tested_release = shop.api("/releases", body)["digest"]
+    asked = {"release": tested_release, "environment": "development"}
     gates = {one["gate"]: one for one in shop.api("/promotions/plan", asked)["gates"]}
     assert "shop 1.0.1 on visits@" in gates["backtest"]["sentence"]
     other = {"alias": "other", "models": ["shop@1.0.1"], "pipelines": ["shop-training@1.0.0"]}
-    shop.api("/releases", other)
-    plan = shop.api("/promotions/plan", {**asked, "release": "other"})
+    asked["release"] = shop.api("/releases", other)["digest"]
+    plan = shop.api("/promotions/plan", asked)
     gates = {one["gate"]: one for one in plan["gates"]}
     assert gates["backtest"]["verdict"] == "inconclusive"
     assert "was not back-tested by the release's pipelines" in gates["backtest"]["sentence"]

@@ -46,7 +46,7 @@ def test_applying_makes_changes_and_ends_a_hook(workspace: Stores) -> None:
     assert hooks(workspace) == [("ci", "https://ci.example.com/seamline")]
     moved = HOOK.replace("/seamline", "/other")
     assert apply(workspace, moved) == [
-        "~ hooks.ci: url: 'https://ci.example.com/seamline' → 'https://ci.example.com/other'"
+        "~ hooks.ci: url: https://ci.example.com/seamline → https://ci.example.com/other"
     ]
     assert hooks(workspace) == [("ci", "https://ci.example.com/other")]
     assert apply(workspace, 'project = "platform"\nteam = "platform"') == ["- hooks.ci"]

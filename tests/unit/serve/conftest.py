@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import io
@@ -285,6 +286,41 @@ def plane(workspace: Workspace, start_plane: Callable[[], PlaneProcess]) -> Plan
 def graph_of() -> Callable[..., bytes]:
     """An ONNX twin of the model of that scale; `offset` makes it say something else."""
     return make_graph
+
+
+class SmallDisk:
+    """One megabyte, of which nothing is left while it is filled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def fill(self) -> None:
+        with self._filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)) == 4096:
+                pass
+
+    def make_room(self) -> None:
+        self._filler.unlink()
+
+    def grow(self, size: str) -> None:
+        command = ["mount", "-o", f"remount,size={size}", str(self.folder)]
+        subprocess.run(command, check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """At `logs` of the workspace."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from seamline.domain.digests import short
 from seamline.domain.errors import NotFound, Refused
 from seamline.domain.facts import RunEnded
 from seamline.domain.states import RunState, is_terminal
-from seamline.evaluate.evaluations import latest_of_pipelines
+from seamline.evaluate.evaluations import evaluations_of_pipelines
 from seamline.promote.code import evaluation_run, record_retrained, training_run
 from seamline.promote.environments import find_environment
 from seamline.promote.promotion import Promotion
@@ -132,7 +132,7 @@ def _evaluate(
         if declared is None or predicting is None:
             continue
         known = {predicting.digest}
-        if latest_of_pipelines(platform.stores, pin.name, pin.version, known) is not None:
+        if evaluations_of_pipelines(platform.stores, pin.name, pin.version, known):
             continue
         run_id = evaluation_run(promotion.id, pin.name)
         arguments = _arguments(declared, pin)

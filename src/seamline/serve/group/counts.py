@@ -11,13 +11,16 @@ from typing import Any
 
 from seamline.serve.metrics import METRICS, Labels, Metrics
 
-#: Of what all of them say: for what is the same in all, what the last one of them has come to.
+#: Of what all of them say: how many together, what all have come to, or how bad it is anywhere.
 GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "seamline_snapshot_version": min,
     "seamline_standby_releases": min,
     "seamline_models_loaded": sum,
     "seamline_models_memory_bytes": sum,
     "seamline_endpoint_twin": min,
+    "seamline_log_waiting_rows": sum,
+    "seamline_log_lag_seconds": max,
+    "seamline_log_stalled": max,
 }
 REQUESTS = "seamline_requests_total"
 

@@ -121,6 +121,8 @@ def test_the_incumbent_is_the_one_that_is_live_there(house: Any) -> None:
     assert "was compared with 0.9.0, and 1.0.0 is live in development" in found.sentence
     record(house, house.old, against="1.0.0")
     assert look(house, "r3").verdict is not Verdict.INCONCLUSIVE
+    record(house, house.old, against="0.9.0")  # somebody was curious
+    assert look(house, "r4").verdict is not Verdict.INCONCLUSIVE
 
 
 def test_what_was_never_judged_is_told_with_what_to_run(house: Any) -> None:

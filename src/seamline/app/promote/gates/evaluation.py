@@ -1,10 +1,11 @@
 """Gate: each model of the release is proved, by results of the release's own pipelines.
 
-An evaluation counts when it judged this very wheel by a run of a pipeline *of the release*, decided
-the checks that are declared now, and, where checks against the incumbent are declared, compared it
-with the version that is live in the target environment, on the same rows. The verdict is that of
-its worst check, on the bound of its interval, slices included; checks of somebody's own
-(`--spec`) never count. It says nothing about rows that no label has come for.
+The newest evaluation that counts decides. It counts when it judged this very wheel by a run of a
+pipeline *of the release*, decided the checks that are declared now, and, where checks against the
+incumbent are declared, compared it with the version that is live in the target environment, on the
+same rows. The verdict is that of its worst check, on the bound of its interval, slices included;
+checks of somebody's own (`--spec`) never count. It says nothing about rows that no label has come
+for.
 
 Needs: a recorded evaluation of each model, over at least ten blocks (days).
 
@@ -20,7 +21,11 @@ from seamline.app.platform import Platform
 from seamline.app.register.model_aliases import pin_of
 from seamline.domain.errors import NotFound
 from seamline.domain.states import Verdict
-from seamline.evaluate.evaluations import Evaluation, latest_of_pipelines, list_evaluations
+from seamline.evaluate.evaluations import (
+    Evaluation,
+    evaluations_of_pipelines,
+    list_evaluations,
+)
 from seamline.promote.environments import live_release
 from seamline.promote.gate_results import GateResult
 from seamline.promote.promotion import Promotion
@@ -35,7 +40,11 @@ def check(platform: Platform, promotion: Promotion, release: StoredRelease) -> G
     verdicts, sentences = [], []
     for pin in release.release.packages:
         pipelines = {one.digest for one in release.release.pipelines}
-        found = latest_of_pipelines(platform.stores, pin.name, pin.version, pipelines)
+        judged = evaluations_of_pipelines(platform.stores, pin.name, pin.version, pipelines)
+        newest = judged[0] if judged else None
+        # A comparison with yet another version does not hide the one with what is live.
+        fit = (one for one in judged if _lacks(platform, promotion, release, pin, one) is None)
+        found = next(fit, newest)
         lacking = _lacks(platform, promotion, release, pin, found)
         if found is None or lacking is not None:
             verdicts.append(Verdict.INCONCLUSIVE)
