@@ -89,7 +89,7 @@ def read_dump(dump: dict[str, Any]) -> Metrics:
     """
     metrics = Metrics()
     for name, labels, value in dump["values"]:
-        metrics.values[name, _labels(labels)] = value
+        metrics.values[name, _labels(labels)] = float(value)
     for name, labels, kept in dump["histograms"]:
         metrics.histograms[name, _labels(labels)] = list(kept)
     return metrics
