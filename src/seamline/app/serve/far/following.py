@@ -65,9 +65,9 @@ class Follower:
                 if snapshot is not None:
                     self.on_taken(snapshot)
                 pause_s, said = FIRST_PAUSE_S, ""
-            except SeamlineError as error:
+            except Exception as error:
                 if str(error) != said:
-                    LOG.error("%s: %s What is served goes on.", self.environment, error)
+                    _say(f"{self.environment}: %s What is served goes on.", error)
                 said = str(error)
                 stop.wait(pause_s)
                 pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
@@ -79,9 +79,9 @@ class Follower:
             try:
                 self.ship_finished()
                 said = ""
-            except SeamlineError as error:
+            except Exception as error:
                 if str(error) != said:
-                    LOG.warning("The log stays here for now: %s", error)
+                    _say("The log stays here for now: %s", error)
                 said = str(error)
 
     def ship_finished(self) -> int:
@@ -129,3 +129,10 @@ class Follower:
     def _reached(self, refused: str) -> None:
         self._contact = Contact(self.taking.clock.now().timestamp(), refused)
         write_contact(self.taking.root, self._contact)
+
+
+def _say(text: str, error: Exception) -> None:
+    """A full disk is as little the end of it as an origin that is not there; a defect is neither,
+    and leaves its traceback."""
+    is_known = isinstance(error, SeamlineError | OSError)
+    LOG.error(text, error, exc_info=None if is_known else error)

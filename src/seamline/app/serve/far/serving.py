@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from seamline.app.serve.data_plane import (
     start_or_adopt,
     stop_data_plane,
 )
-from seamline.app.serve.far.fetching import Taking
+from seamline.app.serve.far.fetching import ARRIVING, Taking
 from seamline.app.serve.far.following import Follower
 from seamline.app.serve.far.origin import Origin
 from seamline.app.serve.far.trusted import check_wanted, known_key, read_pin
@@ -95,6 +96,7 @@ def make_follower(wanted: FarPlane, clock: Clock) -> Follower:
             f"{root} follows {pin.environment} of {pin.url}.",
             next_step=f"Choose another folder for {wanted.environment} with --workspace.",
         )
+    shutil.rmtree(root / ARRIVING, ignore_errors=True)  # half of what a killed one fetched
     taking = Taking(
         root,
         wanted.origin,
