@@ -232,6 +232,12 @@ def test_it_goes_on_without_its_origin_and_sends_what_it_has_answered(
     kill(document["pid"])  # and the plane comes back, on its port
     until(lambda: json.loads(read(alone.root / "dataplane.json"))["pid"] != document["pid"])
     until(lambda: alone.version(request_of(12)) == "1.0.5")
+    plane = json.loads((alone.root / "dataplane.json").read_text())["pid"]
+    alone.started.end(signal.SIGKILL)  # what follows goes, what serves stays
+    assert alone.version(request_of(12)) == "1.0.5"
+    alone = house.serve()
+    assert alone.started.told["adopted"]
+    assert json.loads((alone.root / "dataplane.json").read_text())["pid"] == plane
     assert alone.started.end() == 0
     assert not (alone.root / "dataplane.json").exists()
     assert len(list((alone.root / "logs").glob("predictions/*/*.arrows"))) >= 1  # kept for later
