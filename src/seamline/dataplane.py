@@ -81,7 +81,7 @@ class DataPlane:
         )
         self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
         self.member = member
-        self.steering = OnePlane(self.plane, self.metrics) if member is None else member
+        self.steering = OnePlane(root, self.plane, self.metrics) if member is None else member
         self.app = OipApp(
             self.predictor, self.feedback, host_names=LOOPBACK_NAMES, steering=self.steering
         )

@@ -56,6 +56,21 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
         (),
     ),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),
+    "seamline_origin_contact_timestamp_seconds": (
+        "gauge",
+        "When the control plane that is followed answered last, in seconds since 1970.",
+        (),
+    ),
+    "seamline_origin_refused": (
+        "gauge",
+        "1 while what the control plane that is followed offers is not taken.",
+        (),
+    ),
+    "seamline_log_segments": (
+        "gauge",
+        "Parts of the logs that the control plane that is followed has not taken yet.",
+        (),
+    ),
     "seamline_planes": (
         "gauge",
         "Processes that answer on the shared port, with `--workers` above 1.",
