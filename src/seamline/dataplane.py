@@ -12,6 +12,7 @@ import dataclasses
 import fcntl
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -40,6 +41,7 @@ from seamline.serve.prediction_log import (
     load_or_create_privacy_key,
 )
 from seamline.serve.segments import SegmentLog
+from seamline.serve.tracing import start_tracing
 from seamline.store.blobs import write_atomically
 from seamline.trust.requests import LOOPBACK_NAMES
 
@@ -72,7 +74,10 @@ class DataPlane:
             on_rows=self._counter("seamline_log_rows_total", feedback.FOLDER),
             on_lost=self._counter("seamline_log_lost_rows_total", feedback.FOLDER),
         )
-        self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
+        self.tracing = start_tracing(os.environ, self.metrics)
+        self.predictor = Predictor(
+            self.plane, self.predictions, self.metrics, clock, tracing=self.tracing
+        )
         self.app = OipApp(self.predictor, self.feedback, host_names=LOOPBACK_NAMES)
 
     async def close(self) -> None:
@@ -80,6 +85,8 @@ class DataPlane:
         await self.plane.close()
         await asyncio.to_thread(self.predictions.close)
         await asyncio.to_thread(self.feedback.close)
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
     def _counter(self, name: str, log: str) -> Callable[[int], None]:
         return lambda rows: self.metrics.add(name, (("log", log),), rows)
