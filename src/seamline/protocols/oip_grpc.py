@@ -20,7 +20,7 @@ from seamline.protocols.oip_http import LONGEST_ERROR, MAX_BODY_BYTES, status_of
 from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
 from seamline.protocols.oip_tensors import raw_tensor, to_raw
-from seamline.protocols.oip_traces import begin_grpc, end_grpc
+from seamline.protocols.oip_traces import begin_grpc, end_grpc, id_of_call
 from seamline.serve.datatypes import DATATYPES, TEXT, to_list
 from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
 from seamline.serve.predict import Prediction, Predictor
@@ -188,7 +188,9 @@ class GrpcService:
             timeout = _parameters(request.parameters).get("timeout")
             patience = Patience(limit_of(timeout, None))
             request_id = request.id or None
-            prediction = await self._predictor.predict(target, tensors, request_id, patience, trace)
+            prediction = await self._predictor.predict(
+                target, tensors, request_id, patience, trace, id_of_call(metadata, trace)
+            )
             status, broke = 200, ""
             return self._answer(prediction, request, wanted)
         except SeamlineError as error:

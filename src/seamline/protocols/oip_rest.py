@@ -31,7 +31,7 @@ from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metada
 from seamline.protocols.oip_openapi import describe
 from seamline.protocols.oip_records import read_records, write_records
 from seamline.protocols.oip_tensors import read_request, wanted_outputs, write_reply
-from seamline.protocols.oip_traces import begin_http, end_http
+from seamline.protocols.oip_traces import begin_http, end_http, id_of_trace
 from seamline.serve.feedback import (
     FeedbackRow,
     read_feedback_body,
@@ -195,7 +195,9 @@ class OipApp:
         message, tensors = read_request(body, _header_length(request))
         wanted = wanted_outputs(message, target.spec.signature.outputs)
         patience = _patience(request, message.parameters.get("timeout"))
-        prediction = await self._predictor.predict(target, tensors, message.id, patience, trace)
+        prediction = await self._predictor.predict(
+            target, tensors, message.id, patience, trace, id_of_trace(request, trace)
+        )
         text, json_length = write_reply(prediction, message.id, wanted)
         if json_length is None:
             return Reply(200, text)
@@ -227,7 +229,9 @@ class OipApp:
     ) -> Reply:
         tensors, request_id = read_records(body, target.spec)
         patience = _patience(request, None)
-        prediction = await self._predictor.predict(target, tensors, request_id, patience, trace)
+        prediction = await self._predictor.predict(
+            target, tensors, request_id, patience, trace, id_of_trace(request, trace)
+        )
         return Reply(200, write_records(prediction, request_id))
 
     async def _index(self, request: Request) -> Reply:

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from seamline.serve import feedback, prediction_log
-from seamline.serve.log_tables import LOGS, log_folder, log_table
+from seamline.serve.log_tables import LOGS, PARTITION, log_folder, log_table
 from seamline.serve.segments import list_segments, read_segment
 from seamline.store.stores import Stores
 
@@ -38,7 +38,7 @@ class NewestRows:
     since: datetime | None
 
     def pick(self, which: pl.Expr, columns: Sequence[str]) -> pl.DataFrame:
-        empty = pl.DataFrame(pl.from_arrow(self.schema.empty_table())).lazy()
+        empty = pl.DataFrame(self.schema.empty_table()).lazy()
         parts = [one.filter(which).select(columns) for one in (empty, *self.frames)]
         return pl.concat(pl.collect_all(parts))
 
@@ -68,7 +68,7 @@ def newest_rows(
         if rows + file.rows > most_rows or len(frames) >= most_files:
             since = file.latest
             break
-        frames.append(pl.scan_parquet(file.path, hive_partitioning=False))
+        frames.append(_scan(file.path, schema))
         rows += file.rows
     return NewestRows(tuple(frames), schema, since)
 
@@ -138,6 +138,19 @@ def _files(delta: DeltaTable | None) -> Iterator[_File]:
         for path, rows, latest in zip(*columns, strict=True)
     ]
     yield from sorted(found, key=lambda one: one.latest, reverse=True)
+
+
+def _scan(path: Path, schema: pa.Schema) -> pl.LazyFrame:
+    """A file may be older than the newest columns, and has none of the day: that is in its name."""
+    wanted = pl.DataFrame(schema.empty_table()).schema
+    del wanted[PARTITION]
+    return pl.scan_parquet(
+        path,
+        schema=wanted,
+        missing_columns="insert",
+        extra_columns="ignore",
+        hive_partitioning=False,
+    )
 
 
 def _table(path: Path) -> DeltaTable | None:

@@ -76,6 +76,7 @@ class Predictor:
         request_id: str | None,
         patience: Patience = UNHURRIED,
         trace: RequestTrace | None = None,
+        trace_id: str | None = None,
     ) -> Prediction:
         """InvalidInput, ModelFailed or Unavailable (TookTooLong, ClientGone among them); the log
         holds what was put into the model's queue, with the status that it was answered with.
@@ -111,7 +112,7 @@ class Predictor:
             target.model.leave()
             entry = PredictionEntry(
                 target, prediction_id, request_id, at, rows, outputs,
-                (time.perf_counter_ns() - started_ns) // 1000, status,
+                (time.perf_counter_ns() - started_ns) // 1000, status, trace_id,
             )  # fmt: skip
             self.log.append(entry, must_keep=must_log)
             if trace is not None and timing is not None:

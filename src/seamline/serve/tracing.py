@@ -10,6 +10,7 @@ No span holds what was sent or answered: those may be private.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ PROTOCOL = "http/protobuf"
 CLOSE_S = 3.0
 SPANS = "seamline_trace_spans_total"
 BROKEN = 500
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|$)")
+_NO_TRACE = "0" * 32
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class RequestTrace:
 
     tracing: Tracing
     span: Any
+
+    @property
+    def trace_id(self) -> str:
+        return f"{self.span.get_span_context().trace_id:032x}"
 
     def tell(self, target: Target, prediction_id: str, rows: int, timing: Timing) -> None:
         """Of a request that came to the model's queue, once it has left it."""
@@ -112,6 +119,18 @@ class RequestTrace:
     def _finish(self, span: Any, ended_ns: int | None = None) -> None:
         span.end(ended_ns)
         self.tracing.count("made", 1)
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Of W3C's header, which a caller may send whether anybody traces here or not.
+
+    >>> trace_id_of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    '4bf92f3577b34da6a3ce929d0e0e4736'
+    >>> trace_id_of("00-" + "0" * 32 + "-00f067aa0ba902b7-01"), trace_id_of("soon")
+    (None, None)
+    """
+    found = _TRACEPARENT.match(traceparent or "")
+    return None if found is None or found[1] == _NO_TRACE else found[1]
 
 
 def start_tracing(environ: Mapping[str, str], metrics: Metrics) -> Tracing | None:

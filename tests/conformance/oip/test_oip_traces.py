@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import tritonclient.grpc
 import tritonclient.http
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
+from tests.waiting import wait_until
+
+from seamline.serve.log_tables import read_segments
 
 serve = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["_serve"]
 PATIENCE_S = 30.0
@@ -116,6 +120,21 @@ def trace_id() -> str:
     return os.urandom(16).hex()
 
 
+def until_logged(plane: Any, prediction_id: str) -> Any:
+    """The trace that the log has for it, once it is there."""
+    mine = pl.col("prediction_id") == prediction_id
+    found = pl.DataFrame()
+
+    def is_there() -> bool:
+        nonlocal found
+        folder = plane.root / "logs" / "predictions" / "production"
+        found = read_segments(folder).filter(mine)
+        return found.height > 0
+
+    wait_until(is_there)
+    return found["trace_id"][0]
+
+
 def parent(trace_id: str, flags: str = "01") -> str:
     return f"00-{trace_id}-{CALLER}-{flags}"
 
@@ -137,6 +156,7 @@ def test_a_callers_trace_goes_on_through_queue_and_model(
         )
     made = answer.get_response()["parameters"]["prediction_id"]
     spans = collector.trace(trace_id)
+    assert until_logged(traced_plane, made) == trace_id
     assert set(spans) == {"POST /v2/models/{model}/infer", "queue", "model"}
     request = spans["POST /v2/models/{model}/infer"]
     assert request.parent_span_id.hex() == CALLER
@@ -212,14 +232,17 @@ def test_what_the_caller_does_not_sample_is_not_sent(
     traced_plane: Any, collector: Any, trace_id: str
 ) -> None:
     left_out = os.urandom(16).hex()
-    for header in (parent(left_out, flags="00"), parent(trace_id)):
-        assert traced_plane.ask("POST", PREDICT, [{"a": 1.0}], traceparent=header)[0] == 200
+    _, said, _ = traced_plane.ask(
+        "POST", PREDICT, [{"a": 1.0}], traceparent=parent(left_out, flags="00")
+    )
+    traced_plane.ask("POST", PREDICT, [{"a": 1.0}], traceparent=parent(trace_id))
     collector.trace(trace_id)
     assert left_out not in {span.trace_id.hex() for span in collector.spans}
+    assert until_logged(traced_plane, said["prediction_id"]) == left_out
 
 
 def test_a_collector_that_is_gone_costs_no_answer_and_is_counted(
-    tmp_path: Path, until: Any
+    tmp_path: Path,
 ) -> None:
     with socket.socket() as nobody:  # bound and not listening: refused, and nobody else's
         nobody.bind(("127.0.0.1", 0))
@@ -228,5 +251,5 @@ def test_a_collector_that_is_gone_costs_no_answer_and_is_counted(
             for _ in range(20):
                 assert plane.ask("POST", PREDICT, [{"a": 1.0}])[0] == 200
             lost = re.compile(r'^seamline_trace_spans_total{outcome="lost"} [1-9]', re.MULTILINE)
-            until(lambda: lost.search(plane.ask("GET", "/metrics")[1].decode()))
+            wait_until(lambda: lost.search(plane.ask("GET", "/metrics")[1].decode()))
             assert plane.ask("POST", PREDICT, [{"a": 1.0}])[0] == 200
