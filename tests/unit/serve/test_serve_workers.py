@@ -110,7 +110,7 @@ def test_all_processes_answer_and_are_counted_as_one(group, request_of, until):
     after = scrape(plane)
     assert after[ANSWERED] - before.get(ANSWERED, 0) == asked
     assert sum(by_plane(after, "seamline_plane_requests_total").values()) == after[ANSWERED]
-    rows = 'seamline_log_rows_total{log="predictions"}'
+    rows = 'seamline_log_rows_total{log="predictions",environment="production"}'
     until(lambda: scrape(plane).get(rows, 0) >= after[ANSWERED])
     found = logged(plane.root)
     assert found.num_rows == len(set(found["prediction_id"].to_pylist())) == after[ANSWERED]
