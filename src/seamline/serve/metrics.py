@@ -35,6 +35,8 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     ),
     "seamline_snapshot_version": ("gauge", "Version of the snapshot being served.", ()),
     "seamline_load_failures_total": ("counter", "Snapshots that were not taken.", ()),
+    "seamline_access_list_version": ("gauge", "Version of the access list that holds.", ()),
+    "seamline_access_list_failures_total": ("counter", "Access lists that were not taken.", ()),
     "seamline_standby_releases": ("gauge", "Releases kept warm beside the served one.", ()),
     "seamline_standby_failures_total": ("counter", "Standbys that did not load.", ()),
     "seamline_models_loaded": ("gauge", "Models in memory behind a many-model endpoint.", ()),
