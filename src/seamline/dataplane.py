@@ -222,7 +222,7 @@ def main(
     root = root.resolve()
     try:
         with hold_place(root):
-            check_host(host, require_tokens)
+            check_host(host, port, require_tokens)
             listener = bind_alone(host, port)
             key_path = public_key_path or root / "keys" / "signing.pub"
             server = Server(root, key_path, listener, grpc_port, require_tokens=require_tokens)

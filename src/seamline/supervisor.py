@@ -51,7 +51,7 @@ def main(
     try:
         with ExitStack() as stack:
             stack.enter_context(hold_place(root))
-            check_host(host, require_tokens)
+            check_host(host, port, require_tokens)
             http = stack.enter_context(claim_port(host, port))
             grpc = None if grpc_port is None else stack.enter_context(_claim_grpc(host, grpc_port))
             # Made by one, before there are several who would.

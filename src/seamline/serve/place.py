@@ -49,12 +49,12 @@ def hold_place(root: Path) -> Iterator[None]:
         yield
 
 
-def check_host(host: str, require_tokens: bool) -> None:
+def check_host(host: str, port: int, require_tokens: bool) -> None:
     """Raises Conflict for what is beyond loopback, where not everybody needs a token."""
     if not require_tokens and not is_loopback(host):
         raise Conflict(
-            f"on {host} it would answer anybody who reaches it; add --require-tokens, or bind to "
-            "127.0.0.1"
+            f"cannot bind to {host}:{port}: it would answer anybody who reaches it; add "
+            "--require-tokens, or bind to 127.0.0.1"
         )
 
 
