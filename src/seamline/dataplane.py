@@ -47,6 +47,7 @@ from seamline.serve.prediction_log import PredictionBatches, PredictionEntry, pl
 from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import OnePlane
+from seamline.serve.tracing import start_tracing
 from seamline.trust.requests import LOOPBACK_NAMES
 
 DRAIN_S = 10
@@ -88,7 +89,10 @@ class DataPlane:
             keeps=False,
             watcher=LogMetrics(self.metrics, feedback.FOLDER),
         )
-        self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
+        self.tracing = start_tracing(os.environ, self.metrics)
+        self.predictor = Predictor(
+            self.plane, self.predictions, self.metrics, clock, tracing=self.tracing
+        )
         self.member = member
         self.steering = OnePlane(root, self.plane, self.metrics) if member is None else member
         self.app = OipApp(
@@ -114,6 +118,8 @@ class DataPlane:
         await self.plane.close()
         await asyncio.to_thread(self.predictions.close)
         await asyncio.to_thread(self.feedback.close)
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
 
 class Server(uvicorn.Server):

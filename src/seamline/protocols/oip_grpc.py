@@ -21,6 +21,7 @@ from seamline.protocols.oip_http import LONGEST_ERROR, MAX_BODY_BYTES, status_of
 from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
 from seamline.protocols.oip_tensors import raw_tensor, to_raw
+from seamline.protocols.oip_traces import begin_grpc, end_grpc, id_of_call
 from seamline.serve.access import Access, Caller
 from seamline.serve.datatypes import DATATYPES, TEXT, to_list
 from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
@@ -157,8 +158,7 @@ class GrpcService:
             try:
                 return await call(request, context, _environment_of(context))
             except SeamlineError as error:
-                code = next(code for kind, code in CODES if isinstance(error, kind))
-                says = str(error)
+                code, says = code_of(error), str(error)
             except Exception as error:
                 LOG.exception("gRPC %s broke.", name)
                 code, says = "INTERNAL", f"The data plane broke on this request: {error!r}."
@@ -196,6 +196,9 @@ class GrpcService:
     async def model_infer(self, request: Any, context: Any, environment: str) -> Any:
         started_s = time.perf_counter()
         status, served, endpoint = 500, "unknown", "unknown"
+        tracing, broke = self._predictor.tracing, "INTERNAL"
+        metadata = context.invocation_metadata() or ()
+        trace = None if tracing is None else begin_grpc(tracing, "ModelInfer", metadata)
         try:
             (await self._caller(context)).check(Verb.PREDICT, environment, request.model_name)
             version = request.model_version or None
@@ -206,15 +209,20 @@ class GrpcService:
             timeout = _parameters(request.parameters).get("timeout")
             patience = Patience(limit_of(timeout, None))
             request_id = request.id or None
-            prediction = await self._predictor.predict(target, tensors, request_id, patience)
-            status = 200
+            prediction = await self._predictor.predict(
+                target, tensors, request_id, patience, trace, id_of_call(metadata, trace)
+            )
+            status, broke = 200, ""
             return self._answer(prediction, request, wanted)
         except SeamlineError as error:
-            status = status_of(error)
+            status, broke = status_of(error), code_of(error)
             raise
         finally:
             seconds = time.perf_counter() - started_s
             self._predictor.metrics.count_request(served, endpoint, status, seconds)
+            if trace is not None:
+                code = getattr(self._codes, broke or "OK").value[0]
+                end_grpc(trace, status, code, broke)
 
     def _answer(self, prediction: Prediction, request: Any, wanted: Sequence[Column]) -> Any:
         spec = prediction.target.spec
@@ -260,6 +268,10 @@ class GrpcService:
         (await self._caller(context)).check(Verb.REQUEST_PROMOTION, environment, name)
         await self._steering.unload(environment, name)
         return self._messages["RepositoryModelUnloadResponse"](model_name=name, isUnloaded=True)
+
+
+def code_of(error: SeamlineError) -> str:
+    return next(code for kind, code in CODES if isinstance(error, kind))
 
 
 def _environment_of(context: Any) -> str:

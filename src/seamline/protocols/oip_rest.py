@@ -31,6 +31,7 @@ from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metada
 from seamline.protocols.oip_openapi import describe
 from seamline.protocols.oip_records import read_records, write_records
 from seamline.protocols.oip_tensors import read_request, wanted_outputs, write_reply
+from seamline.protocols.oip_traces import begin_http, end_http, id_of_trace
 from seamline.serve.access import Access, Caller
 from seamline.serve.feedback import (
     FeedbackRow,
@@ -44,6 +45,7 @@ from seamline.serve.probes import HEADER
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import Steering
+from seamline.serve.tracing import RequestTrace
 from seamline.trust.requests import check_request_site
 from seamline.trust.roles import Verb
 
@@ -52,7 +54,7 @@ MAX_WAIT_S = 120.0
 _PROBE = HEADER.lower().encode()
 
 
-Answer = Callable[[Request, bytes, Target], Awaitable[Reply]]
+Answer = Callable[[Request, bytes, Target, RequestTrace | None], Awaitable[Reply]]
 
 
 class OipApp:
@@ -179,26 +181,34 @@ class OipApp:
     ) -> Reply:
         started_s = time.perf_counter()
         status, environment, endpoint = 500, "unknown", "unknown"
+        tracing, broke = self._predictor.tracing, "MachineryError"
+        trace = None if tracing is None else begin_http(tracing, request)
         try:
             await self._check_may(request, Verb.PREDICT, model)
             body = await read_body(request)
             target = self._target(request, model, version)
             environment, endpoint = request.environment, model
-            reply = await answer(request, body, target)
-            status = reply.status
+            reply = await answer(request, body, target, trace)
+            status, broke = reply.status, ""
             return reply
         except SeamlineError as error:
-            status = status_of(error)
+            status, broke = status_of(error), type(error).__name__
             raise
         finally:
             seconds = time.perf_counter() - started_s
             self._metrics.count_request(environment, endpoint, status, seconds)
+            if trace is not None:
+                end_http(trace, status, broke)
 
-    async def _infer(self, request: Request, body: bytes, target: Target) -> Reply:
+    async def _infer(
+        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+    ) -> Reply:
         message, tensors = read_request(body, _header_length(request))
         wanted = wanted_outputs(message, target.spec.signature.outputs)
         patience = _patience(request, message.parameters.get("timeout"))
-        prediction = await self._predictor.predict(target, tensors, message.id, patience)
+        prediction = await self._predictor.predict(
+            target, tensors, message.id, patience, trace, id_of_trace(request, trace)
+        )
         text, json_length = write_reply(prediction, message.id, wanted)
         if json_length is None:
             return Reply(200, text)
@@ -225,10 +235,14 @@ class OipApp:
             self._metrics.add("seamline_probe_requests_total", labels)
         return Reply(200, text)
 
-    async def _predict(self, request: Request, body: bytes, target: Target) -> Reply:
+    async def _predict(
+        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+    ) -> Reply:
         tensors, request_id = read_records(body, target.spec)
         patience = _patience(request, None)
-        prediction = await self._predictor.predict(target, tensors, request_id, patience)
+        prediction = await self._predictor.predict(
+            target, tensors, request_id, patience, trace, id_of_trace(request, trace)
+        )
         return Reply(200, write_records(prediction, request_id))
 
     async def _index(self, request: Request) -> Reply:

@@ -57,6 +57,11 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
         "ONNX twins that did not load, or did not say what their model says.",
         (),
     ),
+    "seamline_trace_spans_total": (
+        "counter",
+        "Spans by outcome: made, then sent or lost, or dropped where too many waited.",
+        (),
+    ),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),
     "seamline_origin_contact_timestamp_seconds": (
         "gauge",
