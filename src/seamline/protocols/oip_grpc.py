@@ -1,5 +1,6 @@
 """Open Inference Protocol v2 over gRPC: the same predictions as over HTTP, for clients that speak
-nothing else. The environment is named by the metadata `seamline-environment`.
+nothing else. The environment is named by the metadata `seamline-environment`, the token by
+`authorization`.
 
 What came raw is answered raw, what came typed is answered typed.
 """
@@ -21,6 +22,7 @@ from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
 from seamline.protocols.oip_tensors import raw_tensor, to_raw
 from seamline.protocols.oip_traces import begin_grpc, end_grpc, id_of_call
+from seamline.serve.access import Access, Caller
 from seamline.serve.datatypes import DATATYPES, TEXT, to_list
 from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
 from seamline.serve.predict import Prediction, Predictor
@@ -28,6 +30,7 @@ from seamline.serve.routing import DEFAULT_ENVIRONMENT
 from seamline.serve.snapshot import Column
 from seamline.serve.steering import Steering
 from seamline.serve.validate import Tensor, TooLarge
+from seamline.trust.roles import Verb
 
 LOG = logging.getLogger(__name__)
 ENVIRONMENT_KEY = "seamline-environment"
@@ -74,7 +77,13 @@ class GrpcServer:
 
 
 async def start_grpc(
-    predictor: Predictor, steering: Steering, host: str, port: int, *, shared: bool = False
+    predictor: Predictor,
+    access: Access,
+    steering: Steering,
+    host: str,
+    port: int,
+    *,
+    shared: bool = False,
 ) -> GrpcServer:
     """Listens when it returns. Unavailable without the extra, Conflict where the port is taken.
 
@@ -84,7 +93,7 @@ async def start_grpc(
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     grpc = import_extra("grpc")
     aio = import_extra("grpc.aio")
-    service = GrpcService(predictor, steering, load_messages(), grpc.StatusCode)
+    service = GrpcService(predictor, access, steering, load_messages(), grpc.StatusCode)
     limit = MAX_BODY_BYTES + (64 << 10)
     server = aio.server(
         options=[
@@ -110,10 +119,16 @@ class GrpcService:
     """One method per call of the protocol, in its names."""
 
     def __init__(
-        self, predictor: Predictor, steering: Steering, messages: dict[str, Any], codes: Any
+        self,
+        predictor: Predictor,
+        access: Access,
+        steering: Steering,
+        messages: dict[str, Any],
+        codes: Any,
     ) -> None:
         self._predictor, self._steering = predictor, steering
         self._plane = predictor.plane
+        self._access = access
         self._messages = messages
         self._codes = codes
 
@@ -152,6 +167,9 @@ class GrpcService:
 
         return answer
 
+    async def _caller(self, context: Any) -> Caller:
+        return await self._access.caller_of(_metadata(context, "authorization"))
+
     async def server_live(self, request: Any, context: Any, environment: str) -> Any:
         return self._messages["ServerLiveResponse"](live=True)
 
@@ -163,11 +181,13 @@ class GrpcService:
         return self._messages["ServerMetadataResponse"](**SERVER)
 
     async def model_ready(self, request: Any, context: Any, environment: str) -> Any:
+        (await self._caller(context)).check_sees(environment, request.name)
         target = find_versioned(self._plane, environment, request.name, request.version or None)
         ready = repository.state_of(target).state == repository.READY
         return self._messages["ModelReadyResponse"](ready=ready)
 
     async def model_metadata(self, request: Any, context: Any, environment: str) -> Any:
+        (await self._caller(context)).check_sees(environment, request.name)
         target = find_versioned(self._plane, environment, request.name, request.version or None)
         found = model_metadata(target)
         del found["parameters"]
@@ -180,6 +200,7 @@ class GrpcService:
         metadata = context.invocation_metadata() or ()
         trace = None if tracing is None else begin_grpc(tracing, "ModelInfer", metadata)
         try:
+            (await self._caller(context)).check(Verb.PREDICT, environment, request.model_name)
             version = request.model_version or None
             target = find_versioned(self._plane, environment, request.model_name, version)
             served, endpoint = environment, request.model_name
@@ -226,19 +247,25 @@ class GrpcService:
         return reply
 
     async def repository_index(self, request: Any, context: Any, environment: str) -> Any:
+        caller = await self._caller(context)
+        caller.check_enters(environment)
         reply = self._messages["RepositoryIndexResponse"]()
         for one in repository.list_models(self._plane, environment, request.ready):
+            if not caller.sees(environment, one.name):
+                continue
             reply.models.add(name=one.name, version=one.version, state=one.state, reason=one.reason)
         return reply
 
     async def repository_load(self, request: Any, context: Any, environment: str) -> Any:
-        repository.check_load_parameters(request.parameters)
         name = request.model_name or request.repository_name
+        (await self._caller(context)).check(Verb.REQUEST_PROMOTION, environment, name)
+        repository.check_load_parameters(request.parameters)
         await self._steering.load(environment, name)
         return self._messages["RepositoryModelLoadResponse"](model_name=name, isLoaded=True)
 
     async def repository_unload(self, request: Any, context: Any, environment: str) -> Any:
         name = request.model_name or request.repository_name
+        (await self._caller(context)).check(Verb.REQUEST_PROMOTION, environment, name)
         await self._steering.unload(environment, name)
         return self._messages["RepositoryModelUnloadResponse"](model_name=name, isUnloaded=True)
 
@@ -248,10 +275,14 @@ def code_of(error: SeamlineError) -> str:
 
 
 def _environment_of(context: Any) -> str:
+    return _metadata(context, ENVIRONMENT_KEY) or DEFAULT_ENVIRONMENT
+
+
+def _metadata(context: Any, name: str) -> str | None:
     for key, value in context.invocation_metadata() or ():
-        if key == ENVIRONMENT_KEY:
+        if key == name:
             return str(value)
-    return DEFAULT_ENVIRONMENT
+    return None
 
 
 def _parameters(found: Any) -> dict[str, Any]:

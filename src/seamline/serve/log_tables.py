@@ -229,6 +229,11 @@ def _find_in_table(table: Path, prediction_id: str) -> pl.DataFrame:
     return rows.select(prediction_log.SCHEMA.names).collect()
 
 
+def has_segment(root: Path, log: str, environment: str, name: str) -> bool:
+    """Whether it is rows of the table already."""
+    return _is_in(log_table(root, log, environment), name)
+
+
 def _scan(delta: DeltaTable, schema: pa.Schema) -> pl.LazyFrame:
     """A table that nothing was added to of late may lack the newest columns: those are null."""
     held, wanted = pl.scan_delta(delta), _frame(_empty(schema)).schema
