@@ -74,7 +74,8 @@ def predict_dataset(
                 output, kept = plan_output(platform, source, spec, declared, columns, to, name)
                 batch = Batch(
                     platform, snapshot, spec, source, digest, folder, portions,
-                    tuple(columns), kept, tell=lambda done, total: stage(Stage.PREDICTING, done, total),
+                    tuple(columns), kept,
+                    tell=lambda done, total: stage(Stage.PREDICTING, done, total),
                 )  # fmt: skip
                 answers = answer_all(batch)
             result = take_in(platform.stores, output, _delivery(batch), _bringer(batch, by))
