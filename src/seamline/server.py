@@ -25,6 +25,7 @@ from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
 from seamline.app.register.resolve_images import image_to_start
 from seamline.app.serve.data_plane import find_data_plane, start_or_adopt, stop_data_plane
+from seamline.app.serve.far.trusted import check_no_origin
 from seamline.app.train.package_index import index_for
 from seamline.app.train.resolve_uri import resolve_uri
 from seamline.app.train.run_schedule import request_scheduled
@@ -72,6 +73,7 @@ def build_control_plane(
     `url`: where this server answers; its tasks' packages come from there.
     """
     root = settings.workspace.resolve()
+    check_no_origin(root)
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
     owner = getpass.getuser()
     _set_up_workspace(stores, owner)
@@ -161,10 +163,15 @@ def serve(
             # Before there is a data plane: it would outlive a Ctrl-C that comes while it starts.
             server.stop_on_signals()
             data_plane, adopted = start_or_adopt(
-                workspace, LOOPBACK, settings.serve_port, settings.grpc_port
+                workspace, LOOPBACK, settings.serve_port, settings.grpc_port, settings.workers
             )
             server_file = ServerFile(
-                current_identity(), url, data_plane.url, __version__, data_plane.grpc
+                current_identity(),
+                url,
+                data_plane.url,
+                __version__,
+                data_plane.grpc,
+                data_plane.workers,
             )
 
             def started() -> None:
@@ -245,7 +252,8 @@ class _Server(uvicorn.Server):
 
 def _server(app: FastAPI) -> _Server:
     def let_go() -> None:
-        for waiters in (app.state.run_ends, app.state.run_news, app.state.packagings):
+        state = app.state
+        for waiters in (state.run_ends, state.run_news, state.packagings, state.snapshot_polls):
             waiters.close()
 
     return _Server(

@@ -15,7 +15,7 @@ from seamline.promote.gate_rules import GateRules
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
 from seamline.serve.input_rules import ServingPolicy
-from seamline.serve.snapshot import TwinPolicy
+from seamline.serve.snapshot import LogPolicy, TwinPolicy
 
 Declared = TypeVar("Declared")
 
@@ -181,6 +181,12 @@ class DeploymentDeclaration:
     context: tuple[str, ...] = ()
     #: Columns whose values are hashed in the prediction log.
     private: tuple[str, ...] = ()
+    #: Columns that callers send and the prediction log does not hold, not even as hashes. Drift of
+    #: them cannot be measured.
+    unlogged: tuple[str, ...] = ()
+    #: Where a row cannot be logged, because the disk is full or too slow: `drop` answers and counts
+    #: the rows that there is no room for, `block` answers nothing until rows can be written again.
+    on_log_full: LogPolicy = LogPolicy.DROP
     #: How long its rows stay in the logs of predictions and feedback ("90d"); not said: for good.
     keep: str | None = None
     #: Inputs that break the contract of the training data: `warn` counts and answers, `refuse`

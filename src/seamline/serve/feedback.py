@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from seamline.domain.clock import Clock, iso, new_id
 from seamline.domain.errors import InvalidInput, Unavailable
-from seamline.serve.segments import SegmentLog
+from seamline.serve.segment_log import SegmentLog
 
 FOLDER = "feedback"
 
@@ -155,14 +155,13 @@ async def record_feedback(
     await written
 
 
-def feedback_batches(
-    entries: Sequence[Sequence[FeedbackRow]],
-) -> dict[str, list[pa.RecordBatch]]:
-    """Each entry holds the rows of one request, so of one environment."""
-    by_environment: dict[str, list[FeedbackRow]] = {}
-    for rows in entries:
-        by_environment.setdefault(rows[0].environment, []).extend(rows)
-    return {environment: [_batch(rows)] for environment, rows in by_environment.items()}
+def place_of_feedback(rows: Sequence[FeedbackRow]) -> tuple[str, int]:
+    """An entry holds the rows of one request, so of one environment."""
+    return rows[0].environment, len(rows)
+
+
+def feedback_batches(entries: Sequence[Sequence[FeedbackRow]]) -> list[pa.RecordBatch]:
+    return [_batch([row for rows in entries for row in rows])]
 
 
 def _batch(rows: Sequence[FeedbackRow]) -> pa.RecordBatch:

@@ -229,6 +229,11 @@ def _find_in_table(table: Path, prediction_id: str) -> pl.DataFrame:
     return rows.select(prediction_log.SCHEMA.names).collect()
 
 
+def has_segment(root: Path, log: str, environment: str, name: str) -> bool:
+    """Whether it is rows of the table already."""
+    return _is_in(log_table(root, log, environment), name)
+
+
 def _is_in(table: Path, segment: str) -> bool:
     try:
         return DeltaTable(str(table)).transaction_version(segment) is not None

@@ -18,7 +18,8 @@ from seamline.serve.patience import ClientGone, Patience, TookTooLong
 from seamline.serve.plane import Plane
 from seamline.serve.prediction_log import PredictionEntry
 from seamline.serve.routing import Target
-from seamline.serve.segments import SegmentLog
+from seamline.serve.segment_log import SegmentLog
+from seamline.serve.snapshot import LogPolicy
 from seamline.serve.validate import Tensor, rows_of
 
 UNHURRIED = Patience()
@@ -83,6 +84,9 @@ class Predictor:
             self._count_breaches(target, rows.columns)
         if target.spec.family is not None:
             target.spec.family.places_of(rows.columns)  # an unknown key is the caller's mistake
+        must_log = target.spec.on_log_full is LogPolicy.BLOCK
+        if must_log:
+            self.log.check_room(target.environment)
         at = self.clock.now()
         prediction_id = self.ids.next(at)
         outputs: Columns | None = None
@@ -103,7 +107,7 @@ class Predictor:
                 target, prediction_id, request_id, at, rows, outputs,
                 (time.perf_counter_ns() - started_ns) // 1000, status,
             )  # fmt: skip
-            self.log.append(entry)
+            self.log.append(entry, must_keep=must_log)
         return Prediction(prediction_id, target, outputs)
 
     async def answer_probe(self, target: Target, tensors: Sequence[Tensor]) -> Prediction:

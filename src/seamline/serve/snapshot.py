@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from seamline.domain.digests import parse_digest
-from seamline.domain.errors import InvalidInput, NotFound, Refused
+from seamline.domain.errors import InvalidInput, NotFound, Refused, nearest
 from seamline.serve.datatypes import DATATYPES, TEXT
 from seamline.serve.families import Column, Family, check_family
 from seamline.serve.input_rules import InputExpression, InputRule, prepare_rules
@@ -27,10 +27,13 @@ SCHEMA = 1
 __all__ = [
     "Column",
     "EndpointSpec",
+    "LogPolicy",
     "ServingSnapshot",
     "Signature",
     "Standby",
     "check_snapshot",
+    "open_snapshot",
+    "package_digests",
     "read_snapshot",
     "snapshot_path",
     "write_snapshot",
@@ -54,12 +57,22 @@ class TwinPolicy(StrEnum):
     REQUIRE = "require"
 
 
+class LogPolicy(StrEnum):
+    """What is done with requests that the prediction log has no room for."""
+
+    #: Answered; their rows are dropped once as many wait as may, and counted.
+    DROP = "drop"
+    #: Refused, from when a row cannot be written: what is answered is in the log.
+    BLOCK = "block"
+
+
 @dataclass(frozen=True)
 class EndpointSpec:
     """One endpoint: which bytes answer, how they are started, what is logged.
 
     `event_time` names the column that says when the row happened; `context` are columns that
-    are logged but not given to the model; `private` are logged as keyed hashes only.
+    are logged but not given to the model; `private` are logged as keyed hashes only, `unlogged`
+    not at all.
     """
 
     endpoint: str
@@ -84,6 +97,8 @@ class EndpointSpec:
     #: the list of them.
     family: Family | None = None
     twin: TwinPolicy = TwinPolicy.PREFER
+    unlogged: tuple[str, ...] = ()
+    on_log_full: LogPolicy = LogPolicy.DROP
 
 
 @dataclass(frozen=True)
@@ -128,15 +143,31 @@ def read_snapshot(path: Path, public_key: PublicKey) -> ServingSnapshot:
         envelope = path.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"There is no serving snapshot at {path}.") from None
+    return open_snapshot(envelope, path.stem, public_key)
+
+
+def open_snapshot(envelope: bytes, environment: str, public_key: PublicKey) -> ServingSnapshot:
+    """What an envelope of that environment holds; InvalidInput or Refused as `read_snapshot`."""
+    what = f"{environment}.json"
     payload = open_envelope(envelope, SNAPSHOT_TYPE, [public_key])
     try:
         snapshot = msgspec.json.decode(payload, type=ServingSnapshot)
     except msgspec.DecodeError as error:
-        raise InvalidInput(f"{path} is not a serving snapshot: {error}.") from error
+        raise InvalidInput(f"{what} is not a serving snapshot: {error}.") from error
     check_snapshot(snapshot)
-    if path.stem != snapshot.environment:
-        raise Refused(f"{path.name} holds the snapshot of environment {snapshot.environment!r}.")
+    if environment != snapshot.environment:
+        raise Refused(f"{what} holds the snapshot of environment {snapshot.environment!r}.")
     return snapshot
+
+
+def package_digests(snapshot: ServingSnapshot) -> dict[str, str]:
+    """Digest → what it is, of every package that may have to answer, standbys' and families'."""
+    found: dict[str, str] = {}
+    standing_by = [spec for standby in snapshot.standbys for spec in standby.endpoints]
+    for spec in (*snapshot.endpoints, *standing_by):
+        for one in spec.family.members if spec.family is not None else (spec,):
+            found[one.package_digest] = f"{one.model} {one.model_version}"
+    return found
 
 
 def check_snapshot(snapshot: ServingSnapshot) -> None:
@@ -192,6 +223,27 @@ def _check_endpoint(spec: EndpointSpec) -> None:
     prepare_rules(spec.rules, spec.expressions)
     if spec.family is not None:
         check_family(spec.endpoint, spec.family, spec.signature.inputs)
-    unknown = sorted(set(spec.private) - set(names))
-    if unknown:
-        raise InvalidInput(f"Endpoint {spec.endpoint!r}: no private column {', '.join(unknown)}.")
+    _check_hidden(spec, names)
+
+
+def _check_hidden(spec: EndpointSpec, names: list[str]) -> None:
+    for told, hidden in (("private", spec.private), ("unlogged", spec.unlogged)):
+        unknown = sorted(set(hidden) - set(names))
+        if unknown:
+            raise InvalidInput(
+                f"Endpoint {spec.endpoint!r}: no {told} column {', '.join(unknown)}.",
+                next_step=nearest(unknown[0], names),
+            )
+    both = sorted(set(spec.private) & set(spec.unlogged))
+    if both:
+        raise InvalidInput(
+            f"Endpoint {spec.endpoint!r}: {', '.join(both)} cannot be both private (hashed) and "
+            "unlogged.",
+            next_step="Name each in one of the two.",
+        )
+    if spec.event_time in spec.unlogged:
+        raise InvalidInput(
+            f"Endpoint {spec.endpoint!r}: its event time {spec.event_time!r} cannot be unlogged: "
+            "windows and days of the log go by it.",
+            next_step="Leave event_time out, and the time of arrival counts.",
+        )

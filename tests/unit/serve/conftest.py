@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import io
@@ -163,9 +164,9 @@ class Workspace:
 class PlaneProcess:
     """`python -m seamline.dataplane` on a free port, in its own process group."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *more: str) -> None:
         self.root = root
-        command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
+        command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root), *more]
         with (root / "plane.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -247,6 +248,31 @@ def start_plane(workspace: Workspace) -> Iterator[Callable[[], PlaneProcess]]:
         plane.stop(signal.SIGKILL)
 
 
+@pytest.fixture(scope="module")
+def make_workspace() -> Callable[[Path], Workspace]:
+    return Workspace
+
+
+@pytest.fixture(scope="module")
+def make_group(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], tuple[Workspace, PlaneProcess]]]:
+    """A data plane of two processes that serves version 1 of late-arrival in production."""
+    started: list[PlaneProcess] = []
+
+    def make() -> tuple[Workspace, PlaneProcess]:
+        workspace = Workspace(tmp_path_factory.mktemp("group"))
+        workspace.deploy(1, workspace.endpoint())
+        started.append(PlaneProcess(workspace.root, "--workers", "2"))
+        plane = started[-1].wait_until_it_answers()
+        assert plane.await_snapshot(1)["version"] == 1
+        return workspace, plane
+
+    yield make
+    for plane in started:
+        plane.stop(signal.SIGKILL)
+
+
 @pytest.fixture
 def plane(workspace: Workspace, start_plane: Callable[[], PlaneProcess]) -> PlaneProcess:
     """A plane that serves version 1 of late-arrival in production."""
@@ -260,6 +286,41 @@ def plane(workspace: Workspace, start_plane: Callable[[], PlaneProcess]) -> Plan
 def graph_of() -> Callable[..., bytes]:
     """An ONNX twin of the model of that scale; `offset` makes it say something else."""
     return make_graph
+
+
+class SmallDisk:
+    """One megabyte, of which nothing is left while it is filled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def fill(self) -> None:
+        with self._filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)) == 4096:
+                pass
+
+    def make_room(self) -> None:
+        self._filler.unlink()
+
+    def grow(self, size: str) -> None:
+        command = ["mount", "-o", f"remount,size={size}", str(self.folder)]
+        subprocess.run(command, check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """At `logs` of the workspace."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from seamline.serve.feedback import SCHEMA as FEEDBACK_SCHEMA
 from seamline.serve.feedback import (
     FeedbackItem,
     feedback_batches,
+    place_of_feedback,
     read_feedback_body,
     rows_of_feedback,
 )
@@ -32,9 +33,15 @@ from seamline.serve.log_tables import (
     read_segments,
     unpack_json,
 )
-from seamline.serve.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.prediction_log import (
+    SCHEMA,
+    PredictionBatches,
+    PredictionEntry,
+    place_of_prediction,
+)
 from seamline.serve.routing import Target
-from seamline.serve.segments import Segment, SegmentLog, list_segments
+from seamline.serve.segment_log import SegmentLog
+from seamline.serve.segments import Segment, list_segments
 from seamline.serve.validate import Rows
 from seamline.store.stores import open_stores
 
@@ -73,7 +80,8 @@ def write(stores):
 
     def write(*entries):
         log = SegmentLog(
-            stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"), stores.clock,
+            stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
+            place_of_prediction, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
         for entry in entries:
@@ -87,7 +95,8 @@ def write(stores):
 def say(stores):
     def say(*items):
         log = SegmentLog(
-            stores.root / "logs" / "feedback", FEEDBACK_SCHEMA, feedback_batches, stores.clock,
+            stores.root / "logs" / "feedback", FEEDBACK_SCHEMA, feedback_batches,
+            place_of_feedback, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
         given = [FeedbackItem(**item) for item in items]
@@ -145,7 +154,7 @@ def test_an_open_segment_is_read_and_left_alone(stores, entry_of):
     folder = log_folder(stores.root, "predictions", "production")
     segment = Segment(folder, SCHEMA, stores.clock)
     assert read_segments(folder).is_empty()
-    segment.write(PredictionBatches(b"k")([entry_of("a", 6)])["production"])
+    segment.write(PredictionBatches(b"k")([entry_of("a", 6)]))
     assert compact(stores, "production") == 0
     assert len(read_predictions(stores, "production")) == 1
     segment.close()
@@ -156,10 +165,10 @@ def test_a_torn_tail_is_left_out(stores, write, entry_of):
     folder = log_folder(stores.root, "predictions", "production")
     segment = Segment(folder, SCHEMA, stores.clock)
     batches = PredictionBatches(b"k")
-    segment.write(batches([entry_of("a", 6)])["production"])
+    segment.write(batches([entry_of("a", 6)]))
     (path,) = list_segments(folder)
     whole = path.stat().st_size
-    segment.write(batches([entry_of("b", 7)])["production"])
+    segment.write(batches([entry_of("b", 7)]))
     segment._file.close()
     data = path.read_bytes()
     for size in (whole, whole + 3, whole + 200, len(data) - 1):
@@ -172,24 +181,11 @@ def test_a_torn_tail_is_left_out(stores, write, entry_of):
     assert compact(stores, "production") == 1
 
 
-def test_what_cannot_be_written_is_counted_and_said(stores, entry_of):
-    blocked = stores.root / "logs" / "blocked"
-    blocked.parent.mkdir(exist_ok=True)
-    blocked.write_text("a file where a folder should be")
-    lost, problems = [], []
-    log = SegmentLog(
-        blocked, SCHEMA, PredictionBatches(b"k"), stores.clock, interval_s=0.0, on_lost=lost.append
-    )
-    log.append(entry_of("a", 6, 7), problems.append)
-    log.close()
-    assert lost == [2]
-    assert isinstance(problems[0], OSError)
-
-
 def test_segments_rotate(stores, entry_of, monkeypatch):
     monkeypatch.setattr(segments, "MAX_SEGMENT_ROWS", 2)
     log = SegmentLog(
-        stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"), stores.clock,
+        stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
+            place_of_prediction, stores.clock,
         interval_s=0.0,
     )  # fmt: skip
     for name in "abc":
@@ -231,7 +227,8 @@ def test_find_prediction_everywhere(stores, write, entry_of):
 
 def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of):
     log = SegmentLog(
-        stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"), stores.clock,
+        stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
+            place_of_prediction, stores.clock,
         interval_s=0.5,
     )  # fmt: skip
     fresh = new_id(stores.clock)

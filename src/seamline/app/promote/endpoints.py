@@ -93,6 +93,8 @@ def _endpoint(
         event_time=deployment.event_time,
         context=_context(deployment, _signature(found).inputs),
         private=deployment.private,
+        unlogged=deployment.unlogged,
+        on_log_full=deployment.on_log_full,
         rules=held_to.rules,
         expressions=held_to.expressions,
         twin=_twin_policy(deployment, document),
@@ -144,6 +146,8 @@ def _family_endpoint(
         event_time=deployment.event_time,
         context=_context(deployment, (*keys, *signature.inputs)),
         private=deployment.private,
+        unlogged=deployment.unlogged,
+        on_log_full=deployment.on_log_full,
         rules=held_to.rules,
         expressions=held_to.expressions,
         family=Family(

@@ -30,8 +30,8 @@ from seamline.serve.log_tables import log_folder
 from seamline.serve.prediction_log import (
     FOLDER,
     PredictionEntry,
-    load_or_create_privacy_key,
 )
+from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.routing import ServedModel, Target
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot
 from seamline.serve.validate import Rows
@@ -84,7 +84,7 @@ def answer_all(batch: Batch) -> Answers:
     if not left:
         return Answers("", breaches)
     root = batch.platform.root
-    key = load_or_create_privacy_key(root / "keys" / "privacy.key")
+    key = load_or_create_privacy_key(privacy_key_path(root))
     log = log_folder(root, FOLDER, batch.snapshot.environment)
     with (
         open_model(batch.spec) as model,

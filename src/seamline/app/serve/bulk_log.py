@@ -20,11 +20,17 @@ _DAY = r"^\d{4}-\d{2}-\d{2}"
 def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBatch]:
     """Private columns are hashed one by one: they go the way of a request's rows."""
     if entry.target.spec.private or not _says_days(entry.rows.event_times):
-        return PredictionBatches(privacy_key)([entry])[entry.target.environment]
+        return PredictionBatches(privacy_key)([entry])
     target, rows, count = entry.target, entry.rows, entry.rows.count
     columns: dict[str, Any] = {
         "row": pa.array(np.arange(count, dtype=np.int32)),
-        "features": _json_rows({**rows.columns, **rows.context}),
+        "features": _json_rows(
+            {
+                name: values
+                for name, values in {**rows.columns, **rows.context}.items()
+                if name not in target.spec.unlogged
+            }
+        ),
         "outputs": _json_rows(entry.outputs or {}),
         "prediction_id": entry.prediction_id,
         "request_id": entry.request_id,

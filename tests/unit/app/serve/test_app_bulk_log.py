@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -23,11 +22,13 @@ KEY = b"k" * 32
 ODD = 'a "quoted" ü\n\\'
 
 
-def entry_of(times: list[str | None] | None, *private: str) -> PredictionEntry:
+def entry_of(
+    times: list[str | None] | None, private: tuple[str, ...], unlogged: tuple[str, ...]
+) -> PredictionEntry:
     spec = EndpointSpec(
         "late", "late", "1.0.1", digest_of(b"w"), digest_of(b"p"), "w", "w.whl", "late",
         "regression", Signature((Column("hour", "INT64"),), (Column("score", "FP64"),)),
-        sys.executable, private=private,
+        sys.executable, private=private, unlogged=unlogged,
     )  # fmt: skip
     target = Target("production", "sha256:0", spec, cast(ServedModel, None), route="batch")
     columns: dict[str, Any] = {
@@ -58,11 +59,14 @@ def read(batches: list[pa.RecordBatch]) -> list[dict[str, Any]]:
         ["20260301T233000", None, "2026-W10-1"],
     ],
 )
-@pytest.mark.parametrize("private", [(), ("tail", "carrier")])
+@pytest.mark.parametrize(
+    ("private", "unlogged"), [((), ()), (("tail", "carrier"), ()), ((), ("tail", "hour"))]
+)
 def test_a_column_at_a_time_says_what_a_row_at_a_time_says(
-    times: list[str | None] | None, private: tuple[str, ...]
+    times: list[str | None] | None, private: tuple[str, ...], unlogged: tuple[str, ...]
 ) -> None:
-    entry = entry_of(times, *private)
-    expected = read(PredictionBatches(KEY)([entry])["production"])
+    entry = entry_of(times, private, unlogged)
+    expected = read(PredictionBatches(KEY)([entry]))
     assert read(log_batches(entry, KEY)) == expected
-    assert replace(entry).target.route == expected[0]["route"] == "batch"
+    assert {"tail", "hour", "carrier"} - set(expected[0]["features"]) == set(unlogged)
+    assert entry.target.route == expected[0]["route"] == "batch"
