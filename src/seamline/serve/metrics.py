@@ -35,6 +35,8 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     ),
     "seamline_snapshot_version": ("gauge", "Version of the snapshot being served.", ()),
     "seamline_load_failures_total": ("counter", "Snapshots that were not taken.", ()),
+    "seamline_access_list_version": ("gauge", "Version of the access list that holds.", ()),
+    "seamline_access_list_failures_total": ("counter", "Access lists that were not taken.", ()),
     "seamline_standby_releases": ("gauge", "Releases kept warm beside the served one.", ()),
     "seamline_standby_failures_total": ("counter", "Standbys that did not load.", ()),
     "seamline_models_loaded": ("gauge", "Models in memory behind a many-model endpoint.", ()),
@@ -53,6 +55,11 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "seamline_twin_refusals_total": (
         "counter",
         "ONNX twins that did not load, or did not say what their model says.",
+        (),
+    ),
+    "seamline_trace_spans_total": (
+        "counter",
+        "Spans by outcome: made, then sent or lost, or dropped where too many waited.",
         (),
     ),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),

@@ -50,6 +50,7 @@ SCHEMA = pa.schema(
         ("outputs", pa.string()),
         ("latency_us", pa.int64()),
         ("status", pa.int16()),
+        ("trace_id", pa.string()),
     ]
 )
 
@@ -69,6 +70,8 @@ class PredictionEntry(NamedTuple):
     outputs: Columns | None
     latency_us: int
     status: int
+    #: W3C's, where the caller sent one or the request is traced.
+    trace_id: str | None = None
 
 
 def place_of_prediction(entry: PredictionEntry) -> tuple[str, int]:
@@ -99,7 +102,7 @@ class PredictionBatches:
         return [self._batch(group) for group in groups.values()]
 
     def _batch(self, entries: list[PredictionEntry]) -> pa.RecordBatch:
-        targets, ids, request_ids, moments, rows, outputs, latencies, statuses = zip(
+        targets, ids, request_ids, moments, rows, outputs, latencies, statuses, traces = zip(
             *entries, strict=True
         )
         target: Target = targets[0]
@@ -112,6 +115,7 @@ class PredictionBatches:
             "at": _array("at", [round(at.timestamp() * 1e6) for at in moments]),
             "latency_us": _array("latency_us", latencies),
             "status": _array("status", statuses),
+            "trace_id": _array("trace_id", traces),
         }
         if total != len(entries):
             places = pa.array(np.repeat(np.arange(len(entries)), counts))

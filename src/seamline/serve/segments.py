@@ -110,7 +110,7 @@ def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
-            batches.extend(reader)
+            batches.extend(_with_all(batch, schema) for batch in reader)
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         LOG.info("%s ends after %d whole batches: %s", path.name, len(batches), error)
     return pa.Table.from_batches(batches, schema)
@@ -121,10 +121,10 @@ def parse_segment(data: bytes, schema: pa.Schema) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     try:
         with pa.ipc.open_stream(data) as reader:
-            if not reader.schema.equals(schema):
+            if not set(reader.schema) <= set(schema):
                 raise InvalidInput("The segment has other columns than this log.")
             with suppress(pa.ArrowInvalid, OSError):  # a torn tail, as a killed writer leaves it
-                batches.extend(reader)
+                batches.extend(_with_all(batch, schema) for batch in reader)
     except pa.ArrowInvalid as error:
         raise InvalidInput(f"This is no segment: {error}.") from error
     return pa.Table.from_batches(batches, schema)
@@ -140,6 +140,15 @@ def put_segment(folder: Path, name: str, data: bytes) -> None:
         os.fsync(file.fileno())
     partial.rename(folder / name)
     _sync_folder(folder)
+
+
+def _with_all(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A segment may be older than the newest columns: those are null."""
+    if batch.schema.names == schema.names:
+        return batch
+    held = {name: batch.column(name) for name in batch.schema.names}
+    columns = [held.get(one.name, pa.nulls(batch.num_rows, one.type)) for one in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from seamline.serve.metrics import METRICS, Labels, Metrics
 #: Of what all of them say: how many together, what all have come to, or how bad it is anywhere.
 GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "seamline_snapshot_version": min,
+    "seamline_access_list_version": min,
     "seamline_standby_releases": min,
     "seamline_models_loaded": sum,
     "seamline_models_memory_bytes": sum,
