@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from seamline.domain.errors import InvalidInput, not_found
+from seamline.domain.errors import InvalidInput, NotFound, nearest
 from seamline.serve.datatypes import DTYPES, TEXT
 from seamline.serve.snapshot import Column, EndpointSpec
 from seamline.serve.validate import Rows, Tensor, rows_of
@@ -24,7 +24,10 @@ def columns_read(spec: EndpointSpec, known: list[str]) -> list[str]:
     nearest, where one that it cannot do without is missing."""
     for column in spec.signature.inputs:
         if column.name not in known and not column.nullable:
-            raise not_found(f"column for input of {spec.endpoint}", column.name, known)
+            raise NotFound(
+                f"The rows have no column {column.name!r}, which {spec.endpoint} takes.",
+                next_step=f"{nearest(column.name, known)} Or make it: --query 'SELECT …'.",
+            )
     named = [*(one.name for one in spec.signature.inputs), *(one.name for one in spec.context)]
     return [name for name in named if name in known]
 

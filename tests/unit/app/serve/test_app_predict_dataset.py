@@ -371,7 +371,7 @@ UNANSWERABLE = [
     ("SELECT * FROM weather", "its dataset is flights"),
     ("SELECT hour FROM flights WHERE hour > 99", "has no rows"),
     ("SELECT hour, nothing FROM flights", "nothing"),
-    ("SELECT carrier FROM flights", "no column for input of late-arrival 'hour'"),
+    ("SELECT carrier FROM flights", "The rows have no column 'hour', which late-arrival takes"),
     ("SELECT CAST(hour AS VARCHAR) AS hour, carrier FROM flights", "'hour' is String"),
     ("SELECT hour + 0.5 AS hour, carrier FROM flights", "'hour' is FP64.*takes INT64"),
     ("SELECT hour, carrier, flight AS score FROM flights", "keeps score"),
