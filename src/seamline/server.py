@@ -77,8 +77,6 @@ def build_control_plane(
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
     owner = getpass.getuser()
     _set_up_workspace(stores, owner)
-    finish_all_pending(stores)
-    _clear_unfinished(root)
     changes = Changes()
     stores.db.on_commit(changes.notify)
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
@@ -227,13 +225,6 @@ def _check_serve_host(settings: Settings) -> None:
         )
 
 
-def _clear_unfinished(root: Path) -> None:
-    """What was being received when a server was killed: its sender has to send it again. What gates
-    were trying then: they are asked again."""
-    for name in ("incoming", "gates"):
-        shutil.rmtree(root / name, ignore_errors=True)
-
-
 class _Server(uvicorn.Server):
     """uvicorn on a socket that is open already, telling when it answers.
 
@@ -313,6 +304,15 @@ def _set_up_workspace(stores: Stores, owner: str) -> None:
             apply_policies(tx, stores.facts, DEFAULT_POLICIES, by=owner)
     load_or_create_key(stores.root / KEYS)
     finish_rotation(stores)
+    finish_all_pending(stores)
+    _clear_unfinished(stores.root)
+
+
+def _clear_unfinished(root: Path) -> None:
+    """What was being received when a server was killed: its sender has to send it again. What gates
+    were trying then: they are asked again."""
+    for name in ("incoming", "gates"):
+        shutil.rmtree(root / name, ignore_errors=True)
 
 
 def _declarations_of(stores: Stores) -> Callable[[], Declarations]:
