@@ -74,7 +74,6 @@ def build_control_plane(
     `url`: where this server answers; its tasks' packages come from there.
     """
     root = settings.workspace.resolve()
-    check_no_origin(root)
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
     owner = getpass.getuser()
     _set_up_workspace(stores, owner)
@@ -131,6 +130,7 @@ def running(
     `with_schedules`: what nobody waits for, schedules and hooks, goes on, too. `serve_tokens`:
     whether the data plane asks everybody for a token; None leaves that as it was.
     """
+    check_no_origin(settings.workspace.resolve())
     plane = build_control_plane(settings, SystemClock(), pages, url)
     platform = plane.platform
     with ExitStack() as stack:

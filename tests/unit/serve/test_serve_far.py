@@ -253,6 +253,9 @@ def test_it_goes_on_without_its_origin_and_sends_what_it_has_answered(
     assert alone.started.end() == 0
     assert not (alone.root / "dataplane.json").exists()
     assert len(list((alone.root / "logs").glob("predictions/*/*.arrows"))) >= 1  # kept for later
+    refused = start("up", "--workspace", str(alone.root), "--serve-port", "0", cwd=house.folder)
+    assert refused.process.wait(40) == 1
+    assert not (alone.root / "seamline.db").exists()
 
 
 def read(path):
