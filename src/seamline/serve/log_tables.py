@@ -176,12 +176,6 @@ def list_environments(stores: Stores) -> list[str]:
     return sorted({path.name for root in roots if root.exists() for path in root.iterdir()})
 
 
-def unpack_json(frame: pl.DataFrame, column: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """The named fields of a JSON text column (`features`, `outputs`) as typed columns."""
-    decoded = pl.col(column).str.json_decode(pl.Struct(dict(types)))
-    return frame.select(decoded.alias("_")).unnest("_")
-
-
 def _read_log(
     root: Path, log: str, environment: str, since: date | None, until: date | None
 ) -> pl.DataFrame:

@@ -30,6 +30,8 @@ from seamline.serve.validate import Rows
 #: What gathers for so long is written and flushed in one go, which takes time, too.
 INTERVAL_S = 0.05
 FOLDER = "predictions"
+#: How the hash of a private value begins.
+HASHED = "private:"
 _DAY = r"^\d{4}-\d{2}-\d{2}$"
 
 SCHEMA = pa.schema(
@@ -174,7 +176,7 @@ class PredictionBatches:
         if value is None:
             return None
         hashed = hashlib.blake2b(str(value).encode(), key=self.privacy_key, digest_size=16)
-        return f"private:{hashed.hexdigest()}"
+        return f"{HASHED}{hashed.hexdigest()}"
 
 
 def _answered_by(

@@ -23,6 +23,7 @@ from seamline.serve.feedback import (
     read_feedback_body,
     rows_of_feedback,
 )
+from seamline.serve.log_columns import hidden_columns, unpack_json
 from seamline.serve.log_tables import (
     compact,
     find_prediction,
@@ -31,7 +32,6 @@ from seamline.serve.log_tables import (
     read_labelled,
     read_predictions,
     read_segments,
-    unpack_json,
 )
 from seamline.serve.prediction_log import (
     SCHEMA,
@@ -120,6 +120,32 @@ def test_rows_are_typed_and_private_columns_hidden(stores, write, entry_of):
     assert unpacked["hour"].to_list() == [6, 12, 18]
     assert frame["model_digest"][0].startswith("sha256:")
     assert frame["route"].unique().to_list() == ["incumbent"]
+
+
+def test_what_is_unlogged_is_nowhere_in_the_log(stores, write, workspace, entry_of):
+    first = entry_of("a", 6, 12)
+    spec = workspace.endpoint(private=("tailnum",), unlogged=("temp",))
+    target = Target("production", "sha256:" + "ab" * 32, spec, model=None)
+    write(first, first._replace(prediction_id="b", target=target))
+    frame = read_predictions(stores, "production", "late-arrival")
+    kept = [sorted(json.loads(text)) for text in frame["features"]]
+    assert kept == [["hour", "tailnum", "temp"]] * 2 + [["hour", "tailnum"]] * 2
+    columns = ["hour", "temp", "tailnum"]
+    assert hidden_columns(frame[:2], columns) == {"tailnum"}
+    assert hidden_columns(frame, columns) == {"temp", "tailnum"}
+    assert hidden_columns(frame[:0], columns) == set()
+
+
+def test_a_text_that_looks_like_lists_is_logged_as_it_was_sent(stores, write, entry_of):
+    """Rows of one request each are encoded by a way of their own."""
+    odd = [None, "[", "]", '["[[1]]"', "\\", "line\nbreak", "ü"]
+    rows = [Rows(1, {"hour": [6], "carrier": [text]}, {}, None) for text in odd]
+    first = entry_of("a", 6)
+    write(*(first._replace(prediction_id=f"p{n}", rows=one) for n, one in enumerate(rows)))
+    frame = read_predictions(stores, "production", "late-arrival")
+    assert [json.loads(text) for text in frame["features"]] == [
+        {"hour": 6, "carrier": text} for text in odd
+    ]
 
 
 def test_windows_by_day_of_event(stores, write, entry_of):
