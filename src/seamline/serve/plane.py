@@ -84,6 +84,14 @@ class Plane:
         self.table = RoutingTable()
         await self._models.close()
 
+    def check_environment(self, environment: str) -> None:
+        """NotFound for a name that no snapshot was ever written for, served or not."""
+        if environment in self.table.environments:
+            return
+        known = {path.stem for path in self._folder.glob("*.json")}
+        if environment not in known:
+            raise not_found("environment", environment, known)
+
     def find_target(self, environment: str, endpoint: str) -> Target:
         """NotFound for an unknown name, Unavailable for one that should be served but cannot."""
         try:

@@ -8,6 +8,7 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -93,14 +94,14 @@ def write(stores):
 
 @pytest.fixture
 def say(stores):
-    def say(*items):
+    def say(*items, endpoint=None):
         log = SegmentLog(
             stores.root / "logs" / "feedback", FEEDBACK_SCHEMA, feedback_batches,
             place_of_feedback, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
         given = [FeedbackItem(**item) for item in items]
-        log.append(rows_of_feedback(given, "production", None, stores.clock))
+        log.append(rows_of_feedback(given, "production", endpoint, stores.clock))
         log.close()
 
     return say
@@ -240,6 +241,15 @@ def test_the_last_word_per_prediction_counts(stores, write, entry_of, say):
     assert read_feedback(stores, "production")["prediction_id"].to_list().count("zzz") == 1
 
 
+def test_feedback_to_one_endpoint_says_nothing_of_another(stores, write, entry_of, say):
+    write(entry_of("a", 6, request_id="1"), entry_of("b", 7, request_id="2"))
+    say({"prediction_id": "a", "truth": msgspec.Raw(b"1")}, endpoint="late-arrival")
+    say({"prediction_id": "a", "truth": msgspec.Raw(b"0")}, endpoint="other")
+    say({"id": "2", "truth": msgspec.Raw(b"0")}, endpoint="other")
+    assert read_labelled(stores, "production")["truth"].to_list() == ["1", None]
+    assert len(read_feedback(stores, "production")) == 3, "it is kept"
+
+
 def test_find_prediction_everywhere(stores, write, entry_of):
     write(entry_of("a", 6, 12))
     compact(stores, "production")
@@ -304,6 +314,10 @@ def test_through_a_plane_that_is_killed(stores, workspace, plane, start_plane, r
     path = "/v2/models/late-arrival/feedback"
     assert plane.ask("POST", path, {"prediction_id": f"{base}:1", "truth": 1})[0] == 200
     assert plane.ask("POST", "/v2/models/late/feedback", bulk)[0] == 404
+    for nobody in ("productoin", ".."):
+        status, said, _ = plane.ask("POST", f"/{nobody}/v2/feedback", bulk)
+        assert status == 404
+        assert "production" in said["error"]
     until(lambda: len(read_predictions(stores, "production")) == 2)
     plane.stop(signal.SIGKILL)
     assert compact(stores, "production") == 5
