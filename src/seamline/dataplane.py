@@ -31,15 +31,14 @@ from seamline.runtime.imports import WithoutPandas
 from seamline.runtime.processes import current_identity
 from seamline.serve import feedback, prediction_log
 from seamline.serve.feedback import FeedbackRow, feedback_batches, place_of_feedback
+from seamline.serve.log_entries import Entry, place_of_entry
 from seamline.serve.log_metrics import LogMetrics
 from seamline.serve.metrics import Metrics
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
 from seamline.serve.prediction_log import (
     PredictionBatches,
-    PredictionEntry,
     load_or_create_privacy_key,
-    place_of_prediction,
 )
 from seamline.serve.segment_log import SegmentLog
 from seamline.store.blobs import write_atomically
@@ -55,11 +54,11 @@ class DataPlane:
     def __init__(self, root: Path, public_key_path: Path, clock: Clock) -> None:
         self.metrics = Metrics()
         self.plane = Plane(root, public_key_path, self.metrics)
-        self.predictions: SegmentLog[PredictionEntry] = SegmentLog(
+        self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SCHEMA,
             PredictionBatches(load_or_create_privacy_key(root / "keys" / "privacy.key")),
-            place_of_prediction,
+            place_of_entry,
             clock,
             interval_s=prediction_log.INTERVAL_S,
             watcher=LogMetrics(self.metrics, prediction_log.FOLDER),

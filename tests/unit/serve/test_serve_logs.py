@@ -25,6 +25,7 @@ from seamline.serve.feedback import (
     rows_of_feedback,
 )
 from seamline.serve.log_columns import hidden_columns, unpack_json
+from seamline.serve.log_entries import PackedEntry, pack_entry, place_of_entry
 from seamline.serve.log_tables import (
     compact,
     find_prediction,
@@ -34,12 +35,7 @@ from seamline.serve.log_tables import (
     read_predictions,
     read_segments,
 )
-from seamline.serve.prediction_log import (
-    SCHEMA,
-    PredictionBatches,
-    PredictionEntry,
-    place_of_prediction,
-)
+from seamline.serve.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
 from seamline.serve.routing import Target
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.segments import Segment, list_segments
@@ -82,7 +78,7 @@ def write(stores):
     def write(*entries):
         log = SegmentLog(
             stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
-            place_of_prediction, stores.clock,
+            place_of_entry, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
         for entry in entries:
@@ -137,12 +133,32 @@ def test_what_is_unlogged_is_nowhere_in_the_log(stores, write, workspace, entry_
     assert hidden_columns(frame[:0], columns) == set()
 
 
-def test_a_text_that_looks_like_lists_is_logged_as_it_was_sent(stores, write, entry_of):
-    """Rows of one request each are encoded by a way of their own."""
+def test_a_request_of_one_row_is_logged_as_others_are(stores, write, workspace, entry_of):
+    spec = workspace.endpoint(private=())
+    target = Target("production", "sha256:" + "ab" * 32, spec, model=None)
+    time = "2026-W10-1T05:00:00Z"
+    first = entry_of("a", 6, time=time)._replace(target=target)
+    packed = pack_entry(*first._replace(prediction_id="b", request_id="mine"))
+    failed = pack_entry(*first._replace(prediction_id="c", outputs=None, status=500))
+    later = entry_of("d", 7, request_id="mine")._replace(target=target)
+    assert all(isinstance(one, PackedEntry) for one in (packed, failed))
+    write(first, packed, failed, pack_entry(*later))
+    rows = read_predictions(stores, "production").to_dicts()
+    assert rows[1] == {**rows[0], "prediction_id": "b", "request_id": "mine"}
+    assert rows[2] == {**rows[0], "prediction_id": "c", "outputs": None, "status": 500}
+    assert (rows[0]["ds"], rows[3]["ds"]) == (date(2026, 3, 2), date(2026, 1, 2))
+    assert not isinstance(pack_entry(*entry_of("e", 6)), PackedEntry), "its hash is to be made"
+
+
+def test_a_text_that_looks_like_lists_is_logged_as_it_was_sent(stores, write, workspace, entry_of):
+    target = Target("production", "sha256:0", workspace.endpoint(private=()), model=None)
     odd = [None, "[", "]", '["[[1]]"', "\\", "line\nbreak", "ü"]
     rows = [Rows(1, {"hour": [6], "carrier": [text]}, {}, None) for text in odd]
     first = entry_of("a", 6)
-    write(*(first._replace(prediction_id=f"p{n}", rows=one) for n, one in enumerate(rows)))
+    given = [
+        first._replace(prediction_id=f"p{n}", rows=one, target=target) for n, one in enumerate(rows)
+    ]
+    write(*(pack_entry(*one) for one in given))
     frame = read_predictions(stores, "production", "late-arrival")
     assert [json.loads(text) for text in frame["features"]] == [
         {"hour": 6, "carrier": text} for text in odd
@@ -212,7 +228,7 @@ def test_segments_rotate(stores, entry_of, monkeypatch):
     monkeypatch.setattr(segments, "MAX_SEGMENT_ROWS", 2)
     log = SegmentLog(
         stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
-            place_of_prediction, stores.clock,
+            place_of_entry, stores.clock,
         interval_s=0.0,
     )  # fmt: skip
     for name in "abc":
@@ -264,7 +280,7 @@ def test_find_prediction_everywhere(stores, write, entry_of):
 def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of):
     log = SegmentLog(
         stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
-            place_of_prediction, stores.clock,
+            place_of_entry, stores.clock,
         interval_s=0.5,
     )  # fmt: skip
     fresh = new_id(stores.clock)
