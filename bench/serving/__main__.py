@@ -12,14 +12,12 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import uv
 from bench.serving.load import Load, generator, run_load
 from bench.serving.servers import (
     JSON,
@@ -31,15 +29,11 @@ from bench.serving.servers import (
     request_body,
     running,
 )
-from bench.serving.workshop import Model, deploy, train
+from bench.serving.workshop import Model, default_cache, deploy, interpreter, train
 
 from seamline.serve.log_tables import log_folder, read_segments
 from seamline.serve.snapshot import TwinPolicy
 
-LIBRARIES = (
-    "scikit-learn==1.9.1", "skops", "joblib", "skl2onnx", "onnx", "onnxruntime", "protobuf<7",
-    "uvicorn[standard]", "msgspec",
-)  # fmt: skip
 PAIRS = {"seamline, twin": "floor: twin", "seamline, Python": "floor: pipe"}
 
 
@@ -61,7 +55,7 @@ class Turn:
 def main() -> None:
     given = _arguments()
     cache = Path(given.cache).resolve()
-    python = Path(given.python).absolute() if given.python else _interpreter(cache)
+    python = Path(given.python).absolute() if given.python else interpreter(cache)
     models = train(cache / "models", python)
     clients = [int(text) for text in given.clients.split(",")]
     print(
@@ -89,19 +83,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="whole ones")
     parser.add_argument("--only", default="", help="parts of names, joined by |")
     parser.add_argument("--python", default="")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seamline-bench"
-    parser.add_argument("--cache", default=str(cache / "serving"))
+    parser.add_argument("--cache", default=str(default_cache()))
     return parser.parse_args()
-
-
-def _interpreter(cache: Path) -> Path:
-    python = cache / "venv" / "bin" / "python"
-    if not python.exists():
-        program = uv.find_uv_bin()
-        subprocess.run([program, "venv", "-q", str(cache / "venv")], check=True)
-        command = [program, "pip", "install", "-q", "--compile-bytecode", "--python", str(python)]
-        subprocess.run([*command, *LIBRARIES], check=True)
-    return python
 
 
 def _servers(folder: Path, model: Model, python: Path) -> list[Server]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import uv
 
 from seamline.domain.clock import SystemClock
 from seamline.register.models import loading, package_task, twin_rows, twin_task
@@ -25,6 +28,10 @@ from seamline.store.blobs import Blobs
 from seamline.trust.keys import load_or_create_key
 
 RELEASE = "sha256:" + "be" * 32
+LIBRARIES = (
+    "scikit-learn==1.9.1", "skops", "joblib", "skl2onnx", "onnx", "onnxruntime", "protobuf<7",
+    "uvicorn[standard]", "msgspec",
+)  # fmt: skip
 TRAINER = Path(__file__).with_name("train_models.py")
 
 
@@ -33,6 +40,22 @@ class Model:
     name: str
     folder: Path
     described: dict[str, Any]
+
+
+def default_cache() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "seamline-bench" / "serving"
+
+
+def interpreter(cache: Path) -> Path:
+    """One that has the models' libraries and the converters, made once."""
+    python = cache / "venv" / "bin" / "python"
+    if not python.exists():
+        program = uv.find_uv_bin()
+        subprocess.run([program, "venv", "-q", str(cache / "venv")], check=True)
+        command = [program, "pip", "install", "-q", "--compile-bytecode", "--python", str(python)]
+        subprocess.run([*command, *LIBRARIES], check=True)
+    return python
 
 
 def train(folder: Path, python: Path) -> dict[str, Model]:
@@ -53,8 +76,8 @@ def train(folder: Path, python: Path) -> dict[str, Model]:
     }
 
 
-def deploy(root: Path, model: Model, python: Path, twin: TwinPolicy) -> None:
-    """A workspace that serves this model alone as `bench` in production."""
+def deploy(root: Path, model: Model, python: Path, twin: TwinPolicy) -> Path:
+    """A workspace that serves this model alone as `bench` in production; the path of its wheel."""
     described = dict(model.described)
     samples = described.pop("samples")
     lineage = Lineage("bench", "bench", "sha256:" + "0" * 64, (), None, "2026-01-01", None)
@@ -92,3 +115,4 @@ def deploy(root: Path, model: Model, python: Path, twin: TwinPolicy) -> None:
     )
     snapshot = ServingSnapshot("production", 1, RELEASE, "bench-1", "2026-01-01", (spec,))
     write_snapshot(snapshot_path(root, "production"), snapshot, load_or_create_key(root / "keys"))
+    return blobs.path_of(digest)

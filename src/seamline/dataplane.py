@@ -1,47 +1,51 @@
 """The data plane's process: `python -m seamline.dataplane --root DIR --host 127.0.0.1 --port N`.
 
 Started by the control plane and outliving it: it reads signed snapshots and writes log segments,
-and imports neither the database nor the control plane.
+and imports neither the database nor the control plane. With `--workers N` above 1 it becomes the
+supervisor of several such processes (supervisor.py), which are started with `--member`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
-import fcntl
-import json
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
 
-from seamline.domain.clock import Clock, SystemClock, iso
-from seamline.domain.errors import SeamlineError
+from seamline.domain.clock import Clock, SystemClock
+from seamline.domain.errors import Conflict, MachineryError, SeamlineError
 from seamline.protocols.oip_connections import Connection
 from seamline.protocols.oip_grpc import GrpcServer, start_grpc
 from seamline.protocols.oip_http import Receive, Scope, Send
 from seamline.protocols.oip_rest import OipApp
 from seamline.runtime.imports import WithoutPandas
-from seamline.runtime.processes import current_identity
 from seamline.serve import feedback, prediction_log
 from seamline.serve.feedback import FeedbackRow, feedback_batches, place_of_feedback
+from seamline.serve.group.member import Member, end_with_supervisor
 from seamline.serve.log_entries import Entry, place_of_entry
 from seamline.serve.log_metrics import LogMetrics
 from seamline.serve.metrics import Metrics
+from seamline.serve.place import (
+    address_path,
+    bind_alone,
+    bind_shared,
+    hold_place,
+    place_parser,
+    write_address,
+)
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
-from seamline.serve.prediction_log import (
-    PredictionBatches,
-    load_or_create_privacy_key,
-)
+from seamline.serve.prediction_log import PredictionBatches
+from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.segment_log import SegmentLog
-from seamline.store.blobs import write_atomically
+from seamline.serve.steering import OnePlane
 from seamline.trust.requests import LOOPBACK_NAMES
 
 DRAIN_S = 10
@@ -51,13 +55,15 @@ USAGE_ERROR = 2
 class DataPlane:
     """Everything that runs in the process; built inside its event loop."""
 
-    def __init__(self, root: Path, public_key_path: Path, clock: Clock) -> None:
+    def __init__(
+        self, root: Path, public_key_path: Path, clock: Clock, member: Member | None = None
+    ) -> None:
         self.metrics = Metrics()
         self.plane = Plane(root, public_key_path, self.metrics)
         self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SCHEMA,
-            PredictionBatches(load_or_create_privacy_key(root / "keys" / "privacy.key")),
+            PredictionBatches(load_or_create_privacy_key(privacy_key_path(root))),
             place_of_entry,
             clock,
             interval_s=prediction_log.INTERVAL_S,
@@ -75,7 +81,19 @@ class DataPlane:
             watcher=LogMetrics(self.metrics, feedback.FOLDER),
         )
         self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
-        self.app = OipApp(self.predictor, self.feedback, host_names=LOOPBACK_NAMES)
+        self.member = member
+        self.steering = OnePlane(self.plane, self.metrics) if member is None else member
+        self.app = OipApp(
+            self.predictor, self.feedback, host_names=LOOPBACK_NAMES, steering=self.steering
+        )
+
+    async def begin(self) -> bool:
+        """Takes snapshots from now on; one of a group has taken what the others serve by then.
+        False where there is no group any more."""
+        if self.member is not None:
+            return await self.member.join(self.plane, self.metrics)
+        self.plane.start()
+        return True
 
     async def close(self) -> None:
         """After the last request: workers end, and what was logged is made durable."""
@@ -93,9 +111,10 @@ class Server(uvicorn.Server):
         public_key_path: Path,
         listener: socket.socket,
         grpc_port: int | None = None,
+        member: socket.socket | None = None,
     ) -> None:
         self._root, self._public_key_path = root, public_key_path
-        self._grpc_port = grpc_port
+        self._grpc_port, self._given = grpc_port, member
         self._grpc: GrpcServer | None = None
         self.refusal = ""
         self._listener = listener
@@ -119,30 +138,36 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._data_plane = DataPlane(self._root, self._public_key_path, self._clock)
-        self._data_plane.plane.start()
+        member = None if self._given is None else Member(self._given)
+        plane = DataPlane(self._root, self._public_key_path, self._clock, member)
+        self._data_plane = plane
         host, port = self._listener.getsockname()[:2]
         try:
+            if not await plane.begin():
+                raise MachineryError("The supervisor of this process has gone.")
             if self._grpc_port is not None:
-                self._grpc = await start_grpc(self._data_plane.predictor, host, self._grpc_port)
+                self._grpc = await start_grpc(
+                    plane.predictor,
+                    plane.steering,
+                    host,
+                    self._grpc_port,
+                    shared=member is not None,
+                )
         except SeamlineError as error:
             self.refusal = str(error)
-            await self._data_plane.close()
+            await plane.close()
             self.should_exit = True
             return
         await super().startup(sockets)
-        document = {
-            "schema": 1,
-            **dataclasses.asdict(current_identity()),
-            "host": host,
-            "port": port,
-            "grpc_port": None if self._grpc is None else self._grpc.port,
-            "started_at": iso(self._clock.now()),
-        }
-        write_atomically(_address_path(self._root), json.dumps(document).encode())
+        if member is not None:
+            member.opened()
+            return
+        grpc_port = None if self._grpc is None else self._grpc.port
+        write_address(self._root, self._clock, host, port, grpc_port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        _address_path(self._root).unlink(missing_ok=True)
+        if self._given is None:
+            address_path(self._root).unlink(missing_ok=True)
         if self._grpc is not None:
             await self._grpc.close()
         await super().shutdown(sockets)
@@ -166,25 +191,38 @@ def main(
     `public_key_path`: the key that snapshots must be signed with, `<root>/keys/signing.pub`.
     `grpc_port`: 0 takes a free one, None does without.
     """
+    _prepare_process()
+    root = root.resolve()
+    try:
+        with hold_place(root):
+            listener = bind_alone(host, port)
+            key_path = public_key_path or root / "keys" / "signing.pub"
+            refusal = _serve(Server(root, key_path, listener, grpc_port), listener)
+    except Conflict as error:
+        refusal = str(error)
+    return _refuse(refusal) if refusal else 0
+
+
+def serve_as_member(
+    root: Path, host: str, port: int, member: socket.socket, grpc_port: int | None = None
+) -> int:
+    """One process of a group, until its supervisor ends it, or ends. `port`: claimed by that."""
+    _prepare_process()
+    end_with_supervisor(2 * DRAIN_S)
+    try:
+        listener = bind_shared(host, port)
+    except Conflict as error:
+        return _refuse(str(error))
+    key_path = root / "keys" / "signing.pub"
+    refusal = _serve(Server(root, key_path, listener, grpc_port, member), listener)
+    return _refuse(refusal) if refusal else 0
+
+
+def _prepare_process() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     sys.meta_path.insert(0, WithoutPandas())
-    root = root.resolve()
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "dataplane.lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _refuse(f"another one serves {root} already; end it first")
-        try:
-            listener = _listen(host, port)
-        except (OSError, ValueError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or error
-            return _refuse(f"cannot bind to {host}:{port}: {why}")
-        key_path = public_key_path or root / "keys" / "signing.pub"
-        refusal = _serve(Server(root, key_path, listener, grpc_port), listener)
-    return _refuse(refusal) if refusal else 0
 
 
 def _refuse(why: str) -> int:
@@ -201,33 +239,18 @@ def _serve(server: Server, listener: socket.socket) -> str:
     return server.refusal
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Loopback only: the data plane knows no tokens, so nobody else may reach it directly."""
-    address = ip_address("127.0.0.1" if host == "localhost" else host)
-    if not address.is_loopback:
-        raise ValueError("it answers without tokens; bind to 127.0.0.1 and put a proxy before it")
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((str(address), port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _address_path(root: Path) -> Path:
-    return root / "dataplane.json"
-
-
 def _run_from_command_line() -> int:
-    parser = argparse.ArgumentParser(prog="python -m seamline.dataplane")
-    parser.add_argument("--root", type=Path, required=True, help="the workspace's folder")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--grpc-port", type=int, help="0 takes a free one; not given: no gRPC")
+    parser = place_parser("seamline.dataplane")
+    parser.add_argument("--member", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.member is not None:
+        # Ctrl-C goes to the supervisor, too, which ends this process in its own time.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        member = socket.socket(fileno=given.member)
+        return serve_as_member(given.root, given.host, given.port, member, given.grpc_port)
+    if given.workers > 1:
+        # The same process goes on as something smaller: no interpreter stays for nothing.
+        os.execv(sys.executable, [sys.executable, "-m", "seamline.supervisor", *sys.argv[1:]])  # noqa: S606
     return main(given.root, given.host, given.port, grpc_port=given.grpc_port)
 
 

@@ -161,10 +161,15 @@ def serve(
             # Before there is a data plane: it would outlive a Ctrl-C that comes while it starts.
             server.stop_on_signals()
             data_plane, adopted = start_or_adopt(
-                workspace, LOOPBACK, settings.serve_port, settings.grpc_port
+                workspace, LOOPBACK, settings.serve_port, settings.grpc_port, settings.workers
             )
             server_file = ServerFile(
-                current_identity(), url, data_plane.url, __version__, data_plane.grpc
+                current_identity(),
+                url,
+                data_plane.url,
+                __version__,
+                data_plane.grpc,
+                data_plane.workers,
             )
 
             def started() -> None:

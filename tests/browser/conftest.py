@@ -285,6 +285,13 @@ def village(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield village
 
 
+@pytest.fixture(scope="module")
+def hamlet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A workspace of the module's own in which nothing has happened yet."""
+    with built(tmp_path_factory.mktemp("hamlet")) as hamlet:
+        yield hamlet
+
+
 @contextmanager
 def built(folder: Path) -> Iterator[Town]:
     settings = Settings(workspace=folder / "workspace", slots=2)
@@ -529,6 +536,13 @@ def visit(browser: Browser, town: Town) -> Iterator[Callable[..., Page]]:
 def call(browser: Browser, village: Town) -> Iterator[Callable[..., Page]]:
     """The same in the village."""
     with pages_of(browser, village) as open_page:
+        yield open_page
+
+
+@pytest.fixture
+def drop_in(browser: Browser, hamlet: Town) -> Iterator[Callable[..., Page]]:
+    """The same in the hamlet."""
+    with pages_of(browser, hamlet) as open_page:
         yield open_page
 
 

@@ -29,6 +29,7 @@ PAGES = [
     "/environments/staging",
     "/environments/production/promote?release=flights-2013-06",
     "/environments/development/rollback",
+    "/endpoints",
     "/audit?verify=yes",
     "/sign-in",
 ]

@@ -15,18 +15,24 @@ _DEFAULT = "production"
 @command()
 @click.argument("model")
 @click.option("--data", required=True, metavar="NAME@VERSION", help="The rows to answer.")
+@click.option("--query", metavar="SELECT", help="Which of them: one SELECT over that dataset.")
 @click.option("--to", required=True, metavar="NAME", help="The dataset that the answers go to.")
 @click.option("-e", "--environment", default=_DEFAULT, show_default=True)
-def predict(client: Client, model: str, data: str, to: str, environment: str) -> tuple[Any, str]:
-    """Answer every row of a dataset version by what is live, as a new version of dataset NAME.
+def predict(
+    client: Client, model: str, data: str, query: str | None, to: str, environment: str
+) -> tuple[Any, str]:
+    """Answer rows of a dataset version by what is live, as a new version of dataset NAME.
 
     MODEL is an endpoint of the environment, or the model that answers there. Inputs are checked,
     and rows logged, as at the endpoint. Outside of dataops the dataset is called NAME-ENVIRONMENT.
 
+    Answered are all rows, or what --query finds, as in "SELECT * FROM flights WHERE hour > 20"; the
+    answers then keep what it selects beside the model's inputs.
+
     The same again is the version that it has made. Killed or ended at any moment, the same command
     goes on where it was: no row is there twice, none is missing.
     """
-    body = {"model": model, "data": data, "to": to, "environment": environment}
+    body = {"model": model, "data": data, "to": to, "environment": environment, "query": query}
     name = to if environment == "dataops" else f"{to}-{environment}"
     with ingest_bar(client, name):
         found = client.post("/batch-predictions", body)

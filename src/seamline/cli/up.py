@@ -28,6 +28,9 @@ _PORT = click.IntRange(0, 65535)
 @click.option(
     "--grpc-port", type=_PORT, help="Port of gRPC on the data plane, with the extra grpc; 0: none."
 )
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes of the data plane on its port."
+)
 @click.option("--database-url", help="Rows in PostgreSQL instead of SQLite.")
 @click.option(
     "--slots", type=click.IntRange(0), help="Tasks that run at the same time; 0 = one per core."
@@ -56,13 +59,23 @@ def up(as_json: bool, **given: Any) -> None:
             click.echo(json.dumps({**dataclasses.asdict(found), "adopted": adopted}))
             return
         click.echo(f"console   {found.url}")
-        click.echo(f"predict   {found.serve_url}/v2" + (" (adopted)" if adopted else ""))
+        click.echo(f"predict   {found.serve_url}/v2{_how(found, adopted, settings.workers)}")
         if found.grpc is not None:
             click.echo(f"gRPC      {found.grpc}")
         click.echo(f"workspace {settings.workspace.resolve()}")
         click.echo("Ctrl-C stops both.")
 
     serve(settings, announce, [make_router()])
+
+
+def _how(found: ServerFile, adopted: bool, wanted: int) -> str:
+    """What is worth saying of a data plane that is not the usual one."""
+    told = ["adopted"] if adopted else []
+    if found.workers > 1 or wanted > 1:
+        told.append(f"{found.workers} {'process' if found.workers == 1 else 'processes'}")
+    if found.workers != wanted:
+        told.append(f"{wanted} after seamline down and up")
+    return f" ({', '.join(told)})" if told else ""
 
 
 @click.command()

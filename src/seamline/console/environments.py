@@ -8,6 +8,7 @@ from seamline.app.platform import Platform
 from seamline.app.promote.board import show_board, show_promotion
 from seamline.app.promote.plan_promotion import plan_promotion
 from seamline.app.promote.plan_rollback import plan_rollback
+from seamline.app.serve.show_endpoint import endpoint_names
 from seamline.domain.clock import iso
 from seamline.domain.errors import Conflict, not_found
 from seamline.promote.environments import find_environment, list_environments
@@ -34,6 +35,7 @@ def read_environment(platform: Platform, name: str) -> dict[str, Any]:
     return {
         "environment": environments[name],
         "following": following,
+        "endpoints": endpoint_names(platform, name),
         "were_live": [show_promotion(platform, one.id) for one in were],
         "releases": releases,
         "now": iso(platform.stores.clock.now()),

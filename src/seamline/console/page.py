@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seamline.app.promote.gate_guide import find_guide
 from seamline.console.alarms import read_alarms
+from seamline.console.endpoint_pictures import draw_hour
 from seamline.console.gate_pictures import lay_out_picture
 from seamline.console.graph import Sizes, lay_out
 from seamline.console.session import Sessions, Who
@@ -67,6 +68,7 @@ class Pages:
             draw_interval=draw_interval,
             draw_reliability=draw_reliability,
             draw_windows=draw_windows,
+            draw_hour=draw_hour,
             asset=self._asset_url,
         )
 

@@ -17,6 +17,7 @@ from seamline.console.audit import add_audit_views
 from seamline.console.catalogue import add_catalogue_views, add_schedule_actions
 from seamline.console.comparisons import add_comparison_views
 from seamline.console.datasets import add_dataset_views
+from seamline.console.endpoints import add_endpoint_actions, add_endpoint_views
 from seamline.console.environment_routes import (
     add_environment_actions,
     add_environment_views,
@@ -47,9 +48,11 @@ def make_router() -> APIRouter:
     add_release_views(router, pages)
     add_comparison_views(router, pages)
     add_environment_views(router, pages)
+    add_endpoint_views(router, pages)
     add_audit_views(router, pages)
     add_environment_actions(router, pages)
     add_hold_actions(router, pages)
+    add_endpoint_actions(router, pages)
     add_run_actions(router, pages)
     add_schedule_actions(router, pages)
     _add_decisions(router, pages)

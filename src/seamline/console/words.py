@@ -28,6 +28,8 @@ _LOOKS = {
     "pass": ("good", "check"),
     "live": ("good", "check"),
     "up": ("good", "check"),
+    "ready": ("good", "check"),
+    "warm": ("good", "check"),
     "skipped": ("good", "skip"),
     "failed": ("bad", "cross"),
     "fail": ("bad", "cross"),
@@ -44,6 +46,8 @@ _LOOKS = {
     "applying": ("busy", "running"),
     "verifying": ("busy", "running"),
     "moving": ("busy", "running"),
+    "warming": ("busy", "running"),
+    "restarting": ("warn", "alert"),
     "upstream_failed": ("quiet", "blocked"),
     "canceled": ("quiet", "stop"),
     "not_triggered": ("quiet", "dash"),
@@ -61,6 +65,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "tone": tone_of,
         "shape": shape_of,
         "span": say_span,
+        "latency": say_latency,
         "ago": say_ago,
         "moment": say_moment,
         "times": say_times,
@@ -127,6 +132,16 @@ def say_span(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(part for part in parts if part)
+
+
+def say_latency(seconds: float) -> str:
+    """
+    >>> [say_latency(s) for s in (0.00021, 0.0042, 0.042, 1.5)]
+    ['0.21 ms', '4.2 ms', '42 ms', '1.5 s']
+    """
+    if seconds >= 0.01:
+        return say_span(seconds)
+    return f"{seconds * 1000:.{1 if seconds >= 0.001 else 2}f} ms"
 
 
 def say_took(ended: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ import polars as pl
 
 from seamline.data.declaration import DAY
 from seamline.data.versions import DatasetVersion, read_version
+from seamline.data.versions.read import read_file, version_files
 from seamline.domain.errors import InvalidInput, Refused, nearest
 from seamline.store.stores import Stores
 
@@ -49,6 +50,11 @@ _AFTER_TABLE = ("WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET")
 _MORE_TABLES = """
 JOIN UNION INTERSECT EXCEPT MINUS WITH INTO VALUES TABLE UNNEST LATERAL APPLY
 """
+#: Words by which a row's answer depends on other rows.
+_OVER_ROWS = """
+COUNT SUM AVG MIN MAX MEDIAN STDDEV VARIANCE FIRST LAST QUANTILE_CONT QUANTILE_DISC
+ROW_NUMBER RANK DENSE_RANK OVER DISTINCT GROUP HAVING ORDER LIMIT OFFSET
+"""
 _GRAMMAR = "Write one SELECT over one table, without joins, subqueries and comments."
 
 
@@ -75,6 +81,8 @@ class PlainSelect:
     names: frozenset[str]
     has_star: bool
     is_ordered: bool
+    #: What it says of a row depends on that row alone.
+    is_by_row: bool
 
 
 def parse_select(text: str, table: str) -> PlainSelect:
@@ -109,6 +117,7 @@ def parse_select(text: str, table: str) -> PlainSelect:
             for before, token in pairwise(tokens)
         ),
         is_ordered=any(token.word == "ORDER" and token.depth == 0 for token in tokens),
+        is_by_row=not {*words} & {*_OVER_ROWS.split()},
     )
 
 
@@ -120,33 +129,62 @@ def select_rows(
     The table is called like the dataset. Only the columns that the query names are read.
     """
     select = parse_select(text, version.dataset)
-    known = [*(name for name, _ in version.schema), DAY]
-    columns = known if select.has_star else [name for name in known if name in select.names]
-    columns = columns or [DAY]
-    if version.rows * len(columns) > MAX_CELLS:
-        raise Refused(
-            f"The query would read {len(columns)} columns of {version.rows} rows of "
-            f"{version.reference}; {MAX_CELLS} values are allowed.",
-            next_step="Name fewer columns, or make the list in a pipeline of its own.",
-        )
-    frame = read_version(stores, version, columns)
-    try:
-        found = pl.SQLContext({version.dataset: frame}).execute(select.text, eager=True)
-    except pl.exceptions.PolarsError as error:
-        raise InvalidInput(
-            f"The query over {version.reference} fails: {_first_line(error)}.",
-            next_step=f"Its columns are {', '.join(known)}.",
-        ) from error
+    found = _select_whole(stores, version, select)
     if found.height > most:
         raise InvalidInput(
             f"The query over {version.reference} gives {found.height} rows; "
             f"at most {most} are allowed.",
             next_step="Narrow it down with WHERE, or group its rows.",
         )
-    if not select.is_ordered:
-        flat = [name for name, dtype in found.schema.items() if not dtype.is_nested()]
-        found = found.sort(flat) if flat else found
     return [{key: _plain(key, value) for key, value in row.items()} for row in found.to_dicts()]
+
+
+def select_frames(
+    stores: Stores, version: DatasetVersion, select: PlainSelect
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """(day, rows), the same each time: a file at a time where what is said of a row depends on that
+    row alone, so that any number of rows may be asked for; else all at once, of no day."""
+    if not select.is_by_row:
+        yield "", _select_whole(stores, version, select)
+        return
+    columns = _columns_of(version, select)
+    stored = [name for name in columns if name != DAY]
+    for file in version_files(stores, version):
+        frame = read_file(stores, version, file, stored).select(columns)
+        yield file.partition, _execute(version, select, frame)
+
+
+def _select_whole(stores: Stores, version: DatasetVersion, select: PlainSelect) -> pl.DataFrame:
+    columns = _columns_of(version, select)
+    if version.rows * len(columns) > MAX_CELLS:
+        raise Refused(
+            f"The query would read {len(columns)} columns of {version.rows} rows of "
+            f"{version.reference}; {MAX_CELLS} values are allowed.",
+            next_step="Name fewer columns, or make the list in a pipeline of its own.",
+        )
+    found = _execute(version, select, read_version(stores, version, columns))
+    if select.is_ordered:
+        return found
+    flat = [name for name, dtype in found.schema.items() if not dtype.is_nested()]
+    return found.sort(flat) if flat else found
+
+
+def _columns_of(version: DatasetVersion, select: PlainSelect) -> list[str]:
+    """Only what the query names is read."""
+    known = [*(name for name, _ in version.schema), DAY]
+    named = known if select.has_star else [name for name in known if name in select.names]
+    return named or [DAY]
+
+
+def _execute(version: DatasetVersion, select: PlainSelect, frame: pl.DataFrame) -> pl.DataFrame:
+    try:
+        return pl.SQLContext({version.dataset: frame}).execute(select.text, eager=True)
+    except pl.exceptions.PolarsError as error:
+        known = [*(name for name, _ in version.schema), DAY]
+        raise InvalidInput(
+            f"The query over {version.reference} fails: {_first_line(error)}.",
+            next_step=f"Its columns are {', '.join(known)}.",
+        ) from error
 
 
 def _tokens(text: str) -> Iterator[_Token]:

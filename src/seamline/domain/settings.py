@@ -40,6 +40,8 @@ class Settings:
     serve_port: int = 8766
     #: Port of gRPC on the data plane, which needs the extra `grpc`; 0 does without.
     grpc_port: int = 0
+    #: Processes of the data plane that answer on its port, with one version of what is live.
+    workers: int = 1
     #: Rows in PostgreSQL instead of SQLite: postgresql+psycopg://…
     database_url: str = ""
     #: Tasks that run at the same time; 0 = one per core.

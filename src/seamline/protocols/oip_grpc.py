@@ -25,6 +25,7 @@ from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
 from seamline.serve.predict import Prediction, Predictor
 from seamline.serve.routing import DEFAULT_ENVIRONMENT
 from seamline.serve.snapshot import Column
+from seamline.serve.steering import Steering
 from seamline.serve.validate import Tensor, TooLarge
 
 LOG = logging.getLogger(__name__)
@@ -71,19 +72,24 @@ class GrpcServer:
         await self.server.stop(DRAIN_S)
 
 
-async def start_grpc(predictor: Predictor, host: str, port: int) -> GrpcServer:
-    """Listens when it returns. Unavailable without the extra, Conflict where the port is taken."""
+async def start_grpc(
+    predictor: Predictor, steering: Steering, host: str, port: int, *, shared: bool = False
+) -> GrpcServer:
+    """Listens when it returns. Unavailable without the extra, Conflict where the port is taken.
+
+    `shared`: with other processes of this data plane.
+    """
     # Workers are started by fork and exec: nothing of gRPC lives on in them that it had to mend.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     grpc = import_extra("grpc")
     aio = import_extra("grpc.aio")
-    service = GrpcService(predictor, load_messages(), grpc.StatusCode)
+    service = GrpcService(predictor, steering, load_messages(), grpc.StatusCode)
     limit = MAX_BODY_BYTES + (64 << 10)
     server = aio.server(
         options=[
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shared)),
         ]
     )
     server.add_generic_rpc_handlers(
@@ -102,8 +108,10 @@ async def start_grpc(predictor: Predictor, host: str, port: int) -> GrpcServer:
 class GrpcService:
     """One method per call of the protocol, in its names."""
 
-    def __init__(self, predictor: Predictor, messages: dict[str, Any], codes: Any) -> None:
-        self._predictor = predictor
+    def __init__(
+        self, predictor: Predictor, steering: Steering, messages: dict[str, Any], codes: Any
+    ) -> None:
+        self._predictor, self._steering = predictor, steering
         self._plane = predictor.plane
         self._messages = messages
         self._codes = codes
@@ -218,12 +226,12 @@ class GrpcService:
     async def repository_load(self, request: Any, context: Any, environment: str) -> Any:
         repository.check_load_parameters(request.parameters)
         name = request.model_name or request.repository_name
-        await self._plane.load(environment, name)
+        await self._steering.load(environment, name)
         return self._messages["RepositoryModelLoadResponse"](model_name=name, isLoaded=True)
 
     async def repository_unload(self, request: Any, context: Any, environment: str) -> Any:
         name = request.model_name or request.repository_name
-        await self._plane.unload(environment, name)
+        await self._steering.unload(environment, name)
         return self._messages["RepositoryModelUnloadResponse"](model_name=name, isUnloaded=True)
 
 

@@ -42,6 +42,7 @@ from seamline.serve.predict import Predictor
 from seamline.serve.probes import HEADER
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
 from seamline.serve.segment_log import SegmentLog
+from seamline.serve.steering import Steering
 from seamline.trust.requests import check_request_site
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ Answer = Callable[[Request, bytes, Target], Awaitable[Reply]]
 
 
 class OipApp:
-    """`host_names`: the names this server answers to; None leaves that to a proxy before it."""
+    """`host_names`: the names this server answers to; None leaves that to a proxy before it.
+    `steering`: what concerns other processes of this data plane, too."""
 
     def __init__(
         self,
@@ -61,12 +63,14 @@ class OipApp:
         feedback_log: SegmentLog[Sequence[FeedbackRow]],
         *,
         host_names: Set[str] | None,
+        steering: Steering,
     ) -> None:
         self._predictor = predictor
         self._plane = predictor.plane
         self._metrics = predictor.metrics
         self._feedback_log = feedback_log
         self._host_names = host_names
+        self._steering = steering
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,7 +90,7 @@ class OipApp:
         path: str = scope["path"]
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if path == "/metrics":
-            text = self._metrics.render()
+            text = await self._steering.scrape()
             return Reply(200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
         parts = path.strip("/").split("/")
         if parts[0] == "snapshots" and len(parts) == 2:
@@ -225,9 +229,9 @@ class OipApp:
     async def _load_or_unload(self, request: Request, model: str, verb: str) -> Reply:
         need(request, "POST")
         repository.read_load_request(await read_body(request))
-        move = self._plane.load if verb == "load" else self._plane.unload
-        target = await move(request.environment, model)
-        return json_reply(200, repository.state_of(target))
+        move = self._steering.load if verb == "load" else self._steering.unload
+        await move(request.environment, model)
+        return json_reply(200, repository.state_of(self._target(request, model, None)))
 
     async def _feedback(self, request: Request, model: str | None) -> Reply:
         need(request, "POST")
@@ -246,7 +250,7 @@ class OipApp:
         except ValueError:
             raise InvalidInput("version and wait_s are numbers.") from None
         wait_s = min(max(wait_s, 0.0), MAX_WAIT_S)
-        state = await self._plane.wait_for_snapshot(
+        state = await self._steering.wait_for_snapshot(
             environment, version, wait_s, with_standbys="standbys" in given
         )
         return json_reply(200, state)

@@ -19,6 +19,8 @@ class ServerFile:
     version: str
     #: host:port of the data plane's gRPC, where it has it.
     grpc: str | None = None
+    #: Processes of the data plane that answer.
+    workers: int = 1
 
     def write(self, workspace: Path) -> None:
         partial = workspace / f".{FILE_NAME}.partial"

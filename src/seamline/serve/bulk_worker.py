@@ -36,6 +36,8 @@ ANSWER_WITHIN_S = 300.0
 class BulkWorker:
     """To be used as a context manager: the processes end with it."""
 
+    is_twin = False
+
     def __init__(self, spec: EndpointSpec) -> None:
         self.spec = spec
         self._family = spec.family

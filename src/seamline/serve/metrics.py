@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 
 Labels = tuple[tuple[str, str], ...]
 LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -55,29 +56,45 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
         (),
     ),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),
+    "seamline_planes": (
+        "gauge",
+        "Processes that answer on the shared port, with `--workers` above 1.",
+        (),
+    ),
+    "seamline_plane_requests_total": ("counter", "Inference requests by process.", ()),
+    "seamline_plane_restarts_total": ("counter", "Processes that ended unasked.", ()),
 }
 
 
 class Metrics:
     def __init__(self) -> None:
-        self._values: dict[tuple[str, Labels], float] = {}
-        self._histograms: dict[tuple[str, Labels], list[float]] = {}
+        self.values: dict[tuple[str, Labels], float] = {}
+        self.histograms: dict[tuple[str, Labels], list[float]] = {}
 
     def add(self, name: str, labels: Labels = (), amount: float = 1.0) -> None:
         key = (name, labels)
-        self._values[key] = self._values.get(key, 0.0) + amount
+        self.values[key] = self.values.get(key, 0.0) + amount
 
     def put(self, name: str, labels: Labels, value: float) -> None:
-        self._values[name, labels] = value
+        self.values[name, labels] = value
 
     def observe(self, name: str, labels: Labels, value: float) -> None:
         """Kept per histogram: one count per bucket, one for beyond, and the sum."""
         bounds = METRICS[name][2]
-        kept = self._histograms.get((name, labels))
+        kept = self.histograms.get((name, labels))
         if kept is None:
-            kept = self._histograms[name, labels] = [0.0] * (len(bounds) + 2)
+            kept = self.histograms[name, labels] = [0.0] * (len(bounds) + 2)
         kept[bisect_left(bounds, value)] += 1
         kept[-1] += value
+
+    def add_all(self, other: Metrics, wanted: Callable[[str], bool]) -> None:
+        for (name, labels), value in other.values.items():
+            if wanted(name):
+                self.add(name, labels, value)
+        for key, kept in other.histograms.items():
+            if wanted(key[0]):
+                before = self.histograms.get(key, [0.0] * len(kept))
+                self.histograms[key] = [a + b for a, b in zip(before, kept, strict=True)]
 
     def count_request(self, environment: str, endpoint: str, status: int, seconds: float) -> None:
         """`endpoint` and `environment` are names that are served, or "unknown": a stranger's
@@ -91,10 +108,10 @@ class Metrics:
         lines: list[str] = []
         for name, (kind, text, bounds) in METRICS.items():
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-            for (series, labels), value in sorted(self._values.items()):
+            for (series, labels), value in sorted(self.values.items()):
                 if series == name:
                     lines.append(f"{name}{_labels(labels)} {value:.10g}")
-            for (series, labels), kept in sorted(self._histograms.items()):
+            for (series, labels), kept in sorted(self.histograms.items()):
                 if series == name:
                     lines += _histogram(name, labels, bounds, kept)
         return "\n".join(lines) + "\n"

@@ -9,10 +9,9 @@ nothing else: no database, no control plane (law 9).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -23,64 +22,57 @@ from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable
 from seamline.serve.metrics import Metrics
 from seamline.serve.probes import Probe, read_probe
 from seamline.serve.routing import EnvironmentRoutes, RoutingTable, ServedModel, Target
-from seamline.serve.running_models import RunningModels, Warmth, start_identity
+from seamline.serve.running_models import RunningModels, start_identity
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
+from seamline.serve.snapshot_watch import Problem, SnapshotWatch
+from seamline.serve.warmth import Warmth
 from seamline.trust.keys import PublicKey, load_public_key
 
 LOG = logging.getLogger(__name__)
-POLL_S = 0.1
-FIRST_RETRY_S = 5.0
-LONGEST_RETRY_S = 300.0
 LOAD_WAIT_S = 120.0
-
-#: What tells one written file from the next: an atomic replacement changes the inode.
-Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Why the newest snapshot of an environment is not (wholly) served."""
+class Prepared:
+    """A snapshot whose models are loaded, proved and probed, and answer nobody yet."""
 
-    message: str
-    version: int | None = None
-    endpoints: Mapping[str, str] = field(default_factory=dict)
+    snapshot: ServingSnapshot
+    models: Mapping[str, ServedModel]
+    #: Endpoint → why it cannot be served.
+    failures: Mapping[str, str]
 
-
-@dataclass
-class Attempt:
-    """The last file looked at; `retry_at` is set (loop time) while it could not be taken."""
-
-    stamp: Stamp
-    pause_s: float
-    retry_at: float | None = None
+    @property
+    def problem(self) -> Problem | None:
+        if not self.failures:
+            return None
+        says = " ".join(self.failures.values())
+        return Problem(says, self.snapshot.version, MappingProxyType(dict(self.failures)))
 
 
 class Plane:
     def __init__(self, root: Path, public_key_path: Path, metrics: Metrics) -> None:
         self.table = RoutingTable()
-        self.problems: dict[str, Problem] = {}
         self.metrics = metrics
-        self._folder = root / "serving"
         self._public_key_path = public_key_path
-        self._attempts: dict[str, Attempt] = {}
-        self._loads: dict[str, asyncio.Task[None]] = {}
         #: The newest snapshot that was taken, also where it serves nothing.
         self._taken: dict[str, ServingSnapshot] = {}
         #: The probe that came last, so that its signature is looked at once.
         self._probes: dict[bytes, Probe] = {}
-        self._models = RunningModels(metrics, self._tell)
-        self._watcher: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
+        self._folder = root / "serving"
+        self._watch = SnapshotWatch(self._folder, metrics, self._take, self.state_of)
+        #: Environment → why its newest snapshot is not (wholly) served.
+        self.problems = self._watch.problems
+        self._models = RunningModels(metrics, self._settled)
+        #: Called whenever a model has been started, well or not.
+        self.on_settled: Callable[[], None] = self._watch.tell
 
     def start(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        """Takes what lies below `<root>/serving`, and whatever is written there from now on."""
+        self._watch.start()
 
     async def close(self) -> None:
         """Ends every worker. To be called once no request is in flight."""
-        tasks = [task for task in (self._watcher, *self._loads.values()) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._watch.close()
         self.table = RoutingTable()
         await self._models.close()
 
@@ -88,7 +80,7 @@ class Plane:
         """NotFound for a name that no snapshot was ever written for, served or not."""
         if environment in self.table.environments:
             return
-        known = {path.stem for path in self._folder.glob("*.json")}
+        known = {path.stem for path in self._folder.glob("[!.]*.json")}
         if environment not in known:
             raise not_found("environment", environment, known)
 
@@ -110,7 +102,7 @@ class Plane:
         """
         probe = self._probes.get(header)
         if probe is None or now >= from_iso(probe.expires_at):
-            probe = read_probe(header, self._key(), now)
+            probe = read_probe(header, self.key(), now)
             self._probes = {header: probe}
         if probe.environment != environment:
             raise Refused(f"The probe is of {probe.environment}, not of {environment}.")
@@ -153,7 +145,7 @@ class Plane:
                 "message": problem.message,
                 "endpoints": dict(problem.endpoints),
             }
-        return {**detail, "standbys": self._standbys_of(environment)}
+        return {**detail, "standbys": self.standbys_of(environment)}
 
     async def load(self, environment: str, endpoint: str) -> Target:
         """Returns once the endpoint answers; raises why it cannot.
@@ -161,12 +153,10 @@ class Plane:
         Nothing comes in by this that the snapshot does not name: one that rests is woken, one that
         could not be taken is tried again now.
         """
-        problem = self.problems.get(environment)
-        if problem is not None:
-            seen = self._attempts.get(environment)
-            if seen is not None and seen.retry_at is not None:
-                seen.retry_at = asyncio.get_running_loop().time()
-            await self.wait_for_snapshot(environment, problem.version or 0, LOAD_WAIT_S)
+        await self._watch.retry(environment, LOAD_WAIT_S)
+        return await self.wake(environment, endpoint)
+
+    async def wake(self, environment: str, endpoint: str) -> Target:
         target = self.find_target(environment, endpoint)
         await target.model.worker.wake()
         return target
@@ -181,19 +171,11 @@ class Plane:
         self, environment: str, version: int, wait_s: float, *, with_standbys: bool = False
     ) -> dict[str, Any]:
         """`version` and `release` that are served, `error`, and `standbys`, once snapshot `version`
-        is wholly served or was refused, or when the time is up.
-
-        Whoever asks has written the file before: it is looked for at once. `with_standbys`: wait
-        until none is being warmed any more, too.
+        is wholly served or was refused, or when the time is up (see `SnapshotWatch.wait`).
         """
-        self._look_now()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                while not self._is_settled(environment, version, with_standbys):
-                    await self._changed.wait()
-        return self._state_of(environment)
+        return await self._watch.wait(environment, version, wait_s, with_standbys=with_standbys)
 
-    def _state_of(self, environment: str) -> dict[str, Any]:
+    def state_of(self, environment: str) -> dict[str, Any]:
         taken = self._taken.get(environment)
         routes = self.table.environments.get(environment)
         problem = self.problems.get(environment)
@@ -204,10 +186,10 @@ class Plane:
             "version": taken.version if taken is not None and whole else None,
             "release": None if routes is None else routes.snapshot.release,
             "error": None if problem is None else problem.message,
-            "standbys": self._standbys_of(environment),
+            "standbys": self.standbys_of(environment),
         }
 
-    def _standbys_of(self, environment: str) -> list[dict[str, Any]]:
+    def standbys_of(self, environment: str) -> list[dict[str, Any]]:
         taken = self._taken.get(environment)
         told = []
         for one in () if taken is None else taken.standbys:
@@ -222,75 +204,18 @@ class Plane:
             )
         return told
 
-    def _is_settled(self, environment: str, version: int, with_standbys: bool) -> bool:
-        state = self._state_of(environment)
-        warming = any(one["state"] == Warmth.WARMING for one in state["standbys"])
-        if with_standbys and (warming or self._is_behind(environment)):
-            return False
-        if state["version"] is not None and state["version"] >= version:
-            return True
-        return state["error"] is not None and not self._is_behind(environment)
+    async def _take(self, path: Path) -> Problem | None:
+        """Swap to the snapshot there. With something to keep, it is taken whole or not at all;
+        without, what can be served is."""
+        prepared = await self.prepare(read_snapshot(path, self.key()))
+        if prepared.problem is not None and self.serves(prepared.snapshot.environment):
+            self.drop(prepared.snapshot.environment)
+        else:
+            self.commit(prepared)
+        return prepared.problem
 
-    def _is_behind(self, environment: str) -> bool:
-        """Whether a file lies there that was not tried yet, or is being tried."""
-        seen, running = self._attempts.get(environment), self._loads.get(environment)
-        if seen is None or (running is not None and not running.done()):
-            return True
-        return seen.stamp != _stamp(self._folder / f"{environment}.json")
-
-    async def _watch(self) -> None:
-        while True:
-            self._look_now()
-            await asyncio.sleep(POLL_S)
-
-    def _look_now(self) -> None:
-        try:
-            self._look()
-        except OSError:
-            LOG.exception("The snapshots below %s cannot be listed.", self._folder)
-
-    def _look(self) -> None:
-        """Start a load for each new file, and again for one that could not be taken.
-
-        A file that goes away changes nothing: only a new snapshot moves the pointer.
-        """
-        loop = asyncio.get_running_loop()
-        for path in sorted(self._folder.glob("[!.]*.json")):
-            environment, stamp = path.stem, _stamp(path)
-            running = self._loads.get(environment)
-            if stamp is None or (running is not None and not running.done()):
-                continue
-            seen = self._attempts.get(environment)
-            if seen is None or seen.stamp != stamp:
-                seen = self._attempts[environment] = Attempt(stamp, FIRST_RETRY_S)
-            elif seen.retry_at is None or loop.time() < seen.retry_at:
-                continue
-            load = loop.create_task(self._load(environment, path, seen))
-            load.add_done_callback(lambda _load: self._tell())
-            self._loads[environment] = load
-
-    async def _load(self, environment: str, path: Path, attempt: Attempt) -> None:
-        problem: Problem | None
-        try:
-            problem = await self._take(read_snapshot(path, self._key()))
-        except SeamlineError as error:
-            problem = Problem(str(error))
-        except Exception as error:
-            LOG.exception("Snapshot %s broke the data plane.", path)
-            problem = Problem(f"The snapshot {path} broke the data plane: {error!r}.")
-        attempt.retry_at = None
-        if problem is None:
-            self.problems.pop(environment, None)
-            return
-        LOG.error("%s: snapshot not taken: %s", environment, problem.message)
-        self.metrics.add("seamline_load_failures_total", (("environment", environment),))
-        self.problems[environment] = problem
-        attempt.retry_at = asyncio.get_running_loop().time() + attempt.pause_s
-        attempt.pause_s = min(LONGEST_RETRY_S, attempt.pause_s * 2)
-
-    async def _take(self, snapshot: ServingSnapshot) -> Problem | None:
-        """Swap to this snapshot. With something to keep, it is taken whole or not at all; without,
-        what can be served is."""
+    async def prepare(self, snapshot: ServingSnapshot) -> Prepared:
+        """Changes nothing of what is served. Ends with `commit` or `drop`, unless it raises."""
         taken = self._taken.get(snapshot.environment)
         if taken is not None and snapshot.version < taken.version:
             raise Refused(
@@ -302,15 +227,23 @@ class Plane:
         try:
             models, failures = await self._models_of(snapshot, incumbent)
         except BaseException:
-            self._keep_running(snapshot.environment, taken)
+            self.drop(snapshot.environment)
             raise
-        problem = _problem_of(snapshot, failures)
-        if incumbent is not None and problem is not None:
-            self._keep_running(snapshot.environment, taken)
-            return problem
-        self._swap(snapshot, models)
-        self._keep_running(snapshot.environment, snapshot)
-        return problem
+        return Prepared(snapshot, models, failures)
+
+    def taken_environments(self) -> list[str]:
+        return list(self._taken)
+
+    def serves(self, environment: str) -> bool:
+        return environment in self.table.environments
+
+    def commit(self, prepared: Prepared) -> None:
+        self._swap(prepared.snapshot, prepared.models)
+        self._keep_running(prepared.snapshot.environment, prepared.snapshot)
+
+    def drop(self, environment: str) -> None:
+        """What was prepared is ended; what is served goes on."""
+        self._keep_running(environment, self._taken.get(environment))
 
     def _swap(self, snapshot: ServingSnapshot, models: Mapping[str, ServedModel]) -> None:
         targets = {
@@ -364,19 +297,17 @@ class Plane:
                 group.create_task(make(spec))
         return models, failures
 
-    def _tell(self) -> None:
-        """Wakes whoever waits for a snapshot; the next to wait gets an event of their own."""
+    def _settled(self) -> None:
         self._count_standbys()
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self.on_settled()
 
     def _count_standbys(self) -> None:
         for environment in self._taken:
-            warm = [one for one in self._standbys_of(environment) if one["state"] == Warmth.WARM]
+            warm = [one for one in self.standbys_of(environment) if one["state"] == Warmth.WARM]
             labels = (("environment", environment),)
             self.metrics.put("seamline_standby_releases", labels, len(warm))
 
-    def _key(self) -> PublicKey:
+    def key(self) -> PublicKey:
         try:
             return load_public_key(self._public_key_path)
         except (OSError, ValueError) as error:
@@ -384,16 +315,3 @@ class Plane:
                 f"No snapshot can be verified: the workspace's public key "
                 f"{self._public_key_path} cannot be read ({error})."
             ) from error
-
-
-def _problem_of(snapshot: ServingSnapshot, failures: dict[str, str]) -> Problem | None:
-    if not failures:
-        return None
-    return Problem(" ".join(failures.values()), snapshot.version, MappingProxyType(failures))
-
-
-def _stamp(path: Path) -> Stamp | None:
-    with contextlib.suppress(OSError):
-        found = path.stat()
-        return found.st_mtime_ns, found.st_ino, found.st_size
-    return None

@@ -8,13 +8,11 @@ machine or the process dies at once, and nothing before it. What is lost otherwi
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +36,6 @@ __all__ = [
     "SCHEMA",
     "PredictionBatches",
     "PredictionEntry",
-    "load_or_create_privacy_key",
 ]
 #: How the hash of a private value begins.
 HASHED = "private:"
@@ -227,21 +224,6 @@ def _members(spec: EndpointSpec, rows: Sequence[Rows]) -> dict[str, pa.Array]:
         "model_version": pa.array([one.model_version for one in members]),
         "model_digest": pa.array([one.package_digest for one in members]),
     }
-
-
-def load_or_create_privacy_key(path: Path) -> bytes:
-    """32 random bytes, readable by the owner only; made once, by whoever comes first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with os.fdopen(
-            os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
-        ) as file:
-            file.write(os.urandom(32))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    return path.read_bytes()
 
 
 def _places(counts: list[int]) -> np.ndarray[Any, np.dtype[np.int32]]:

@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 from typing import Any
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
@@ -24,6 +23,7 @@ from seamline.serve.routing import ServedModel
 from seamline.serve.snapshot import EndpointSpec, TwinPolicy
 from seamline.serve.twins import NoTwin, TwinEngine, TwinRefused
 from seamline.serve.validate import Tensor, rows_of
+from seamline.serve.warmth import Warmth
 from seamline.serve.worker import ModelWorker
 
 LOG = logging.getLogger(__name__)
@@ -31,12 +31,6 @@ LOG = logging.getLogger(__name__)
 #: Two specs of one environment that agree in this share one running worker.
 Identity = tuple[object, ...]
 _Key = tuple[str, Identity]
-
-
-class Warmth(StrEnum):
-    WARMING = "warming"
-    WARM = "warm"
-    FAILED = "failed"
 
 
 def start_identity(spec: EndpointSpec) -> Identity:

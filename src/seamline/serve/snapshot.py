@@ -141,14 +141,20 @@ def read_snapshot(path: Path, public_key: PublicKey) -> ServingSnapshot:
         envelope = path.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"There is no serving snapshot at {path}.") from None
+    return open_snapshot(envelope, path.stem, public_key)
+
+
+def open_snapshot(envelope: bytes, environment: str, public_key: PublicKey) -> ServingSnapshot:
+    """What an envelope of that environment holds; InvalidInput or Refused as `read_snapshot`."""
+    what = f"{environment}.json"
     payload = open_envelope(envelope, SNAPSHOT_TYPE, [public_key])
     try:
         snapshot = msgspec.json.decode(payload, type=ServingSnapshot)
     except msgspec.DecodeError as error:
-        raise InvalidInput(f"{path} is not a serving snapshot: {error}.") from error
+        raise InvalidInput(f"{what} is not a serving snapshot: {error}.") from error
     check_snapshot(snapshot)
-    if path.stem != snapshot.environment:
-        raise Refused(f"{path.name} holds the snapshot of environment {snapshot.environment!r}.")
+    if environment != snapshot.environment:
+        raise Refused(f"{what} holds the snapshot of environment {snapshot.environment!r}.")
     return snapshot
 
 

@@ -121,6 +121,15 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
+def wide_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Two processes on the same ports."""
+    root = tmp_path_factory.mktemp("wide")
+    command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root), "--grpc-port", "0"]
+    with _serve(root, [*command, "--workers", "2"]) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
 def hasty_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One whose patience with slow senders and readers is half a second."""
     root = tmp_path_factory.mktemp("hasty")

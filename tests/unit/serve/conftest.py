@@ -164,9 +164,9 @@ class Workspace:
 class PlaneProcess:
     """`python -m seamline.dataplane` on a free port, in its own process group."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *more: str) -> None:
         self.root = root
-        command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
+        command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root), *more]
         with (root / "plane.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -244,6 +244,26 @@ def start_plane(workspace: Workspace) -> Iterator[Callable[[], PlaneProcess]]:
         return started[-1].wait_until_it_answers()
 
     yield start
+    for plane in started:
+        plane.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def make_group(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], tuple[Workspace, PlaneProcess]]]:
+    """A data plane of two processes that serves version 1 of late-arrival in production."""
+    started: list[PlaneProcess] = []
+
+    def make() -> tuple[Workspace, PlaneProcess]:
+        workspace = Workspace(tmp_path_factory.mktemp("group"))
+        workspace.deploy(1, workspace.endpoint())
+        started.append(PlaneProcess(workspace.root, "--workers", "2"))
+        plane = started[-1].wait_until_it_answers()
+        assert plane.await_snapshot(1)["version"] == 1
+        return workspace, plane
+
+    yield make
     for plane in started:
         plane.stop(signal.SIGKILL)
 

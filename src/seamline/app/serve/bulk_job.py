@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,11 +81,16 @@ class JobFolder:
                 ) from None
             yield
 
-    def plan(self, files: Sequence[VersionFile], clock: Clock) -> list[Portion]:
+    @property
+    def rows(self) -> Path:
+        """Those that a query has found."""
+        return self.folder / "rows"
+
+    def plan(self, find_files: Callable[[], Sequence[VersionFile]], clock: Clock) -> list[Portion]:
         """As it was made when the job began."""
         path = self.folder / "plan.json"
         if not path.exists():
-            told = [asdict(one) for one in plan_portions(files, clock)]
+            told = [asdict(one) for one in plan_portions(find_files(), clock)]
             write_atomically(path, json.dumps(told).encode())
         return [
             Portion(
@@ -109,7 +114,9 @@ class JobFolder:
         name = portion.files[0].ids[0]
         partial = log / f".{name}.partial"
         with partial.open("wb") as file:
-            with pa.ipc.new_stream(file, SCHEMA) as writer:
+            # Most columns say the same in every row.
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            with pa.ipc.new_stream(file, SCHEMA, options=options) as writer:
                 for batch in batches:
                     writer.write_batch(batch)
             file.flush()

@@ -5,6 +5,9 @@ A request has few rows, and its log is written row by row; a batch has a million
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -18,38 +21,47 @@ def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBat
     """Private columns are hashed one by one: they go the way of a request's rows."""
     if entry.target.spec.private or not _says_days(entry.rows.event_times):
         return PredictionBatches(privacy_key)([entry])
-    target, rows = entry.target, entry.rows
-    count = rows.count
-    times = pl.Series("event_time", rows.event_times or [None] * count, dtype=pl.String)
-    frame = pl.DataFrame(
-        {
-            "row": pl.int_range(count, dtype=pl.Int32, eager=True),
-            "event_time": times,
-            "features": _json_rows(
-                {
-                    name: values
-                    for name, values in {**rows.columns, **rows.context}.items()
-                    if name not in target.spec.unlogged
-                }
-            ),
-            "outputs": _json_rows(entry.outputs or {}),
-            **_answered_by(entry),
-        }
-    ).with_columns(
-        pl.lit(entry.prediction_id).alias("prediction_id"),
-        pl.lit(entry.request_id, pl.String).alias("request_id"),
-        pl.lit(entry.at).alias("at"),
-        pl.col("event_time").str.slice(0, 10).str.to_date().fill_null(entry.at.date()).alias("ds"),
-        pl.lit(target.environment).alias("environment"),
-        pl.lit(target.spec.endpoint).alias("endpoint"),
-        pl.lit(target.release).alias("release"),
-        pl.lit(target.route).alias("route"),
-        pl.lit(target.propensity).alias("propensity"),
-        pl.lit(entry.latency_us, pl.Int64).alias("latency_us"),
-        pl.lit(entry.status, pl.Int16).alias("status"),
-    )
-    table = frame.select(SCHEMA.names).to_arrow(compat_level=pl.CompatLevel.oldest())
-    return list(table.cast(SCHEMA).to_batches())
+    target, rows, count = entry.target, entry.rows, entry.rows.count
+    columns: dict[str, Any] = {
+        "row": pa.array(np.arange(count, dtype=np.int32)),
+        "features": _json_rows(
+            {
+                name: values
+                for name, values in {**rows.columns, **rows.context}.items()
+                if name not in target.spec.unlogged
+            }
+        ),
+        "outputs": _json_rows(entry.outputs or {}),
+        "prediction_id": entry.prediction_id,
+        "request_id": entry.request_id,
+        "at": entry.at,
+        "event_time": None,
+        "ds": entry.at.date(),
+        "environment": target.environment,
+        "endpoint": target.spec.endpoint,
+        "release": target.release,
+        "route": target.route,
+        "propensity": target.propensity,
+        "latency_us": entry.latency_us,
+        "status": entry.status,
+        **_answered_by(entry),
+    }
+    if rows.event_times is not None:
+        times = pl.Series(rows.event_times, dtype=pl.String)
+        columns["event_time"] = times.to_arrow(compat_level=pl.CompatLevel.oldest())
+        days = times.str.slice(0, 10).str.to_date().fill_null(entry.at.date())
+        columns["ds"] = days.to_arrow()
+    arrays = [_array(columns[one.name], one.type, count) for one in SCHEMA]
+    return [pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)]
+
+
+def _array(values: Any, kind: pa.DataType, count: int) -> pa.Array:
+    """A value that all rows have is repeated."""
+    if isinstance(values, pa.Array):
+        return values if values.type == kind else values.cast(kind)
+    if isinstance(values, list):
+        return pa.array(values, kind)
+    return pa.repeat(pa.scalar(values, kind), count)
 
 
 def _says_days(times: list[str | None] | None) -> bool:
@@ -57,14 +69,13 @@ def _says_days(times: list[str | None] | None) -> bool:
     return times is None or bool(pl.Series(times, dtype=pl.String).str.contains(_DAY).all())
 
 
-def _answered_by(entry: PredictionEntry) -> dict[str, list[str]]:
+def _answered_by(entry: PredictionEntry) -> dict[str, str | list[str]]:
     spec = entry.target.spec
     if spec.family is None:
-        count = entry.rows.count
         return {
-            "model": [spec.model] * count,
-            "model_version": [spec.model_version] * count,
-            "model_digest": [spec.package_digest] * count,
+            "model": spec.model,
+            "model_version": spec.model_version,
+            "model_digest": spec.package_digest,
         }
     members = spec.family.members_of(entry.rows.columns)
     return {
@@ -74,9 +85,10 @@ def _answered_by(entry: PredictionEntry) -> dict[str, list[str]]:
     }
 
 
-def _json_rows(columns: Columns) -> pl.Series:
+def _json_rows(columns: Columns) -> pa.Array:
     """One JSON object per row; NaN becomes null."""
     frame = pl.DataFrame({name: pl.Series(values) for name, values in columns.items()})
     floats = [name for name, kind in frame.schema.items() if kind.is_float()]
     plain = frame.with_columns(pl.col(name).fill_nan(None) for name in floats)
-    return plain.select(pl.struct(pl.all()).struct.json_encode().alias("json")).to_series()
+    texts = plain.select(pl.struct(pl.all()).struct.json_encode().alias("json")).to_series()
+    return texts.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -18,6 +19,8 @@ from seamline.domain.errors import Conflict, MachineryError, Unavailable
 from seamline.runtime.processes import ProcessIdentity, is_alive
 
 START_TIMEOUT_S = 20.0
+#: For each process more: they start side by side, on however many cores there are.
+MORE_S = 5.0
 STOP_TIMEOUT_S = 15.0
 #: Whoever looks at a page is not kept waiting by a data plane that is.
 LOOK_TIMEOUT_S = 1.0
@@ -29,6 +32,8 @@ class DataPlane:
     url: str
     #: host:port, where it speaks gRPC.
     grpc: str | None = None
+    #: Processes that answer on its port.
+    workers: int = 1
 
 
 def find_data_plane(root: Path) -> DataPlane | None:
@@ -39,9 +44,10 @@ def find_data_plane(root: Path) -> DataPlane | None:
         url = f"http://{document['host']}:{document['port']}"
         port = document.get("grpc_port")
         grpc = None if port is None else f"{document['host']}:{port}"
+        workers = int(document.get("workers", 1))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return DataPlane(identity, url, grpc) if is_alive(identity) else None
+    return DataPlane(identity, url, grpc, workers) if is_alive(identity) else None
 
 
 def list_standbys(url: str | None, environment: str) -> list[dict[str, Any]]:
@@ -61,19 +67,30 @@ def ask_snapshot(
     url: str, environment: str, query: str = "", *, timeout_s: float
 ) -> dict[str, Any]:
     """What the data plane at `url` says of the environment's snapshot. Raises Unavailable."""
+    target = f"/snapshots/{environment}{query}"
+    try:
+        with contextlib.suppress(ConnectionError):
+            return _ask(url, target, timeout_s)
+        # One process of several may have died with the question; the others know, too.
+        return _ask(url, target, timeout_s)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
+
+
+def _ask(url: str, target: str, timeout_s: float) -> dict[str, Any]:
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.netloc, timeout=timeout_s)
     try:
-        connection.request("GET", f"/snapshots/{environment}{query}")
-        state: dict[str, Any] = json.load(connection.getresponse())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Unavailable(f"The data plane at {url} did not answer: {error}.") from error
+        connection.request("GET", target)
+        found: dict[str, Any] = json.load(connection.getresponse())
     finally:
         connection.close()
-    return state
+    return found
 
 
-def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tuple[DataPlane, bool]:
+def start_or_adopt(
+    root: Path, host: str, port: int, grpc_port: int = 0, workers: int = 1
+) -> tuple[DataPlane, bool]:
     """(the plane, whether it was adopted). It runs in a session of its own: it outlives us.
 
     `grpc_port`: 0 does without gRPC.
@@ -87,11 +104,13 @@ def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tupl
     command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
     command += ["--host", host, "--port", str(port)]
     command += ["--grpc-port", str(grpc_port)] if grpc_port else []
+    command += ["--workers", str(workers)] if workers > 1 else []
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    deadline = time.monotonic() + START_TIMEOUT_S
+    patience_s = START_TIMEOUT_S + MORE_S * (workers - 1)
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         found = find_data_plane(root)
         if found is not None:
@@ -100,7 +119,7 @@ def start_or_adopt(root: Path, host: str, port: int, grpc_port: int = 0) -> tupl
             raise _not_started(port, _last_line(log_path))
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
-    raise MachineryError(f"The data plane was not ready after {START_TIMEOUT_S:.0f} s.")
+    raise MachineryError(f"The data plane was not ready after {patience_s:.0f} s.")
 
 
 def _not_started(port: int, why: str) -> Conflict:

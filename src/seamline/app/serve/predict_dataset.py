@@ -1,4 +1,4 @@
-"""Fill a table: every row of a dataset version, answered by what is live, is a version of another.
+"""Fill a table: the rows of a dataset version, answered by what is live, are one of another.
 
 Loading, checks of the inputs and log are those of the endpoint. What was asked for is known by its
 contents: the same again is the version that it has made; killed anywhere, it goes on where it was.
@@ -7,105 +7,132 @@ contents: the same again is the version that it has made; killed anywhere, it go
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
 from seamline.app.platform import Platform
-from seamline.app.serve.bulk_job import CHUNK_ROWS, InputFile, JobFolder, Portion
-from seamline.app.serve.bulk_log import log_batches
-from seamline.data.declaration import DAY, DatasetDeclaration
+from seamline.app.serve.bulk_answer import Answers, Batch, answer_all
+from seamline.app.serve.bulk_job import JobFolder, Portion
+from seamline.app.serve.bulk_output import plan_output
+from seamline.app.serve.bulk_source import BulkSource
+from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import Bringer, Stage, take_in
 from seamline.data.outputs import delivery_key, version_of_delivery
+from seamline.data.select import parse_select
 from seamline.data.sources.batches import Delivery
 from seamline.data.versions import DatasetVersion, find_dataset, find_version, version_row
-from seamline.data.versions.read import check_kept, read_file, version_files
+from seamline.data.versions.read import check_kept
 from seamline.domain.digests import Digest
-from seamline.domain.errors import InvalidInput, NotFound, not_found
+from seamline.domain.errors import InvalidInput, NotFound, SeamlineError, not_found
 from seamline.domain.facts import DatasetVersionCommitted
 from seamline.promote.environments import TRAINING
-from seamline.serve.bulk_rows import columns_read, rows_of_frame
-from seamline.serve.bulk_worker import BulkWorker
-from seamline.serve.datatypes import Columns
-from seamline.serve.input_rules import check_inputs
-from seamline.serve.log_tables import log_folder
-from seamline.serve.prediction_log import (
-    FOLDER,
-    PredictionEntry,
-    load_or_create_privacy_key,
-)
-from seamline.serve.routing import ServedModel, Target
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot, snapshot_path
-from seamline.serve.validate import Rows
 from seamline.store.canonical import digest_of_json
 from seamline.store.facts import read_facts
 
-#: What the rows of a batch are logged as, where online ones have the way they were routed.
-ROUTE = "batch"
-ANSWERED = 200
-
-
-@dataclass(frozen=True)
-class _Job:
-    platform: Platform
-    snapshot: ServingSnapshot
-    spec: EndpointSpec
-    version: DatasetVersion
-    #: What is written, declared or as the input is.
-    output: DatasetDeclaration
-    #: Columns of the input that the output keeps: its keys, and what tells its day.
-    kept: tuple[str, ...]
-    tell: Callable[[int, int], None]
-
-    @property
-    def digest(self) -> Digest:
-        """Of what is asked for: which bytes answer which rows, where to."""
-        asked = {
-            "environment": self.snapshot.environment,
-            "release": self.snapshot.release,
-            "endpoint": self.spec.endpoint,
-            "package": self.spec.package_digest,
-            "data": self.version.digest,
-            "dataset": self.version.reference,
-            "to": self.output.name,
-            "kept": list(self.kept),
-        }
-        return Digest(digest_of_json(asked))
-
 
 def predict_dataset(
-    platform: Platform, model: str, data: str, to: str, environment: str, *, by: str
+    platform: Platform,
+    model: str,
+    data: str,
+    to: str,
+    environment: str,
+    *,
+    by: str,
+    query: str | None = None,
 ) -> dict[str, Any]:
-    """The version that it made, as JSON, with `is_new` and `breaches` (inputs that break the
-    contract of the training data, and were answered all the same).
+    """The version that it made, as JSON, with `is_new`, `answered_by` (twin or model) and
+    `input_breaches` (inputs that break the contract of the training data, and were answered all
+    the same).
 
-    `model`: an endpoint of `environment`, or what answers there. Raises NotFound, InvalidInput
-    (a row that the endpoint would refuse), Refused, Conflict, or what the model's process ends by.
+    `model`: an endpoint of `environment`, or what answers there; `query`: one SELECT over `data`.
+    Raises NotFound, InvalidInput (a row that the endpoint would refuse), Refused, Conflict, or what
+    the model's process ends by.
     """
     snapshot = _live(platform, environment)
     spec = _endpoint(snapshot, model)
     version = find_version(platform.stores, data)
     check_kept(platform.stores, version)
-    output, kept = _output(platform, version, to, environment)
-    with platform.ingests.telling(output.name) as stage:
-        job = _Job(
-            platform, snapshot, spec, version, output, kept,
-            tell=lambda done, total: stage(Stage.PREDICTING, done, total),
-        )  # fmt: skip
-        folder = JobFolder(platform.root / "batch" / job.digest.removeprefix("sha256:")[:32])
+    select = None if query is None else parse_select(query, version.dataset)
+    source = BulkSource(platform.stores, version, select)
+    declared = _declared(platform, version.dataset)
+    name = to if environment == TRAINING else f"{to}-{environment}"
+    digest = _digest(snapshot, spec, source, name, declared)
+    with platform.ingests.telling(name) as stage:
+        folder = JobFolder(platform.root / "batch" / digest.removeprefix("sha256:")[:32])
         with folder.alone():
-            found = _made_before(job)
+            found = _made_before(platform, platform.declarations().datasets.get(to), name, digest)
             if found is not None:
                 shutil.rmtree(folder.folder)
-                return {**found.to_json(), "is_new": False, "input_breaches": {}}
-            breaches = _predict_all(job, folder)
-            result = take_in(platform.stores, output, _delivery(job, folder), _bringer(job, by))
+                return _told(found, is_new=False)
+            portions = _plan(source, folder)
+            columns = source.columns(folder.rows, [portions[0].files[0].file])
+            output, kept = plan_output(platform, source, spec, declared, columns, to, name)
+            batch = Batch(
+                platform, snapshot, spec, source, digest, folder, portions, tuple(columns), kept,
+                tell=lambda done, total: stage(Stage.PREDICTING, done, total),
+            )  # fmt: skip
+            answers = answer_all(batch)
+            result = take_in(platform.stores, output, _delivery(batch), _bringer(batch, by))
             shutil.rmtree(folder.folder)
-    return {**result.version.to_json(), "is_new": result.is_new, "input_breaches": breaches}
+    return _told(result.version, answers, is_new=result.is_new)
+
+
+def _told(
+    version: DatasetVersion, answers: Answers | None = None, *, is_new: bool
+) -> dict[str, Any]:
+    found = answers or Answers("", {})
+    told = {"is_new": is_new, "answered_by": found.by, "input_breaches": found.breaches}
+    return {**version.to_json(), **told}
+
+
+def _digest(
+    snapshot: ServingSnapshot,
+    spec: EndpointSpec,
+    source: BulkSource,
+    to: str,
+    declared: DatasetDeclaration,
+) -> Digest:
+    """Of what is asked for: which bytes answer which rows, where to."""
+    asked = {
+        "environment": snapshot.environment,
+        "release": snapshot.release,
+        "endpoint": spec.endpoint,
+        "package": spec.package_digest,
+        "data": source.version.digest,
+        "dataset": source.version.reference,
+        "query": None if source.query is None else source.query.text,
+        "to": to,
+        "kept": [*declared.keys, *declared.day_columns],
+    }
+    return Digest(digest_of_json(asked))
+
+
+def _plan(source: BulkSource, folder: JobFolder) -> list[Portion]:
+    """InvalidInput, and nothing left behind, where there is nothing to answer."""
+    try:
+        portions = folder.plan(lambda: source.find_files(folder.rows), source.stores.clock)
+    except SeamlineError:
+        shutil.rmtree(folder.folder)
+        raise
+    if not portions:
+        shutil.rmtree(folder.folder)
+        raise InvalidInput(
+            f"{source.described} has no rows.",
+            next_step="Name a version that has some, or ask another query.",
+        )
+    return portions
+
+
+def _declared(platform: Platform, dataset: str) -> DatasetDeclaration:
+    with platform.stores.db.read() as connection:
+        found = find_dataset(connection, dataset)
+    if found is None:
+        raise not_found("dataset", dataset, [])
+    return found.declaration
 
 
 def _live(platform: Platform, environment: str) -> ServingSnapshot:
@@ -133,173 +160,39 @@ def _endpoint(snapshot: ServingSnapshot, model: str) -> EndpointSpec:
     raise not_found(f"endpoint of {snapshot.environment}", model, names)
 
 
-def _output(
-    platform: Platform, version: DatasetVersion, to: str, environment: str
-) -> tuple[DatasetDeclaration, tuple[str, ...]]:
-    """Each environment has tables of its own: TO in dataops, TO-ENVIRONMENT elsewhere."""
+def _made_before(
+    platform: Platform, wanted: DatasetDeclaration | None, to: str, digest: Digest
+) -> DatasetVersion | None:
+    declared = DatasetDeclaration(to) if wanted is None else replace(wanted, name=to)
     with platform.stores.db.read() as connection:
-        source = find_dataset(connection, version.dataset)
-    if source is None:
-        raise not_found("dataset", version.dataset, [])
-    declared = source.declaration
-    columns = [name for name, _ in version.schema]
-    kept = tuple(name for name in (*declared.keys, *declared.day_columns) if name in columns)
-    name = to if environment == TRAINING else f"{to}-{environment}"
-    wanted = platform.declarations().datasets.get(to)
-    if wanted is not None:
-        return replace(wanted, name=name), tuple(dict.fromkeys(kept))
-    like = DatasetDeclaration(
-        name, time=declared.time, date=declared.date, zone=declared.zone, keys=declared.keys
-    )
-    return like, tuple(dict.fromkeys(kept))
+        newest = version_row(connection, to)
+        key = delivery_key(connection, declared, digest, newest)
+        return version_of_delivery(connection, to, key, digest, None)
 
 
-def _made_before(job: _Job) -> DatasetVersion | None:
-    with job.platform.stores.db.read() as connection:
-        newest = version_row(connection, job.output.name)
-        key = delivery_key(connection, job.output, job.digest, newest)
-        return version_of_delivery(connection, job.output.name, key, job.digest, None)
-
-
-def _predict_all(job: _Job, folder: JobFolder) -> dict[str, int]:
-    """Every portion that is not done yet; what broke the contract of the training data, counted."""
-    files = [one for one in version_files(job.platform.stores, job.version) if one.rows]
-    portions = folder.plan(files, job.platform.stores.clock)
-    total, done = sum(one.rows for one in portions), 0
-    breaches: dict[str, int] = {}
-    key = load_or_create_privacy_key(job.platform.root / "keys" / "privacy.key")
-    log = log_folder(job.platform.root, FOLDER, job.snapshot.environment)
-    with BulkWorker(job.spec) as worker, ThreadPoolExecutor(1) as asking:
-        for portion in portions:
-            if not folder.result_of(portion).exists():
-                frames, batches = [], []
-                for answered in _answered(job, portion, worker, asking, breaches):
-                    frames.append(_result(job, answered))
-                    batches += log_batches(answered.entry, key)
-                    job.tell(done + sum(one.height for one in frames), total)
-                folder.finish(portion, pl.concat(frames), log, batches)
-            done += portion.rows
-            job.tell(done, total)
-    return breaches
-
-
-@dataclass(frozen=True)
-class _Answered:
-    frame: pl.DataFrame
-    entry: PredictionEntry
-
-
-def _answered(
-    job: _Job,
-    portion: Portion,
-    worker: BulkWorker,
-    asking: ThreadPoolExecutor,
-    breaches: dict[str, int],
-) -> Iterator[_Answered]:
-    """Chunk by chunk; while the model is at one, the next is read and the last is written."""
-
-    def ask(rows: Rows) -> tuple[Columns, int]:
-        started_ns = time.perf_counter_ns()
-        return worker.predict(rows.columns, rows.count), (time.perf_counter_ns() - started_ns)
-
-    # The log asks of a target what it is called; no queue and no worker of the plane is behind it.
-    nobody = cast(ServedModel, None)
-    target = Target(job.snapshot.environment, job.snapshot.release, job.spec, nobody, route=ROUTE)
-    at = job.platform.stores.clock.now()
-    before = None
-    for chunk in [*_chunks(job, portion), None]:
-        coming = None
-        if chunk is not None:
-            frame, prediction_id, where = chunk
-            rows = rows_of_frame(frame, job.spec, where)
-            for one in check_inputs(rows.columns, job.spec.rules, job.spec.expressions):
-                name = f"{one.column}: {one.what}"
-                breaches[name] = breaches.get(name, 0) + one.count
-            coming = (frame, prediction_id, rows, asking.submit(ask, rows))
-        if before is not None:
-            frame, prediction_id, rows, asked = before
-            outputs, took_ns = asked.result()
-            yield _Answered(
-                frame,
-                PredictionEntry(
-                    target, prediction_id, f"batch-{job.digest[7:19]}", at, rows, outputs,
-                    took_ns // 1000, ANSWERED,
-                ),
-            )  # fmt: skip
-        before = coming
-
-
-def _chunks(job: _Job, portion: Portion) -> Iterator[tuple[pl.DataFrame, str, str]]:
-    """(rows, prediction id, where they are)."""
-    known = [name for name, _ in job.version.schema]
-    wanted = list(dict.fromkeys((*columns_read(job.spec, known), *job.kept)))
-    for one in portion.files:
-        frame = read_file(job.platform.stores, job.version, one.file, wanted)
-        for number, prediction_id in enumerate(one.ids):
-            start = number * CHUNK_ROWS
-            yield frame.slice(start, CHUNK_ROWS), prediction_id, _where(job, one, start)
-
-
-def _where(job: _Job, one: InputFile, start: int) -> str:
-    return f"{job.version.reference}, {DAY} {one.file.partition}, rows from {start} on"
-
-
-def _result(job: _Job, answered: _Answered) -> pl.DataFrame:
-    """Keys and time, outputs, who answered, and the id that feedback names."""
-    entry, family = answered.entry, job.spec.family
-    outputs = entry.outputs or {}
-    told = ["model", "model_version", "release", "prediction_id"]
-    twice = sorted({*outputs, *told} & set(job.kept))
-    if twice:
-        raise InvalidInput(
-            f"{job.version.reference} keeps {', '.join(twice)}, which is also what is predicted.",
-            next_step="Keys and times of the input have to have other names.",
-        )
-    count = entry.rows.count
-    if family is None:
-        names = [job.spec.model] * count
-        versions = [job.spec.model_version] * count
-    else:
-        members = family.members_of(entry.rows.columns)
-        names = [one.model for one in members]
-        versions = [one.model_version for one in members]
-    ids = pl.select(pl.format("{}:{}", pl.lit(entry.prediction_id), pl.int_range(count)))
-    return answered.frame.select(job.kept).with_columns(
-        *(pl.Series(name, values) for name, values in outputs.items()),
-        pl.Series("model", names),
-        pl.Series("model_version", versions),
-        pl.lit(job.snapshot.release).alias("release"),
-        ids.to_series().alias("prediction_id"),
-    )
-
-
-def _delivery(job: _Job, folder: JobFolder) -> Delivery:
-    files = version_files(job.platform.stores, job.version)
-    portions = folder.plan(files, job.platform.stores.clock)
-    paths = [folder.result_of(one) for one in portions]
-    if not paths:
-        raise InvalidInput(
-            f"{job.version.reference} has no rows.", next_step="Name a version that has some."
-        )
+def _delivery(batch: Batch) -> Delivery:
+    paths = [batch.folder.result_of(one) for one in batch.portions]
 
     def batches() -> Iterator[pl.DataFrame]:
         return map(pl.read_parquet, paths)
 
+    snapshot = batch.snapshot
     return Delivery(
-        name=f"predictions of {job.spec.endpoint} ({job.snapshot.release_alias}, "
-        f"{job.snapshot.environment}) for {job.version.reference}",
-        digest=job.digest,
+        name=f"predictions of {batch.spec.endpoint} ({snapshot.release_alias}, "
+        f"{snapshot.environment}) for {batch.source.described}",
+        digest=batch.digest,
         schema=pl.Schema(pl.read_parquet_schema(paths[0])),
         batches=batches,
-        rows=sum(one.rows for one in portions),
+        rows=sum(one.rows for one in batch.portions),
     )
 
 
-def _bringer(job: _Job, by: str) -> Bringer:
+def _bringer(batch: Batch, by: str) -> Bringer:
     """Caused by the version that was read (law 6)."""
-    with job.platform.stores.db.read() as connection:
+    version, stores = batch.source.version, batch.platform.stores
+    with stores.db.read() as connection:
         facts = read_facts(
-            connection, kinds=[DatasetVersionCommitted.kind], subject=job.version.dataset
+            connection, kinds=[DatasetVersionCommitted.kind], subject=version.dataset
         )
-    mine = [one.id for one in facts if one.body["version"] == job.version.version]
+    mine = [one.id for one in facts if one.body["version"] == version.version]
     return Bringer(by, caused_by=mine[-1] if mine else None)

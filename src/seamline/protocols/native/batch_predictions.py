@@ -21,10 +21,14 @@ class PredictDataset(BaseModel):
     data: str
     to: str
     environment: str = TRAINING
+    #: One SELECT over `data`; not said: all its rows.
+    query: str | None = None
 
 
 @ROUTER.post("/batch-predictions")
 def predict(platform: PlatformOf, who: Ingester, body: PredictDataset) -> dict[str, Any]:
     """Answered when the version is there; the same again is that version. How far it is:
     `/datasets/{to}/ingesting`."""
-    return predict_dataset(platform, body.model, body.data, body.to, body.environment, by=who.name)
+    return predict_dataset(
+        platform, body.model, body.data, body.to, body.environment, by=who.name, query=body.query
+    )

@@ -15,14 +15,14 @@ import polars as pl
 import pytest
 
 from seamline.app.data.ingest_delivery import ingest_delivery
-from seamline.app.serve import bulk_job
+from seamline.app.serve import bulk_job, bulk_source
 from seamline.app.serve import predict_dataset as module
 from seamline.app.serve.bulk_job import JobFolder
 from seamline.app.serve.predict_dataset import predict_dataset
 from seamline.data.versions import find_version
 from seamline.data.versions.read import read_version
 from seamline.domain.digests import digest_of
-from seamline.domain.errors import DigestMismatch, InvalidInput, MachineryError, NotFound
+from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, MachineryError, NotFound
 from seamline.project.plan import apply_project
 from seamline.serve.families import Column, Family, Member
 from seamline.serve.log_tables import compact, read_predictions
@@ -125,8 +125,8 @@ def check_each_row_once(plane: ControlPlane, scale: float = 0.5) -> None:
     assert found["flight"].to_list() == list(range(ROWS))
     assert found["score"].to_list() == expected
     logged = read_predictions(plane.platform.stores, "production", "late-arrival")
-    ids = pl.select(pl.format("{}:{}", logged["prediction_id"], logged["row"])).to_series()
-    assert sorted(ids) == sorted(found["prediction_id"])
+    key = ["prediction_id", "row"]
+    assert sorted(logged.select(key).rows()) == sorted(found.select(key).rows())
     assert set(logged["route"]) == {"batch"}
 
 
@@ -284,3 +284,138 @@ def test_a_finished_portion_is_not_predicted_again(
     predict(plane, flights)
     assert done == sorted(set(done))
     check_each_row_once(plane)
+
+
+def ask(plane: ControlPlane, query: str, to: str = "scores", data: str = "flights@2") -> Any:
+    named = (plane.platform, "late-arrival", data, to, "production")
+    return predict_dataset(*named, by="bea", query=query)
+
+
+def found_in(plane: ControlPlane, dataset: str = "scores-production") -> pl.DataFrame:
+    return read_version(plane.platform.stores, find_version(plane.platform.stores, dataset))
+
+
+LATE_ONES = "SELECT *, hour * 2 AS twice FROM flights WHERE hour >= 10 AND flight < 500"
+
+
+def test_a_query_says_which_rows_and_what_is_kept_beside_the_answers(
+    plane: ControlPlane, flights: str
+) -> None:
+    deploy(plane, spec_of(plane))
+    made = ask(plane, LATE_ONES)
+    rows = [n for n in range(500) if n % 12 >= 10]
+    found = found_in(plane).sort("flight")
+    assert found["flight"].to_list() == rows
+    assert found["twice"].to_list() == [n % 12 * 2 for n in rows]
+    assert found["score"].to_list() == [n % 12 * 0.5 + (2 if n % 2 else 0) for n in rows]
+    assert "hour" not in found.columns
+    assert made["source"].endswith(f"flights@2: {LATE_ONES}")
+    assert found["ds"].n_unique() == 2
+    again = ask(plane, LATE_ONES)
+    assert (again["is_new"], again["version"]) == (False, made["version"])
+    other = ask(plane, LATE_ONES.replace("< 500", "< 400"))
+    assert (other["is_new"], other["version"]) == (True, 2)
+
+
+def test_a_query_over_all_rows_at_once_is_a_table_of_its_own(
+    plane: ControlPlane, flights: str
+) -> None:
+    deploy(plane, spec_of(plane))
+    query = "SELECT carrier, max(hour) AS hour, count(*) AS n FROM flights GROUP BY carrier"
+    ask(plane, query, to="by-carrier")
+    found = found_in(plane, "by-carrier-production").sort("score")
+    assert found.select("n", "score").rows() == [(300, 5.0), (300, 7.5)]
+
+
+def test_a_query_that_was_killed_goes_on_with_the_rows_that_it_had_found(
+    plane: ControlPlane, flights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_job, "PORTION_ROWS", 10)
+    deploy(plane, spec_of(plane))
+    finish, done = JobFolder.finish, []
+
+    def dying(self: JobFolder, portion: Any, *rest: Any) -> None:
+        if len(done) == 3:
+            raise Killed
+        finish(self, portion, *rest)
+        done.append(portion.number)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(JobFolder, "finish", dying)
+        ask(plane, LATE_ONES)
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk_source, "select_frames", None)  # it is not asked again
+        ask(plane, LATE_ONES)
+    rows = [n for n in range(500) if n % 12 >= 10]
+    assert sorted(found_in(plane)["flight"]) == rows
+    logged = read_predictions(plane.platform.stores, "production", "late-arrival")
+    assert logged.height == len(rows)
+
+
+def test_what_a_query_found_is_verified_when_it_is_read(
+    plane: ControlPlane, flights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(plane, spec_of(plane))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module, "answer_all", lambda batch: (_ for _ in ()).throw(Killed))
+        ask(plane, LATE_ONES)
+    kept = next((plane.platform.root / "batch").glob("*/rows/*.parquet"))
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    with pytest.raises(DigestMismatch, match=r"rows 00000\.parquet of the query of flights@2"):
+        ask(plane, LATE_ONES)
+
+
+UNANSWERABLE = [
+    ("SELECT * FROM read_csv('/etc/passwd')", "reads 'read_csv'"),
+    ("SELECT * FROM flights JOIN flights AS g ON TRUE", "has JOIN"),
+    ("SELECT * FROM weather", "its dataset is flights"),
+    ("SELECT hour FROM flights WHERE hour > 99", "has no rows"),
+    ("SELECT hour, nothing FROM flights", "nothing"),
+    ("SELECT carrier FROM flights", "no column for input of late-arrival 'hour'"),
+    ("SELECT CAST(hour AS VARCHAR) AS hour, carrier FROM flights", "'hour' is String"),
+    ("SELECT hour + 0.5 AS hour, carrier FROM flights", "'hour' is FP64.*takes INT64"),
+    ("SELECT hour, carrier, flight AS score FROM flights", "keeps score"),
+]
+
+
+def test_a_query_that_cannot_be_answered_leaves_no_table(plane: ControlPlane, flights: str) -> None:
+    deploy(plane, spec_of(plane))
+    for query, told in UNANSWERABLE:
+        with pytest.raises((InvalidInput, NotFound), match=rf"(?i){told}"):
+            ask(plane, query)
+    with pytest.raises(NotFound):
+        found_in(plane)
+
+
+def test_a_table_that_is_there_already_takes_more_of_its_kind_and_nothing_else(
+    plane: ControlPlane, flights: str, tmp_path: Path
+) -> None:
+    deploy(plane, spec_of(plane))
+    predict(plane, "flights@1")
+    with pytest.raises(Conflict, match=r"flights-production exists, and has .*hour"):
+        apply_project(
+            plane.platform.stores, PROJECT + "\n[datasets.flights-production]\n", "b", by="ann"
+        )
+        other = tmp_path / "other.csv"
+        other.write_text("hour\n3\n")
+        ingest_delivery(plane.platform, "flights-production", other, source="o", by="ann")
+        predict_dataset(plane.platform, "late-arrival", flights, "flights", "production", by="bea")
+    deploy(plane, spec_of(plane, scale=0.25), release="sha256:" + "cd" * 32)
+    made = predict(plane, flights)
+    assert (made["version"], made["rows_added"], made["rows"]) == (2, ROWS, ROWS + ROWS // 2)
+    with pytest.raises(InvalidInput, match="into scores-production itself"):
+        predict_dataset(
+            plane.platform, "late-arrival", "scores-production", "scores", "production", by="bea"
+        )
+
+
+def test_a_model_that_answers_another_number_of_rows_fills_no_table(
+    plane: ControlPlane, flights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = MODEL.replace('columns["carrier"])]}', 'columns["carrier"])][1:]}')
+    monkeypatch.setitem(globals(), "MODEL", short)
+    deploy(plane, spec_of(plane))
+    with pytest.raises(MachineryError, match=r"output score has 49 rows for 50 rows"):
+        predict(plane, flights)
+    with pytest.raises(NotFound):
+        found_in(plane)

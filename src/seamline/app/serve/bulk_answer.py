@@ -1,0 +1,197 @@
+"""A batch prediction at work: read, check, ask, write down; a portion after another.
+
+Checks of the inputs, model and log are those of the endpoint. While the model is at one chunk, the
+next is read and the last one written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+import pyarrow as pa
+
+from seamline.app.platform import Platform
+from seamline.app.serve.bulk_job import CHUNK_ROWS, JobFolder, Portion
+from seamline.app.serve.bulk_log import log_batches
+from seamline.app.serve.bulk_source import BulkSource
+from seamline.domain.digests import Digest
+from seamline.serve.bulk_rows import columns_read, rows_of_frame
+from seamline.serve.bulk_twin import BulkTwin, open_model
+from seamline.serve.bulk_worker import BulkWorker
+from seamline.serve.datatypes import Columns
+from seamline.serve.input_rules import check_inputs
+from seamline.serve.log_tables import log_folder
+from seamline.serve.prediction_log import (
+    FOLDER,
+    PredictionEntry,
+)
+from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
+from seamline.serve.routing import ServedModel, Target
+from seamline.serve.snapshot import EndpointSpec, ServingSnapshot
+from seamline.serve.validate import Rows
+
+#: What the rows of a batch are logged as, where online ones have the way they were routed.
+ROUTE = "batch"
+ANSWERED = 200
+#: Who answered a row, and the columns by which the log knows it.
+TOLD = ("model", "model_version", "release", "prediction_id", "row")
+
+#: Of a chunk: rows of the output, and of the log.
+_Written = tuple[pl.DataFrame, list[pa.RecordBatch]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is asked for. `kept`: columns of the source that the output keeps."""
+
+    platform: Platform
+    snapshot: ServingSnapshot
+    spec: EndpointSpec
+    source: BulkSource
+    digest: Digest
+    folder: JobFolder
+    portions: Sequence[Portion]
+    #: Of the source.
+    columns: tuple[str, ...]
+    kept: tuple[str, ...]
+    tell: Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`by`: "twin", "model", or "" where all had been answered before.
+
+    `breaches`: what the inputs break of the contract of the training data, counted.
+    """
+
+    by: str
+    breaches: dict[str, int]
+
+
+def answer_all(batch: Batch) -> Answers:
+    """Every portion that is not done yet."""
+    folder, portions = batch.folder, batch.portions
+    left = [one for one in portions if not folder.result_of(one).exists()]
+    total = sum(one.rows for one in portions)
+    done = total - sum(one.rows for one in left)
+    breaches: dict[str, int] = {}
+    if not left:
+        return Answers("", breaches)
+    root = batch.platform.root
+    key = load_or_create_privacy_key(privacy_key_path(root))
+    log = log_folder(root, FOLDER, batch.snapshot.environment)
+    with (
+        open_model(batch.spec) as model,
+        ThreadPoolExecutor(1, "asking") as asking,
+        ThreadPoolExecutor(1, "writing") as writing,
+    ):
+        # While one portion is written, the next is answered; no more of them wait in memory.
+        pending: Future[None] | None = None
+        for portion in left:
+            parts = []
+            for answered in _answered(batch, portion, model, asking, breaches):
+                parts.append(writing.submit(_written, batch, answered, key))
+                done += answered.frame.height
+                batch.tell(done, total)
+            if pending is not None:
+                pending.result()
+            pending = writing.submit(_finish, folder, portion, log, parts)
+        if pending is not None:
+            pending.result()
+    return Answers("twin" if model.is_twin else "model", breaches)
+
+
+def _written(batch: Batch, answered: _Answered, key: bytes) -> _Written:
+    return _result(batch, answered), log_batches(answered.entry, key)
+
+
+def _finish(folder: JobFolder, portion: Portion, log: Path, parts: list[Future[_Written]]) -> None:
+    written = [one.result() for one in parts]
+    batches = [one for _, logged in written for one in logged]
+    folder.finish(portion, pl.concat([frame for frame, _ in written]), log, batches)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    frame: pl.DataFrame
+    entry: PredictionEntry
+
+
+def _answered(
+    batch: Batch,
+    portion: Portion,
+    model: BulkTwin | BulkWorker,
+    asking: ThreadPoolExecutor,
+    breaches: dict[str, int],
+) -> Iterator[_Answered]:
+    """Chunk by chunk; while the model is at one, the next is read and the last is written."""
+
+    def ask(rows: Rows) -> tuple[Columns, int]:
+        started_ns = time.perf_counter_ns()
+        return model.predict(rows.columns, rows.count), (time.perf_counter_ns() - started_ns)
+
+    # The log asks of a target what it is called; no queue and no worker of the plane is behind it.
+    nobody = cast(ServedModel, None)
+    target = Target(
+        batch.snapshot.environment, batch.snapshot.release, batch.spec, nobody, route=ROUTE
+    )
+    at = batch.platform.stores.clock.now()
+    before = None
+    for chunk in [*_chunks(batch, portion), None]:
+        coming = None
+        if chunk is not None:
+            frame, prediction_id, where = chunk
+            rows = rows_of_frame(frame, batch.spec, where)
+            for one in check_inputs(rows.columns, batch.spec.rules, batch.spec.expressions):
+                name = f"{one.column}: {one.what}"
+                breaches[name] = breaches.get(name, 0) + one.count
+            coming = (frame, prediction_id, rows, asking.submit(ask, rows))
+        if before is not None:
+            frame, prediction_id, rows, asked = before
+            outputs, took_ns = asked.result()
+            yield _Answered(
+                frame,
+                PredictionEntry(
+                    target, prediction_id, f"batch-{batch.digest[7:19]}", at, rows, outputs,
+                    took_ns // 1000, ANSWERED,
+                ),
+            )  # fmt: skip
+        before = coming
+
+
+def _chunks(batch: Batch, portion: Portion) -> Iterator[tuple[pl.DataFrame, str, str]]:
+    """(rows, prediction id, where they are)."""
+    source, taken = batch.source, columns_read(batch.spec, list(batch.columns))
+    wanted = list(dict.fromkeys((*taken, *batch.kept)))
+    for one in portion.files:
+        frame = source.read(batch.folder.rows, one.file, wanted)
+        for number, prediction_id in enumerate(one.ids):
+            start = number * CHUNK_ROWS
+            where = source.where(one.file, start)
+            yield frame.slice(start, CHUNK_ROWS), prediction_id, where
+
+
+def _result(batch: Batch, answered: _Answered) -> pl.DataFrame:
+    """Keys and time, outputs, who answered, and the columns by which the log knows the row."""
+    entry, family = answered.entry, batch.spec.family
+    outputs = entry.outputs or {}
+    names: pl.Series | pl.Expr = pl.lit(batch.spec.model)
+    versions: pl.Series | pl.Expr = pl.lit(batch.spec.model_version)
+    if family is not None:
+        members = family.members_of(entry.rows.columns)
+        names = pl.Series([one.model for one in members])
+        versions = pl.Series([one.model_version for one in members])
+    return answered.frame.select(batch.kept).with_columns(
+        *(pl.Series(name, values) for name, values in outputs.items()),
+        model=names,
+        model_version=versions,
+        release=pl.lit(batch.snapshot.release),
+        prediction_id=pl.lit(entry.prediction_id),
+        row=pl.int_range(entry.rows.count),
+    )

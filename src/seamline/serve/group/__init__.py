@@ -1,0 +1,1 @@
+"""Several data-plane processes that answer as one: what supervises them, and how they talk."""
