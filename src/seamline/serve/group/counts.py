@@ -18,6 +18,9 @@ GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "seamline_models_loaded": sum,
     "seamline_models_memory_bytes": sum,
     "seamline_endpoint_twin": min,
+    "seamline_log_waiting_rows": sum,
+    "seamline_log_lag_seconds": max,
+    "seamline_log_stalled": max,
 }
 REQUESTS = "seamline_requests_total"
 
