@@ -27,7 +27,7 @@ soak: $(VENV)/ready system  ## the long counts; the result goes to docs/explanat
 
 lock:  ## after a change of dependencies
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra postgres --extra mysql --extra grpc \
+	  --no-header --no-annotate --extra postgres --extra mysql --extra grpc --extra otel \
 	  --extra bigquery --extra databricks --extra snowflake --extra demo --extra dev pyproject.toml -o requirements.lock
 
 # Debian packages that tests drive: a browser, PostgreSQL and podman. Where they cannot be

@@ -396,7 +396,8 @@ def roles_page() -> str:
         "What each role may do. A role is granted everywhere, or in one environment, or for one",
         "team's things, or both ([how](../howto/run-behind-a-token.md#where-and-for-whom)): the",
         "last two columns say what is left of it then. Roles add up. Each cell is asked over HTTP,",
-        "of each environment, by `tests/unit/app/trust/test_app_permissions.py`.",
+        "of each environment, by `tests/unit/app/trust/test_app_permissions.py`; `predict`, which",
+        "the data plane asks for, by `tests/conformance/oip/test_oip_tokens.py`.",
         "",
         f"| verb | {' | '.join(Role)} | in one environment | for one team |",
         f"|---|{'---|' * (len(Role) + 2)}",
@@ -419,6 +420,9 @@ def roles_page() -> str:
         ]
         if verb is not Verb.READ and asking:
             lines.append(f"- **{verb}**: {', '.join(asking)}")
+        if verb is Verb.PREDICT:
+            asked = "[infer, predict, feedback](protocols.md#the-data-planes-paths)"
+            lines.append(f"- **{verb}**: {asked}, of the data plane")
     return page("Roles", lines)
 
 

@@ -27,6 +27,7 @@ from seamline.protocols.oip_http import Receive, Scope, Send
 from seamline.protocols.oip_rest import OipApp
 from seamline.runtime.imports import WithoutPandas
 from seamline.serve import feedback, prediction_log
+from seamline.serve.access import Access
 from seamline.serve.feedback import FeedbackRow, feedback_batches, place_of_feedback
 from seamline.serve.group.member import Member, end_with_supervisor
 from seamline.serve.log_entries import Entry, place_of_entry
@@ -36,6 +37,7 @@ from seamline.serve.place import (
     address_path,
     bind_alone,
     bind_shared,
+    check_host,
     hold_place,
     place_parser,
     write_address,
@@ -46,6 +48,7 @@ from seamline.serve.prediction_log import PredictionBatches
 from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import OnePlane
+from seamline.serve.tracing import start_tracing
 from seamline.trust.requests import LOOPBACK_NAMES
 
 DRAIN_S = 10
@@ -56,9 +59,16 @@ class DataPlane:
     """Everything that runs in the process; built inside its event loop."""
 
     def __init__(
-        self, root: Path, public_key_path: Path, clock: Clock, member: Member | None = None
+        self,
+        root: Path,
+        public_key_path: Path,
+        clock: Clock,
+        member: Member | None = None,
+        *,
+        require_tokens: bool = False,
     ) -> None:
         self.metrics = Metrics()
+        self.access = Access(root, public_key_path, self.metrics, clock, is_required=require_tokens)
         self.plane = Plane(root, public_key_path, self.metrics)
         self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
@@ -80,16 +90,24 @@ class DataPlane:
             keeps=False,
             watcher=LogMetrics(self.metrics, feedback.FOLDER),
         )
-        self.predictor = Predictor(self.plane, self.predictions, self.metrics, clock)
+        self.tracing = start_tracing(os.environ, self.metrics)
+        self.predictor = Predictor(
+            self.plane, self.predictions, self.metrics, clock, tracing=self.tracing
+        )
         self.member = member
-        self.steering = OnePlane(self.plane, self.metrics) if member is None else member
+        self.steering = OnePlane(root, self.plane, self.metrics) if member is None else member
         self.app = OipApp(
-            self.predictor, self.feedback, host_names=LOOPBACK_NAMES, steering=self.steering
+            self.predictor,
+            self.feedback,
+            self.access,
+            host_names=LOOPBACK_NAMES,
+            steering=self.steering,
         )
 
     async def begin(self) -> bool:
         """Takes snapshots from now on; one of a group has taken what the others serve by then.
         False where there is no group any more."""
+        await self.access.start()
         if self.member is not None:
             return await self.member.join(self.plane, self.metrics)
         self.plane.start()
@@ -97,9 +115,12 @@ class DataPlane:
 
     async def close(self) -> None:
         """After the last request: workers end, and what was logged is made durable."""
+        await self.access.close()
         await self.plane.close()
         await asyncio.to_thread(self.predictions.close)
         await asyncio.to_thread(self.feedback.close)
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
 
 class Server(uvicorn.Server):
@@ -112,8 +133,11 @@ class Server(uvicorn.Server):
         listener: socket.socket,
         grpc_port: int | None = None,
         member: socket.socket | None = None,
+        *,
+        require_tokens: bool = False,
     ) -> None:
         self._root, self._public_key_path = root, public_key_path
+        self._require_tokens = require_tokens
         self._grpc_port, self._given = grpc_port, member
         self._grpc: GrpcServer | None = None
         self.refusal = ""
@@ -139,7 +163,13 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         member = None if self._given is None else Member(self._given)
-        plane = DataPlane(self._root, self._public_key_path, self._clock, member)
+        plane = DataPlane(
+            self._root,
+            self._public_key_path,
+            self._clock,
+            member,
+            require_tokens=self._require_tokens,
+        )
         self._data_plane = plane
         host, port = self._listener.getsockname()[:2]
         try:
@@ -148,6 +178,7 @@ class Server(uvicorn.Server):
             if self._grpc_port is not None:
                 self._grpc = await start_grpc(
                     plane.predictor,
+                    plane.access,
                     plane.steering,
                     host,
                     self._grpc_port,
@@ -185,26 +216,37 @@ def main(
     port: int,
     public_key_path: Path | None = None,
     grpc_port: int | None = None,
+    *,
+    require_tokens: bool = False,
 ) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
     `public_key_path`: the key that snapshots must be signed with, `<root>/keys/signing.pub`.
-    `grpc_port`: 0 takes a free one, None does without.
+    `grpc_port`: 0 takes a free one, None does without. `require_tokens`: whatever the access list
+    says; beyond loopback it has to.
     """
     _prepare_process()
     root = root.resolve()
     try:
         with hold_place(root):
+            check_host(host, port, require_tokens)
             listener = bind_alone(host, port)
             key_path = public_key_path or root / "keys" / "signing.pub"
-            refusal = _serve(Server(root, key_path, listener, grpc_port), listener)
+            server = Server(root, key_path, listener, grpc_port, require_tokens=require_tokens)
+            refusal = _serve(server, listener)
     except Conflict as error:
         refusal = str(error)
     return _refuse(refusal) if refusal else 0
 
 
 def serve_as_member(
-    root: Path, host: str, port: int, member: socket.socket, grpc_port: int | None = None
+    root: Path,
+    host: str,
+    port: int,
+    member: socket.socket,
+    grpc_port: int | None = None,
+    *,
+    require_tokens: bool = False,
 ) -> int:
     """One process of a group, until its supervisor ends it, or ends. `port`: claimed by that."""
     _prepare_process()
@@ -214,7 +256,8 @@ def serve_as_member(
     except Conflict as error:
         return _refuse(str(error))
     key_path = root / "keys" / "signing.pub"
-    refusal = _serve(Server(root, key_path, listener, grpc_port, member), listener)
+    server = Server(root, key_path, listener, grpc_port, member, require_tokens=require_tokens)
+    refusal = _serve(server, listener)
     return _refuse(refusal) if refusal else 0
 
 
@@ -247,11 +290,24 @@ def _run_from_command_line() -> int:
         # Ctrl-C goes to the supervisor, too, which ends this process in its own time.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         member = socket.socket(fileno=given.member)
-        return serve_as_member(given.root, given.host, given.port, member, given.grpc_port)
+        return serve_as_member(
+            given.root,
+            given.host,
+            given.port,
+            member,
+            given.grpc_port,
+            require_tokens=given.require_tokens,
+        )
     if given.workers > 1:
         # The same process goes on as something smaller: no interpreter stays for nothing.
         os.execv(sys.executable, [sys.executable, "-m", "seamline.supervisor", *sys.argv[1:]])  # noqa: S606
-    return main(given.root, given.host, given.port, grpc_port=given.grpc_port)
+    return main(
+        given.root,
+        given.host,
+        given.port,
+        grpc_port=given.grpc_port,
+        require_tokens=given.require_tokens,
+    )
 
 
 if __name__ == "__main__":

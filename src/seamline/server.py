@@ -25,15 +25,17 @@ from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
 from seamline.app.register.resolve_images import image_to_start
 from seamline.app.serve.data_plane import find_data_plane, start_or_adopt, stop_data_plane
+from seamline.app.serve.far.trusted import check_no_origin
 from seamline.app.train.package_index import index_for
 from seamline.app.train.resolve_uri import resolve_uri
 from seamline.app.train.run_schedule import request_scheduled
 from seamline.app.train.team_slots import TeamSlots
+from seamline.app.trust.keep_access import AccessKeeper
 from seamline.app.trust.rotate_key import finish_rotation
 from seamline.app.workspace_lock import hold_workspace
 from seamline.data.recovery import finish_all_pending
 from seamline.domain.clock import Clock, SystemClock
-from seamline.domain.errors import Conflict
+from seamline.domain.errors import Conflict, InvalidInput
 from seamline.domain.settings import Settings
 from seamline.hooks.sender import HookSender
 from seamline.project.plan import load_declarations
@@ -52,8 +54,8 @@ from seamline.train.engine.engine import Engine, task_environ
 from seamline.train.schedule.scheduler import Scheduler
 from seamline.trust.keys import KEYS, load_or_create_key
 from seamline.trust.principals import ensure_owner
+from seamline.trust.requests import is_loopback
 
-#: The data plane knows no tokens yet, so it is reached from this machine only.
 LOOPBACK = "127.0.0.1"
 
 
@@ -72,11 +74,10 @@ def build_control_plane(
     `url`: where this server answers; its tasks' packages come from there.
     """
     root = settings.workspace.resolve()
+    check_no_origin(root)
     stores = open_stores(root, clock, database_url=settings.database_url or None, reacting=REACTING)
     owner = getpass.getuser()
     _set_up_workspace(stores, owner)
-    finish_all_pending(stores)
-    _clear_unfinished(root)
     changes = Changes()
     stores.db.on_commit(changes.notify)
     environments = EnvironmentCache(root / "environments", Path(sys.executable))
@@ -107,6 +108,7 @@ def build_control_plane(
         environments=environments,
         runner=runner,
         engine=engine,
+        access=AccessKeeper(stores),
         # `platform` exists by the time that anything is due.
         scheduler=Scheduler(stores, lambda *due: request_scheduled(platform, *due)),
         data_plane_url=_data_plane_url_of(root),
@@ -122,10 +124,12 @@ def running(
     *,
     url: str = "",
     with_schedules: bool = True,
+    serve_tokens: bool | None = None,
 ) -> Iterator[ControlPlane]:
     """The control plane with its engine, loop, scheduler and hooks, stopped in order at the end.
 
-    `with_schedules`: what nobody waits for, schedules and hooks, goes on, too.
+    `with_schedules`: what nobody waits for, schedules and hooks, goes on, too. `serve_tokens`:
+    whether the data plane asks everybody for a token; None leaves that as it was.
     """
     plane = build_control_plane(settings, SystemClock(), pages, url)
     platform = plane.platform
@@ -133,6 +137,8 @@ def running(
         stack.callback(platform.stores.db.close)
         stack.callback(platform.runner.close)
         stack.callback(platform.engine.close)
+        stack.callback(platform.access.stop)
+        platform.access.start(serve_tokens)
         platform.engine.start()
         stack.callback(plane.loop.stop)
         plane.loop.start()
@@ -153,15 +159,22 @@ def serve(
     """`seamline up`: until SIGINT or SIGTERM. Ends the data plane too; kill -9 does not."""
     workspace = settings.workspace.resolve()
     sys.meta_path.insert(0, WithoutPandas())
+    _check_serve_host(settings)
     with hold_workspace(workspace):
         listener = _listen(settings.host, settings.port)
         url = f"http://{settings.host}:{listener.getsockname()[1]}"
-        with running(settings, pages, url=url) as plane, listener:
+        serving = running(settings, pages, url=url, serve_tokens=settings.serve_tokens)
+        with serving as plane, listener:
             server = _server(plane.app)
             # Before there is a data plane: it would outlive a Ctrl-C that comes while it starts.
             server.stop_on_signals()
             data_plane, adopted = start_or_adopt(
-                workspace, LOOPBACK, settings.serve_port, settings.grpc_port, settings.workers
+                workspace,
+                settings.serve_host,
+                settings.serve_port,
+                settings.grpc_port,
+                settings.workers,
+                require_tokens=settings.serve_tokens,
             )
             server_file = ServerFile(
                 current_identity(),
@@ -204,11 +217,12 @@ def serve_in_process(settings: Settings) -> Iterator[str]:
             thread.join()
 
 
-def _clear_unfinished(root: Path) -> None:
-    """What was being received when a server was killed: its sender has to send it again. What gates
-    were trying then: they are asked again."""
-    for name in ("incoming", "gates"):
-        shutil.rmtree(root / name, ignore_errors=True)
+def _check_serve_host(settings: Settings) -> None:
+    if not settings.serve_tokens and not is_loopback(settings.serve_host):
+        raise InvalidInput(
+            f"On {settings.serve_host} the data plane would answer anybody who reaches it.",
+            next_step="Add --serve-tokens, so that it asks for tokens, or leave out --serve-host.",
+        )
 
 
 class _Server(uvicorn.Server):
@@ -250,7 +264,8 @@ class _Server(uvicorn.Server):
 
 def _server(app: FastAPI) -> _Server:
     def let_go() -> None:
-        for waiters in (app.state.run_ends, app.state.run_news, app.state.packagings):
+        state = app.state
+        for waiters in (state.run_ends, state.run_news, state.packagings, state.snapshot_polls):
             waiters.close()
 
     return _Server(
@@ -289,6 +304,15 @@ def _set_up_workspace(stores: Stores, owner: str) -> None:
             apply_policies(tx, stores.facts, DEFAULT_POLICIES, by=owner)
     load_or_create_key(stores.root / KEYS)
     finish_rotation(stores)
+    finish_all_pending(stores)
+    _clear_unfinished(stores.root)
+
+
+def _clear_unfinished(root: Path) -> None:
+    """What was being received when a server was killed: its sender has to send it again. What gates
+    were trying then: they are asked again."""
+    for name in ("incoming", "gates"):
+        shutil.rmtree(root / name, ignore_errors=True)
 
 
 def _declarations_of(stores: Stores) -> Callable[[], Declarations]:

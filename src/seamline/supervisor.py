@@ -19,7 +19,14 @@ from seamline.domain.errors import Conflict, SeamlineError
 from seamline.serve.group.channel import ChannelLost
 from seamline.serve.group.processes import PlaneProcess, start_plane
 from seamline.serve.group.supervisor import Answer, Supervisor
-from seamline.serve.place import address_path, claim_port, hold_place, place_parser, write_address
+from seamline.serve.place import (
+    address_path,
+    check_host,
+    claim_port,
+    hold_place,
+    place_parser,
+    write_address,
+)
 from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 
 #: The planes' own drain (dataplane.py), and what comes after it.
@@ -27,7 +34,15 @@ DRAIN_S = 12.0
 USAGE_ERROR = 2
 
 
-def main(root: Path, host: str, port: int, workers: int, grpc_port: int | None = None) -> int:
+def main(
+    root: Path,
+    host: str,
+    port: int,
+    workers: int,
+    grpc_port: int | None = None,
+    *,
+    require_tokens: bool = False,
+) -> int:
     """Supervises until SIGTERM or SIGINT; returns the exit code. Ports: 0 takes a free one."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -36,11 +51,13 @@ def main(root: Path, host: str, port: int, workers: int, grpc_port: int | None =
     try:
         with ExitStack() as stack:
             stack.enter_context(hold_place(root))
+            check_host(host, port, require_tokens)
             http = stack.enter_context(claim_port(host, port))
             grpc = None if grpc_port is None else stack.enter_context(_claim_grpc(host, grpc_port))
             # Made by one, before there are several who would.
             load_or_create_privacy_key(privacy_key_path(root))
-            asyncio.run(_supervise(root, workers, http, grpc))
+            options = ["--require-tokens"] if require_tokens else []
+            asyncio.run(_supervise(root, workers, http, grpc, options))
     except ChannelLost:
         return USAGE_ERROR  # the process that did not start has said why
     except SeamlineError as error:
@@ -59,11 +76,15 @@ def _claim_grpc(host: str, port: int) -> socket.socket:
 
 
 async def _supervise(
-    root: Path, workers: int, http: socket.socket, grpc: socket.socket | None
+    root: Path,
+    workers: int,
+    http: socket.socket,
+    grpc: socket.socket | None,
+    options: list[str],
 ) -> None:
     host, port = http.getsockname()[:2]
     grpc_port = None if grpc is None else int(grpc.getsockname()[1])
-    arguments = ["--root", str(root), "--host", host, "--port", str(port)]
+    arguments = ["--root", str(root), "--host", host, "--port", str(port), *options]
     arguments += [] if grpc_port is None else ["--grpc-port", str(grpc_port)]
 
     async def start(number: int, answer: Answer) -> PlaneProcess:
@@ -98,7 +119,14 @@ async def _started(supervisor: Supervisor, stopping: asyncio.Event) -> bool:
 
 def _run_from_command_line() -> int:
     given = place_parser("seamline.supervisor").parse_args()
-    return main(given.root, given.host, given.port, given.workers, given.grpc_port)
+    return main(
+        given.root,
+        given.host,
+        given.port,
+        given.workers,
+        given.grpc_port,
+        require_tokens=given.require_tokens,
+    )
 
 
 if __name__ == "__main__":

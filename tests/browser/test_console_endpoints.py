@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from seamline.serve.input_rules import InputRule
+from seamline.trust.access_list import access_list_path
 from seamline.trust.principals import add_principal, parse_role
 
 Visit = Callable[..., Page]
@@ -177,6 +178,30 @@ def test_only_who_may_and_only_from_the_page_itself(
     forged = httpx.post(hamlet.url + PLACE, data={"input:hour": "6", "form_token": "x"})
     assert forged.status_code == 403
     assert len(recent(hamlet)) == before
+
+
+@pytest.fixture
+def asking(hamlet: Any, plane: Any) -> Iterator[None]:
+    """The data plane answers nobody without a token meanwhile."""
+    access = hamlet.platform.access
+
+    def ask(is_required: bool, status: int) -> None:
+        access.is_required = is_required
+        access_list_path(hamlet.platform.root).unlink(missing_ok=True)
+        access.look()
+        wait_until(lambda: plane.ask("GET", "/v2/models/late-arrival")[0] == status)
+
+    ask(True, 401)
+    yield
+    ask(False, 200)
+
+
+def test_it_can_be_tried_where_the_data_plane_asks_for_tokens(drop_in: Visit, asking: None) -> None:
+    page = drop_in(PLACE)
+    field(page, "hour").fill("12")
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator(".answer")).to_contain_text("label 1, score 0.5")
+    expect(page.locator(".command code", has_text="curl")).to_contain_text("Authorization: Bearer")
 
 
 def test_many_models_behind_one_name(drop_in: Visit, plane: Any) -> None:

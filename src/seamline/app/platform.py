@@ -12,6 +12,7 @@ from seamline.app.data.ingest_progress import Ingests
 from seamline.app.declarations import Declarations
 from seamline.app.promote.gate_work import GateWork
 from seamline.app.train.team_slots import TeamSlots
+from seamline.app.trust.keep_access import AccessKeeper
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.tasks import TaskRunner
 from seamline.store.stores import Stores
@@ -77,6 +78,8 @@ class Platform:
     runner: TaskRunner
     engine: Engine
     scheduler: Scheduler
+    #: Who may ask the data plane.
+    access: AccessKeeper
     #: Where the data plane answers; None when none runs.
     data_plane_url: Callable[[], str | None]
     #: What the engine has to do at this moment.

@@ -47,7 +47,7 @@ def show(client: Client, name: str) -> tuple[Any, str]:
     """A person: roles, teams, and what is known of their tokens."""
     found = client.get(f"/principals/{name}")
     tokens = [{**one, "ended": one["revoked_at"] or ""} for one in found.get("tokens", ())]
-    columns = ["id", "team", "environments", "verbs", "expires_at", "ended"]
+    columns = ["id", "team", "environments", "endpoints", "verbs", "expires_at", "ended"]
     said = f"\n\n{table(tokens, columns, 'No tokens.')}" if "tokens" in found else ""
     return found, f"{_about(found)}\nteams: {', '.join(found['teams']) or 'none'}{said}"
 

@@ -20,6 +20,7 @@ from seamline.domain.settings import Settings, settings_from
 COMMANDS = {
     "up": ("up", "Start the workspace's server and data plane."),
     "down": ("up", "Stop the workspace's server and data plane."),
+    "serve": ("serve", "Run the data plane alone, from a control plane elsewhere."),
     "status": ("status", "What runs here, and where."),
     "demo": ("demo", "The whole loop on real flights, in ten steps."),
     "plan": ("project", "Say what applying a seamline.toml would change."),

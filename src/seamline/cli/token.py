@@ -19,6 +19,7 @@ def token() -> None:
 @click.argument("name")
 @click.option("--team", help="For what this team owns, and nobody else.")
 @click.option("--environment", "environments", multiple=True, help="For this one; repeatable.")
+@click.option("--endpoint", "endpoints", multiple=True, help="To ask this, no more; repeatable.")
 @click.option("--verb", "verbs", multiple=True, help="For this: read, publish, run, …; repeatable.")
 @click.option("--days", type=float, default=90, show_default=True, help="Until it expires.")
 def issue(
@@ -26,6 +27,7 @@ def issue(
     name: str,
     team: str | None,
     environments: tuple[str, ...],
+    endpoints: tuple[str, ...],
     verbs: tuple[str, ...],
     days: float,
 ) -> tuple[Any, str]:
@@ -35,6 +37,7 @@ def issue(
         "principal": name,
         "team": team,
         "environments": list(environments) or None,
+        "endpoints": list(endpoints) or None,
         "verbs": list(verbs) or None,
         "days": days,
     }
@@ -75,14 +78,19 @@ def _about(one: dict[str, Any]) -> str:
 
 def _limits(one: dict[str, Any]) -> str:
     """
-    >>> _limits({"team": "arrivals", "environments": None, "verbs": ["publish", "read"]})
+    >>> nothing = {"team": None, "environments": None, "endpoints": None, "verbs": None}
+    >>> _limits({**nothing, "team": "arrivals", "verbs": ["publish", "read"]})
     'team arrivals: publish, read'
-    >>> _limits({"team": None, "environments": None, "verbs": None})
+    >>> _limits({**nothing, "environments": ["production"], "endpoints": ["late-arrival"]})
+    'in production: predict with late-arrival'
+    >>> _limits(nothing)
     'everything'
     """
     where = [f"team {one['team']}"] if one["team"] else []
     where += [f"in {', '.join(one['environments'])}"] if one["environments"] else []
     what = ", ".join(one["verbs"] or ["everything"])
+    if one["endpoints"]:  # no other verb goes with them
+        what = f"predict with {', '.join(one['endpoints'])}"
     return f"{' '.join(where)}: {what}" if where else what
 
 

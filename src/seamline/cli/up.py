@@ -25,6 +25,13 @@ _PORT = click.IntRange(0, 65535)
 @click.option("--host", help="Address to listen on; beyond loopback every request needs a token.")
 @click.option("--port", type=_PORT, help="Port of the control plane; 0 takes a free one.")
 @click.option("--serve-port", type=_PORT, help="Port of the data plane; 0 takes a free one.")
+@click.option("--serve-host", help="Address of the data plane; beyond loopback: --serve-tokens.")
+@click.option(
+    "--serve-tokens",
+    is_flag=True,
+    default=None,
+    help="The data plane answers nobody without a token, also on this machine.",
+)
 @click.option(
     "--grpc-port", type=_PORT, help="Port of gRPC on the data plane, with the extra grpc; 0: none."
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from seamline.app.platform import Platform
+from seamline.app.serve.ask_endpoint import authorization_for
 from seamline.app.serve.show_endpoint import find_endpoint, list_endpoints, show_endpoint
 from seamline.app.serve.try_endpoint import make_curl, make_row, try_endpoint
 from seamline.console.page import Pages
@@ -19,7 +20,7 @@ from seamline.trust.roles import Verb
 #: An input may be called as the form's own fields are.
 PREFIX = "input:"
 #: What is tried is answered, logged and measured as any caller's request is.
-TRIES = Verb.RUN
+TRIES = Verb.PREDICT
 
 
 async def _texts(request: Request) -> dict[str, str]:
@@ -89,7 +90,7 @@ def read_endpoint(
     _, spec = find_endpoint(platform, environment, endpoint)
     url = platform.data_plane_url()
     row = make_row((*spec.signature.inputs, *spec.context), texts)
-    needs_token = token_of(request) is not None
+    needs_token = token_of(request) is not None or platform.access.is_required is True
     return {
         "endpoint": told,
         "typed": texts,
@@ -109,8 +110,8 @@ def _try(
     if url is None:
         raise Unavailable("No data plane answers.", next_step="Start it: seamline up.")
     row = make_row((*spec.signature.inputs, *spec.context), texts)
-    token = token_of(request) or ""
-    return try_endpoint(url, environment, spec, row, who.name, token).to_json()
+    allowed = authorization_for(platform, who, environment, endpoint)
+    return try_endpoint(url, environment, spec, row, who.name, allowed).to_json()
 
 
 def _why_may_not(request: Request) -> str | None:

@@ -32,12 +32,16 @@ class Settings:
     token: str = ""
     #: Id or public key of the workspace's signing key: whatever does not hold by it is refused.
     pinned_key: str = ""
-    #: Address that the control plane listens on; the data plane stays on loopback.
+    #: Address that the control plane listens on.
     host: str = "127.0.0.1"
     #: Port of the control plane; 0 takes a free one.
     port: int = 8765
     #: Port of the data plane; 0 takes a free one.
     serve_port: int = 8766
+    #: Address that the data plane listens on; beyond loopback it needs `serve_tokens`.
+    serve_host: str = "127.0.0.1"
+    #: Whether the data plane answers nobody without a token, also on its own machine.
+    serve_tokens: bool = False
     #: Port of gRPC on the data plane, which needs the extra `grpc`; 0 does without.
     grpc_port: int = 0
     #: Processes of the data plane that answer on its port, with one version of what is live.

@@ -105,6 +105,8 @@ class Verdict(StrEnum):
 
 class Role(StrEnum):
     VIEWER = "viewer"
+    #: A machine, mostly: asks endpoints, and tells the truth of what they answered.
+    CALLER = "caller"
     DEVELOPER = "developer"
     RELEASER = "releaser"
     APPROVER = "approver"

@@ -88,6 +88,7 @@ class TokenLimited(Fact):
     team: str | None
     environments: tuple[str, ...] | None
     verbs: tuple[str, ...] | None
+    endpoints: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from ipaddress import ip_address
-
 from fastapi import Request
 
 from seamline.domain.errors import Unauthenticated
@@ -13,6 +9,7 @@ from seamline.domain.states import Role
 from seamline.protocols.environment_scope import check_environments, check_named_environments
 from seamline.store.stores import Stores
 from seamline.trust.refusals import require
+from seamline.trust.requests import is_loopback, read_token
 from seamline.trust.roles import Principal, Verb
 from seamline.trust.tokens import principal_of_token
 
@@ -26,38 +23,16 @@ def caller(request: Request) -> Principal:
     if token is not None:
         with stores.db.read() as connection:
             return principal_of_token(connection, stores.clock, token)
-    if request.client is not None and _is_loopback(request.client.host):
+    if request.client is not None and is_loopback(request.client.host):
         return Principal(request.app.state.platform.owner, frozenset({Role.ADMIN}))
     raise Unauthenticated(
         "This request carries no token.", next_step="Send Authorization: Bearer TOKEN."
     )
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # no address: what a proxy said
-        return False
-
-
 def token_of(request: Request) -> str | None:
-    header = request.headers.get("authorization", "")
-    scheme, _, value = header.partition(" ")
-    if scheme.lower() == "bearer" and value:
-        return value.strip()
-    if scheme.lower() == "basic" and value:
-        try:
-            _, _, password = base64.b64decode(value).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            raise Unauthenticated("The Authorization header cannot be read.") from None
-        return password
-    if header.strip():
-        # Ignored, it would make its sender the owner on loopback.
-        raise Unauthenticated(
-            "The Authorization header holds no token.",
-            next_step="Send Authorization: Bearer TOKEN.",
-        )
-    return request.cookies.get(SESSION_COOKIE)
+    token = read_token(request.headers.get("authorization", ""))
+    return request.cookies.get(SESSION_COOKIE) if token is None else token
 
 
 def caller_who_may(request: Request, verb: Verb, body: object = None) -> Principal:

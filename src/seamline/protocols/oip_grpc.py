@@ -1,5 +1,6 @@
 """Open Inference Protocol v2 over gRPC: the same predictions as over HTTP, for clients that speak
-nothing else. The environment is named by the metadata `seamline-environment`.
+nothing else. The environment is named by the metadata `seamline-environment`, the token by
+`authorization`.
 
 What came raw is answered raw, what came typed is answered typed.
 """
@@ -20,6 +21,8 @@ from seamline.protocols.oip_http import LONGEST_ERROR, MAX_BODY_BYTES, status_of
 from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
 from seamline.protocols.oip_tensors import raw_tensor, to_raw
+from seamline.protocols.oip_traces import begin_grpc, end_grpc, id_of_call
+from seamline.serve.access import Access, Caller
 from seamline.serve.datatypes import DATATYPES, TEXT, to_list
 from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
 from seamline.serve.predict import Prediction, Predictor
@@ -27,6 +30,7 @@ from seamline.serve.routing import DEFAULT_ENVIRONMENT
 from seamline.serve.snapshot import Column
 from seamline.serve.steering import Steering
 from seamline.serve.validate import Tensor, TooLarge
+from seamline.trust.roles import Verb
 
 LOG = logging.getLogger(__name__)
 ENVIRONMENT_KEY = "seamline-environment"
@@ -73,7 +77,13 @@ class GrpcServer:
 
 
 async def start_grpc(
-    predictor: Predictor, steering: Steering, host: str, port: int, *, shared: bool = False
+    predictor: Predictor,
+    access: Access,
+    steering: Steering,
+    host: str,
+    port: int,
+    *,
+    shared: bool = False,
 ) -> GrpcServer:
     """Listens when it returns. Unavailable without the extra, Conflict where the port is taken.
 
@@ -83,7 +93,7 @@ async def start_grpc(
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     grpc = import_extra("grpc")
     aio = import_extra("grpc.aio")
-    service = GrpcService(predictor, steering, load_messages(), grpc.StatusCode)
+    service = GrpcService(predictor, access, steering, load_messages(), grpc.StatusCode)
     limit = MAX_BODY_BYTES + (64 << 10)
     server = aio.server(
         options=[
@@ -109,10 +119,16 @@ class GrpcService:
     """One method per call of the protocol, in its names."""
 
     def __init__(
-        self, predictor: Predictor, steering: Steering, messages: dict[str, Any], codes: Any
+        self,
+        predictor: Predictor,
+        access: Access,
+        steering: Steering,
+        messages: dict[str, Any],
+        codes: Any,
     ) -> None:
         self._predictor, self._steering = predictor, steering
         self._plane = predictor.plane
+        self._access = access
         self._messages = messages
         self._codes = codes
 
@@ -142,8 +158,7 @@ class GrpcService:
             try:
                 return await call(request, context, _environment_of(context))
             except SeamlineError as error:
-                code = next(code for kind, code in CODES if isinstance(error, kind))
-                says = str(error)
+                code, says = code_of(error), str(error)
             except Exception as error:
                 LOG.exception("gRPC %s broke.", name)
                 code, says = "INTERNAL", f"The data plane broke on this request: {error!r}."
@@ -151,6 +166,9 @@ class GrpcService:
             return await context.abort(getattr(self._codes, code), says[: LONGEST_ERROR // 4])
 
         return answer
+
+    async def _caller(self, context: Any) -> Caller:
+        return await self._access.caller_of(_metadata(context, "authorization"))
 
     async def server_live(self, request: Any, context: Any, environment: str) -> Any:
         return self._messages["ServerLiveResponse"](live=True)
@@ -163,11 +181,13 @@ class GrpcService:
         return self._messages["ServerMetadataResponse"](**SERVER)
 
     async def model_ready(self, request: Any, context: Any, environment: str) -> Any:
+        (await self._caller(context)).check_sees(environment, request.name)
         target = find_versioned(self._plane, environment, request.name, request.version or None)
         ready = repository.state_of(target).state == repository.READY
         return self._messages["ModelReadyResponse"](ready=ready)
 
     async def model_metadata(self, request: Any, context: Any, environment: str) -> Any:
+        (await self._caller(context)).check_sees(environment, request.name)
         target = find_versioned(self._plane, environment, request.name, request.version or None)
         found = model_metadata(target)
         del found["parameters"]
@@ -176,7 +196,11 @@ class GrpcService:
     async def model_infer(self, request: Any, context: Any, environment: str) -> Any:
         started_s = time.perf_counter()
         status, served, endpoint = 500, "unknown", "unknown"
+        tracing, broke = self._predictor.tracing, "INTERNAL"
+        metadata = context.invocation_metadata() or ()
+        trace = None if tracing is None else begin_grpc(tracing, "ModelInfer", metadata)
         try:
+            (await self._caller(context)).check(Verb.PREDICT, environment, request.model_name)
             version = request.model_version or None
             target = find_versioned(self._plane, environment, request.model_name, version)
             served, endpoint = environment, request.model_name
@@ -185,15 +209,20 @@ class GrpcService:
             timeout = _parameters(request.parameters).get("timeout")
             patience = Patience(limit_of(timeout, None))
             request_id = request.id or None
-            prediction = await self._predictor.predict(target, tensors, request_id, patience)
-            status = 200
+            prediction = await self._predictor.predict(
+                target, tensors, request_id, patience, trace, id_of_call(metadata, trace)
+            )
+            status, broke = 200, ""
             return self._answer(prediction, request, wanted)
         except SeamlineError as error:
-            status = status_of(error)
+            status, broke = status_of(error), code_of(error)
             raise
         finally:
             seconds = time.perf_counter() - started_s
             self._predictor.metrics.count_request(served, endpoint, status, seconds)
+            if trace is not None:
+                code = getattr(self._codes, broke or "OK").value[0]
+                end_grpc(trace, status, code, broke)
 
     def _answer(self, prediction: Prediction, request: Any, wanted: Sequence[Column]) -> Any:
         spec = prediction.target.spec
@@ -218,28 +247,42 @@ class GrpcService:
         return reply
 
     async def repository_index(self, request: Any, context: Any, environment: str) -> Any:
+        caller = await self._caller(context)
+        caller.check_enters(environment)
         reply = self._messages["RepositoryIndexResponse"]()
         for one in repository.list_models(self._plane, environment, request.ready):
+            if not caller.sees(environment, one.name):
+                continue
             reply.models.add(name=one.name, version=one.version, state=one.state, reason=one.reason)
         return reply
 
     async def repository_load(self, request: Any, context: Any, environment: str) -> Any:
-        repository.check_load_parameters(request.parameters)
         name = request.model_name or request.repository_name
+        (await self._caller(context)).check(Verb.REQUEST_PROMOTION, environment, name)
+        repository.check_load_parameters(request.parameters)
         await self._steering.load(environment, name)
         return self._messages["RepositoryModelLoadResponse"](model_name=name, isLoaded=True)
 
     async def repository_unload(self, request: Any, context: Any, environment: str) -> Any:
         name = request.model_name or request.repository_name
+        (await self._caller(context)).check(Verb.REQUEST_PROMOTION, environment, name)
         await self._steering.unload(environment, name)
         return self._messages["RepositoryModelUnloadResponse"](model_name=name, isUnloaded=True)
 
 
+def code_of(error: SeamlineError) -> str:
+    return next(code for kind, code in CODES if isinstance(error, kind))
+
+
 def _environment_of(context: Any) -> str:
+    return _metadata(context, ENVIRONMENT_KEY) or DEFAULT_ENVIRONMENT
+
+
+def _metadata(context: Any, name: str) -> str | None:
     for key, value in context.invocation_metadata() or ():
-        if key == ENVIRONMENT_KEY:
+        if key == name:
             return str(value)
-    return DEFAULT_ENVIRONMENT
+    return None
 
 
 def _parameters(found: Any) -> dict[str, Any]:

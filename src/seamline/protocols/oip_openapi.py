@@ -10,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from seamline import __version__
+from seamline.serve.access import ANYBODY, Caller
 from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT
 from seamline.serve.plane import Plane
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
@@ -32,15 +33,15 @@ _TENSOR: Document = {
 }
 
 
-def describe(plane: Plane, environment: str) -> Document:
-    """With no model where nothing is served yet."""
+def describe(plane: Plane, environment: str, caller: Caller = ANYBODY) -> Document:
+    """As `caller` sees it; with no model where nothing is served yet."""
     routes = plane.table.environments.get(environment)
     targets = {} if routes is None else routes.targets
     prefix = "" if environment == DEFAULT_ENVIRONMENT else f"/{quote(environment, safe='')}"
     paths: Document = {}
     for path, operation in _server_paths().items():
         paths[f"{prefix}/v2{path}"] = operation
-    for name in sorted(targets):
+    for name in sorted(name for name in targets if caller.sees(environment, name)):
         # Braces are a template's in a path; quoted, they are only characters.
         base = f"{prefix}/v2/models/{quote(name, safe='')}"
         for path, operation in _model_paths(targets[name]).items():
@@ -62,7 +63,7 @@ def describe(plane: Plane, environment: str) -> Document:
             },
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        "security": [{}, {"token": []}],
+        "security": [{}, {"token": []}] if caller is ANYBODY else [{"token": []}],
     }
 
 

@@ -31,6 +31,8 @@ from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metada
 from seamline.protocols.oip_openapi import describe
 from seamline.protocols.oip_records import read_records, write_records
 from seamline.protocols.oip_tensors import read_request, wanted_outputs, write_reply
+from seamline.protocols.oip_traces import begin_http, end_http, id_of_trace
+from seamline.serve.access import Access, Caller
 from seamline.serve.feedback import (
     FeedbackRow,
     read_feedback_body,
@@ -43,14 +45,16 @@ from seamline.serve.probes import HEADER
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import Steering
+from seamline.serve.tracing import RequestTrace
 from seamline.trust.requests import check_request_site
+from seamline.trust.roles import Verb
 
 LOG = logging.getLogger(__name__)
 MAX_WAIT_S = 120.0
 _PROBE = HEADER.lower().encode()
 
 
-Answer = Callable[[Request, bytes, Target], Awaitable[Reply]]
+Answer = Callable[[Request, bytes, Target, RequestTrace | None], Awaitable[Reply]]
 
 
 class OipApp:
@@ -61,6 +65,7 @@ class OipApp:
         self,
         predictor: Predictor,
         feedback_log: SegmentLog[Sequence[FeedbackRow]],
+        access: Access,
         *,
         host_names: Set[str] | None,
         steering: Steering,
@@ -69,6 +74,7 @@ class OipApp:
         self._plane = predictor.plane
         self._metrics = predictor.metrics
         self._feedback_log = feedback_log
+        self._access = access
         self._host_names = host_names
         self._steering = steering
 
@@ -105,7 +111,9 @@ class OipApp:
         self._check_site(request)
         if parts == ["openapi.json"]:
             need(request, "GET")
-            return json_reply(200, describe(self._plane, environment))
+            caller = await self._caller(request)
+            caller.check_enters(environment)
+            return json_reply(200, describe(self._plane, environment, caller))
         return await self._v2(request)
 
     async def _v2(self, request: Request) -> Reply:
@@ -123,6 +131,7 @@ class OipApp:
                 health = self._plane.health(request.environment)
                 return json_reply(200 if health["ready"] else 503, health)
             case ("feedback",):
+                await self._check_may(request, Verb.PREDICT, None)
                 return await self._feedback(request, None)
             case ("repository", "index"):
                 return await self._index(request)
@@ -146,9 +155,11 @@ class OipApp:
                 return await self._counted(request, model, version, self._predict)
             case []:
                 need(request, "GET")
+                (await self._caller(request)).check_sees(request.environment, model)
                 return json_reply(200, model_metadata(self._target(request, model, version)))
             case ["ready"]:
                 need(request, "GET")
+                (await self._caller(request)).check_sees(request.environment, model)
                 state = repository.state_of(self._target(request, model, version))
                 ready = state.state == repository.READY
                 told = {"name": model, "ready": ready, "reason": state.reason}
@@ -156,6 +167,7 @@ class OipApp:
                     del told["reason"]
                 return json_reply(200 if ready else 503, told)
             case ["feedback"]:
+                await self._check_may(request, Verb.PREDICT, model)
                 if request.environment in self._plane.table.environments:
                     self._target(request, model, version)
                 return await self._feedback(request, model)
@@ -169,25 +181,34 @@ class OipApp:
     ) -> Reply:
         started_s = time.perf_counter()
         status, environment, endpoint = 500, "unknown", "unknown"
+        tracing, broke = self._predictor.tracing, "MachineryError"
+        trace = None if tracing is None else begin_http(tracing, request)
         try:
+            await self._check_may(request, Verb.PREDICT, model)
             body = await read_body(request)
             target = self._target(request, model, version)
             environment, endpoint = request.environment, model
-            reply = await answer(request, body, target)
-            status = reply.status
+            reply = await answer(request, body, target, trace)
+            status, broke = reply.status, ""
             return reply
         except SeamlineError as error:
-            status = status_of(error)
+            status, broke = status_of(error), type(error).__name__
             raise
         finally:
             seconds = time.perf_counter() - started_s
             self._metrics.count_request(environment, endpoint, status, seconds)
+            if trace is not None:
+                end_http(trace, status, broke)
 
-    async def _infer(self, request: Request, body: bytes, target: Target) -> Reply:
+    async def _infer(
+        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+    ) -> Reply:
         message, tensors = read_request(body, _header_length(request))
         wanted = wanted_outputs(message, target.spec.signature.outputs)
         patience = _patience(request, message.parameters.get("timeout"))
-        prediction = await self._predictor.predict(target, tensors, message.id, patience)
+        prediction = await self._predictor.predict(
+            target, tensors, message.id, patience, trace, id_of_trace(request, trace)
+        )
         text, json_length = write_reply(prediction, message.id, wanted)
         if json_length is None:
             return Reply(200, text)
@@ -214,20 +235,28 @@ class OipApp:
             self._metrics.add("seamline_probe_requests_total", labels)
         return Reply(200, text)
 
-    async def _predict(self, request: Request, body: bytes, target: Target) -> Reply:
+    async def _predict(
+        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+    ) -> Reply:
         tensors, request_id = read_records(body, target.spec)
         patience = _patience(request, None)
-        prediction = await self._predictor.predict(target, tensors, request_id, patience)
+        prediction = await self._predictor.predict(
+            target, tensors, request_id, patience, trace, id_of_trace(request, trace)
+        )
         return Reply(200, write_records(prediction, request_id))
 
     async def _index(self, request: Request) -> Reply:
         need(request, "POST")
+        caller = await self._caller(request)
+        caller.check_enters(request.environment)
         only_ready = repository.read_index_request(await read_body(request))
         models = repository.list_models(self._plane, request.environment, only_ready)
-        return json_reply(200, models)
+        seen = [one for one in models if caller.sees(request.environment, one.name)]
+        return json_reply(200, seen)
 
     async def _load_or_unload(self, request: Request, model: str, verb: str) -> Reply:
         need(request, "POST")
+        await self._check_may(request, Verb.REQUEST_PROMOTION, model)
         repository.read_load_request(await read_body(request))
         move = self._steering.load if verb == "load" else self._steering.unload
         await move(request.environment, model)
@@ -255,9 +284,18 @@ class OipApp:
         )
         return json_reply(200, state)
 
+    async def _caller(self, request: Request) -> Caller:
+        return await self._access.caller_of(request.text(b"authorization"))
+
+    async def _check_may(self, request: Request, verb: Verb, model: str | None) -> None:
+        """Before a body is read: whoever sends it."""
+        (await self._caller(request)).check(verb, request.environment, model)
+
     def _check_site(self, request: Request) -> None:
-        """A page of another site must not feed a loopback server."""
+        """A page of another site must not feed a loopback server. What it sends bears no token."""
         if self._host_names is None or request.method == "GET":
+            return
+        if self._access.is_required or b"authorization" in request.headers:
             return
         check_request_site(
             request.method,

@@ -34,11 +34,24 @@ ALONE_S = 5.0
 Predict = Callable[[Columns, int], Awaitable[Columns]]
 
 
+@dataclass(slots=True)
+class Timing:
+    """Where a request's time went, for whoever traces it: nanoseconds since 1970, 0: not yet."""
+
+    came_ns: int
+    asked_ns: int = 0
+    answered_ns: int = 0
+    left_ns: int = 0
+    #: Of the call that was made for it and for others.
+    batch_rows: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Waiting:
     columns: Columns
     rows: int
     reply: asyncio.Future[Columns]
+    timing: Timing | None = None
 
 
 async def _at_once() -> None:
@@ -81,7 +94,7 @@ class Batcher:
             self.leave(waiting)
             raise
 
-    def enqueue(self, columns: Columns, rows: int) -> Waiting:
+    def enqueue(self, columns: Columns, rows: int, timing: Timing | None = None) -> Waiting:
         """As `submit`, for whoever waits for `reply` in a way of their own, and leaves in time."""
         if len(self._waiting) >= self._max_waiting:
             raise Unavailable(
@@ -89,7 +102,7 @@ class Batcher:
                 next_step="Try again in a second.",
             )
         loop = asyncio.get_running_loop()
-        waiting = Waiting(columns, rows, loop.create_future())
+        waiting = Waiting(columns, rows, loop.create_future(), timing)
         self._waiting.append(waiting)
         if self._running is None:
             # The task starts in the next turn of the loop: what this turn still reads joins in.
@@ -165,9 +178,14 @@ class Batcher:
     async def _ask(self, batch: list[Waiting]) -> Columns:
         rows = sum(waiting.rows for waiting in batch)
         self._on_batch(rows)
+        traced = [waiting.timing for waiting in batch if waiting.timing is not None]
+        if traced:
+            _note_asked(traced, rows)
         started_s = self._now_s()
         outputs = await self._predict(join_rows([one.columns for one in batch]), rows)
         self._call_s += NEWEST * (self._now_s() - started_s - self._call_s)
+        if traced:
+            _note_answered(traced)
         for name, values in outputs.items():
             if len(values) != rows:
                 raise ModelFailed(f"The model answered {len(values)} {name} for {rows} rows.")
@@ -183,6 +201,20 @@ class Batcher:
             _fail([waiting], EngineLost(f"The model did not answer within {ALONE_S:g} s."))
         except SeamlineError as error:
             _fail([waiting], error)
+
+
+def _note_asked(traced: list[Timing], rows: int) -> None:
+    """One that is asked again was asked at first."""
+    now_ns = time.time_ns()
+    for timing in traced:
+        timing.asked_ns = timing.asked_ns or now_ns
+        timing.batch_rows = rows
+
+
+def _note_answered(traced: list[Timing]) -> None:
+    now_ns = time.time_ns()
+    for timing in traced:
+        timing.answered_ns = now_ns
 
 
 def _fail(batch: list[Waiting], error: SeamlineError) -> None:

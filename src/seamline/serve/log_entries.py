@@ -30,6 +30,8 @@ class PredictionEntry(NamedTuple):
     outputs: Columns | None
     latency_us: int
     status: int
+    #: W3C's, where the caller sent one or the request is traced.
+    trace_id: str | None = None
 
 
 class PackedEntry(NamedTuple):
@@ -45,6 +47,7 @@ class PackedEntry(NamedTuple):
     event_time: str | None
     latency_us: int
     status: int
+    trace_id: str | None
 
 
 Entry = PredictionEntry | PackedEntry
@@ -59,12 +62,13 @@ def pack_entry(
     outputs: Columns | None,
     latency_us: int,
     status: int,
+    trace_id: str | None = None,
 ) -> Entry:
     """Packed, unless it has more rows, or the log's thread needs its columns."""
     spec = target.spec
     if rows.count != 1 or spec.private or spec.unlogged or spec.family is not None:
         return PredictionEntry(
-            target, prediction_id, request_id, at, rows, outputs, latency_us, status
+            target, prediction_id, request_id, at, rows, outputs, latency_us, status, trace_id
         )
     features = {**rows.columns, **rows.context} if rows.context else rows.columns
     return PackedEntry(
@@ -77,6 +81,7 @@ def pack_entry(
         rows.event_times[0] if rows.event_times else None,
         latency_us,
         status,
+        trace_id,
     )
 
 

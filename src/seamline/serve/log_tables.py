@@ -199,7 +199,7 @@ def _collect(
         delta = None
     parts = [narrow(_frame(_empty(schema)).lazy()).collect()]
     if delta is not None:
-        parts.append(narrow(pl.scan_delta(delta)).collect())
+        parts.append(narrow(_scan(delta, schema)).collect())
     for name, held in segments.items():
         if delta is None or delta.transaction_version(name) is None:
             parts.append(narrow(_frame(held).lazy()).collect())
@@ -221,8 +221,20 @@ def _find_in_table(table: Path, prediction_id: str) -> pl.DataFrame:
         delta = DeltaTable(str(table))
     except TableNotFoundError:
         return _frame(_empty(prediction_log.SCHEMA))
-    rows = pl.scan_delta(delta).filter(pl.col("prediction_id") == prediction_id)
+    rows = _scan(delta, prediction_log.SCHEMA).filter(pl.col("prediction_id") == prediction_id)
     return rows.select(prediction_log.SCHEMA.names).collect()
+
+
+def has_segment(root: Path, log: str, environment: str, name: str) -> bool:
+    """Whether it is rows of the table already."""
+    return _is_in(log_table(root, log, environment), name)
+
+
+def _scan(delta: DeltaTable, schema: pa.Schema) -> pl.LazyFrame:
+    """A table that nothing was added to of late may lack the newest columns: those are null."""
+    held, wanted = pl.scan_delta(delta), _frame(_empty(schema)).schema
+    missing = wanted.keys() - held.collect_schema().keys()
+    return held.with_columns(pl.lit(None, wanted[name]).alias(name) for name in missing)
 
 
 def _is_in(table: Path, segment: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
-from seamline.serve.batching import Waiting
+from seamline.serve.batching import Timing, Waiting
 from seamline.serve.datatypes import Columns, Values
 from seamline.serve.families import Family
 from seamline.serve.metrics import Labels, Metrics
@@ -107,7 +107,7 @@ class ManyModels:
 
     predict = submit
 
-    def enqueue(self, columns: Columns, rows: int) -> Waiting:
+    def enqueue(self, columns: Columns, rows: int, timing: Timing | None = None) -> Waiting:
         """As `submit`, for whoever waits for `reply` in a way of their own, and leaves in time."""
         if len(self._asked) >= MAX_WAITING:
             raise Unavailable(
@@ -115,7 +115,7 @@ class ManyModels:
                 next_step="Try again in a second.",
             )
         loop = asyncio.get_running_loop()
-        waiting = Waiting(columns, rows, loop.create_future())
+        waiting = Waiting(columns, rows, loop.create_future(), timing)
         task = self._asked[waiting] = loop.create_task(self._answer(waiting))
         task.add_done_callback(lambda _done: self._forget(waiting))
         return waiting

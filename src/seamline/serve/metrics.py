@@ -35,6 +35,8 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     ),
     "seamline_snapshot_version": ("gauge", "Version of the snapshot being served.", ()),
     "seamline_load_failures_total": ("counter", "Snapshots that were not taken.", ()),
+    "seamline_access_list_version": ("gauge", "Version of the access list that holds.", ()),
+    "seamline_access_list_failures_total": ("counter", "Access lists that were not taken.", ()),
     "seamline_standby_releases": ("gauge", "Releases kept warm beside the served one.", ()),
     "seamline_standby_failures_total": ("counter", "Standbys that did not load.", ()),
     "seamline_models_loaded": ("gauge", "Models in memory behind a many-model endpoint.", ()),
@@ -55,7 +57,27 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
         "ONNX twins that did not load, or did not say what their model says.",
         (),
     ),
+    "seamline_trace_spans_total": (
+        "counter",
+        "Spans by outcome: made, then sent or lost, or dropped where too many waited.",
+        (),
+    ),
     "seamline_worker_restarts_total": ("counter", "Workers that ended unasked.", ()),
+    "seamline_origin_contact_timestamp_seconds": (
+        "gauge",
+        "When the control plane that is followed answered last, in seconds since 1970.",
+        (),
+    ),
+    "seamline_origin_refused": (
+        "gauge",
+        "1 while what the control plane that is followed offers is not taken.",
+        (),
+    ),
+    "seamline_log_segments": (
+        "gauge",
+        "Parts of the logs that the control plane that is followed has not taken yet.",
+        (),
+    ),
     "seamline_planes": (
         "gauge",
         "Processes that answer on the shared port, with `--workers` above 1.",

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from seamline.serve import feedback, prediction_log
-from seamline.serve.log_tables import LOGS, log_folder, log_table
+from seamline.serve.log_tables import LOGS, PARTITION, log_folder, log_table
 from seamline.serve.segments import list_segments, read_segment
 from seamline.store.stores import Stores
 
@@ -38,7 +38,7 @@ class NewestRows:
     since: datetime | None
 
     def pick(self, which: pl.Expr, columns: Sequence[str]) -> pl.DataFrame:
-        empty = pl.DataFrame(pl.from_arrow(self.schema.empty_table())).lazy()
+        empty = pl.DataFrame(self.schema.empty_table()).lazy()
         parts = [one.filter(which).select(columns) for one in (empty, *self.frames)]
         return pl.concat(pl.collect_all(parts))
 
@@ -53,28 +53,41 @@ def newest_rows(
 ) -> NewestRows:
     """Of both the segments and the table, each row once, whole files until one is too many."""
     schema = LOGS[log]
-    folder = log_folder(stores.root, log, environment)
     # Segments first, then the table, minus what the table holds by then: see `log_tables`.
-    segments = [(path, read_segment(path, schema)) for path in _newest(folder, most_files + 1)]
+    segments, since = _read_segments(
+        log_folder(stores.root, log, environment), schema, most_rows, most_files
+    )
     delta = _table(log_table(stores.root, log, environment))
     frames: list[pl.LazyFrame] = []
-    rows, since = 0, None
-    for path, held in segments:
-        if delta is not None and delta.transaction_version(path.name) is not None:
-            continue
-        if not held.num_rows:
-            continue
-        if (rows + held.num_rows > most_rows and frames) or len(frames) >= most_files:
-            return NewestRows(tuple(frames), schema, _latest(held))
-        frames.append(pl.DataFrame(held).lazy())
-        rows += held.num_rows
-    for file in _files(delta):
+    rows = 0
+    for name, held in segments:
+        if delta is None or delta.transaction_version(name) is None:
+            frames.append(pl.DataFrame(held).lazy())
+            rows += held.num_rows
+    for file in _files(delta) if since is None else ():
         if rows + file.rows > most_rows or len(frames) >= most_files:
             since = file.latest
             break
-        frames.append(pl.scan_parquet(file.path, hive_partitioning=False))
+        frames.append(_scan(file.path, schema))
         rows += file.rows
     return NewestRows(tuple(frames), schema, since)
+
+
+def _read_segments(
+    folder: Path, schema: pa.Schema, most_rows: int, most_files: int
+) -> tuple[list[tuple[str, pa.Table]], datetime | None]:
+    """The newest first, as many as are wanted; then since when they are all."""
+    found: list[tuple[str, pa.Table]] = []
+    rows = 0
+    for path in reversed(list_segments(folder)):
+        held = read_segment(path, schema)
+        if not held.num_rows:
+            continue
+        if found and (rows + held.num_rows > most_rows or len(found) >= most_files):
+            return found, _latest(held)
+        found.append((path.name, held))
+        rows += held.num_rows
+    return found, None
 
 
 def newest_feedback(
@@ -111,10 +124,6 @@ class _File:
     latest: datetime
 
 
-def _newest(folder: Path, most: int) -> list[Path]:
-    return list_segments(folder)[-most:][::-1]
-
-
 def _files(delta: DeltaTable | None) -> Iterator[_File]:
     """The newest first, by when its last row came."""
     if delta is None:
@@ -129,6 +138,19 @@ def _files(delta: DeltaTable | None) -> Iterator[_File]:
         for path, rows, latest in zip(*columns, strict=True)
     ]
     yield from sorted(found, key=lambda one: one.latest, reverse=True)
+
+
+def _scan(path: Path, schema: pa.Schema) -> pl.LazyFrame:
+    """A file may be older than the newest columns, and has none of the day: that is in its name."""
+    wanted = pl.DataFrame(schema.empty_table()).schema
+    del wanted[PARTITION]
+    return pl.scan_parquet(
+        path,
+        schema=wanted,
+        missing_columns="insert",
+        extra_columns="ignore",
+        hive_partitioning=False,
+    )
 
 
 def _table(path: Path) -> DeltaTable | None:

@@ -20,9 +20,7 @@ from seamline.domain.clock import Clock, iso
 from seamline.domain.errors import Conflict
 from seamline.runtime.processes import current_identity
 from seamline.store.blobs import write_atomically
-
-#: The data plane knows no tokens yet.
-_LOOPBACK_ONLY = "it answers without tokens; bind to 127.0.0.1 and put a proxy before it"
+from seamline.trust.requests import is_loopback
 
 
 def place_parser(program: str) -> argparse.ArgumentParser:
@@ -32,6 +30,9 @@ def place_parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--grpc-port", type=int, help="0 takes a free one; not given: no gRPC")
+    parser.add_argument(
+        "--require-tokens", action="store_true", help="whoever sends no token gets no answer"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes on the port")
     return parser
 
@@ -46,6 +47,15 @@ def hold_place(root: Path) -> Iterator[None]:
         except BlockingIOError:
             raise Conflict(f"another one serves {root} already; end it first") from None
         yield
+
+
+def check_host(host: str, port: int, require_tokens: bool) -> None:
+    """Raises Conflict for what is beyond loopback, where not everybody needs a token."""
+    if not require_tokens and not is_loopback(host):
+        raise Conflict(
+            f"cannot bind to {host}:{port}: it would answer anybody who reaches it; add "
+            "--require-tokens, or bind to 127.0.0.1"
+        )
 
 
 def bind_alone(host: str, port: int) -> socket.socket:
@@ -71,12 +81,9 @@ def claim_port(host: str, port: int) -> socket.socket:
 
 
 def _bind(host: str, port: int, *options: int) -> socket.socket:
-    """Loopback only: the data plane knows no tokens, so nobody else may reach it directly."""
     listener: socket.socket | None = None
     try:
         address = ip_address("127.0.0.1" if host == "localhost" else host)
-        if not address.is_loopback:
-            raise ValueError(_LOOPBACK_ONLY)
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         listener = socket.socket(family, socket.SOCK_STREAM)
         for option in options:

@@ -20,6 +20,7 @@ from typing import Any
 from seamline.domain.clock import from_iso
 from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable, not_found
 from seamline.serve.metrics import Metrics
+from seamline.serve.places import localize, read_places
 from seamline.serve.probes import Probe, read_probe
 from seamline.serve.routing import EnvironmentRoutes, RoutingTable, ServedModel, Target
 from seamline.serve.running_models import RunningModels, start_identity
@@ -53,7 +54,7 @@ class Plane:
     def __init__(self, root: Path, public_key_path: Path, metrics: Metrics) -> None:
         self.table = RoutingTable()
         self.metrics = metrics
-        self._public_key_path = public_key_path
+        self._root, self._public_key_path = root, public_key_path
         #: The newest snapshot that was taken, also where it serves nothing.
         self._taken: dict[str, ServingSnapshot] = {}
         #: The probe that came last, so that its signature is looked at once.
@@ -225,6 +226,7 @@ class Plane:
             )
         incumbent = self.table.environments.get(snapshot.environment)
         try:
+            snapshot = localize(snapshot, read_places(self._root))
             models, failures = await self._models_of(snapshot, incumbent)
         except BaseException:
             self.drop(snapshot.environment)

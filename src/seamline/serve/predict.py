@@ -10,6 +10,7 @@ from datetime import datetime
 
 from seamline.domain.clock import Clock, id_at
 from seamline.domain.errors import SeamlineError
+from seamline.serve.batching import Timing
 from seamline.serve.datatypes import Columns, as_arrays
 from seamline.serve.engine import ModelFailed
 from seamline.serve.input_rules import check_inputs
@@ -20,6 +21,7 @@ from seamline.serve.plane import Plane
 from seamline.serve.routing import Target
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.snapshot import LogPolicy
+from seamline.serve.tracing import RequestTrace, Tracing
 from seamline.serve.validate import Tensor, rows_of
 
 UNHURRIED = Patience()
@@ -64,6 +66,8 @@ class Predictor:
     metrics: Metrics
     clock: Clock
     ids: PredictionIds = field(default_factory=PredictionIds)
+    #: None: nobody asked for traces.
+    tracing: Tracing | None = None
 
     async def predict(
         self,
@@ -71,6 +75,8 @@ class Predictor:
         tensors: Sequence[Tensor],
         request_id: str | None,
         patience: Patience = UNHURRIED,
+        trace: RequestTrace | None = None,
+        trace_id: str | None = None,
     ) -> Prediction:
         """InvalidInput, ModelFailed or Unavailable (TookTooLong, ClientGone among them); the log
         holds what was put into the model's queue, with the status that it was answered with.
@@ -91,9 +97,10 @@ class Predictor:
         prediction_id = self.ids.next(at)
         outputs: Columns | None = None
         status, waiting = GONE, None
+        timing = None if trace is None else Timing(time.time_ns())
         target.model.enter()
         try:
-            waiting = target.model.batcher.enqueue(rows.columns, rows.count)
+            waiting = target.model.batcher.enqueue(rows.columns, rows.count, timing)
             outputs = await patience.wait_for(waiting.reply)
             status = 200
         except SeamlineError as error:
@@ -105,9 +112,12 @@ class Predictor:
             target.model.leave()
             entry = pack_entry(
                 target, prediction_id, request_id, at, rows, outputs,
-                (time.perf_counter_ns() - started_ns) // 1000, status,
+                (time.perf_counter_ns() - started_ns) // 1000, status, trace_id,
             )  # fmt: skip
             self.log.append(entry, must_keep=must_log)
+            if trace is not None and timing is not None:
+                timing.left_ns = time.time_ns()
+                trace.tell(target, prediction_id, rows.count, timing)
         return Prediction(prediction_id, target, outputs)
 
     async def answer_probe(self, target: Target, tensors: Sequence[Tensor]) -> Prediction:

@@ -61,6 +61,7 @@ SCHEMA = pa.schema(
         ("outputs", pa.string()),
         ("latency_us", pa.int64()),
         ("status", pa.int16()),
+        ("trace_id", pa.string()),
     ]
 )
 
@@ -93,13 +94,13 @@ class PredictionBatches:
         ]
 
     def _batch(self, entries: list[PredictionEntry]) -> pa.RecordBatch:
-        targets, ids, request_ids, moments, rows, outputs, latencies, statuses = zip(
+        targets, ids, request_ids, moments, rows, outputs, latencies, statuses, traces = zip(
             *entries, strict=True
         )
         target: Target = targets[0]
         counts = [one.count for one in rows]
         total = sum(counts)
-        told = _told(ids, request_ids, moments, latencies, statuses)
+        told = _told(ids, request_ids, moments, latencies, statuses, traces)
         if total != len(entries):
             places = pa.array(np.repeat(np.arange(len(entries)), counts))
             told = {name: column.take(places) for name, column in told.items()}
@@ -153,11 +154,11 @@ class PredictionBatches:
 
 
 def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
-    targets, ids, request_ids, moments, features, outputs, times, latencies, statuses = zip(
+    targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces = zip(
         *entries, strict=True
     )
     total = len(entries)
-    told = _told(ids, request_ids, moments, latencies, statuses)
+    told = _told(ids, request_ids, moments, latencies, statuses, traces)
     event_times = None if times.count(None) == total else pa.array(times, pa.string())
     return _to_batch(
         targets[0],
@@ -179,6 +180,7 @@ def _told(
     moments: Sequence[datetime],
     latencies: Sequence[int],
     statuses: Sequence[int],
+    traces: Sequence[str | None],
 ) -> dict[str, pa.Array]:
     """What is one value for each request."""
     columns: dict[str, Sequence[Any]] = {
@@ -187,6 +189,7 @@ def _told(
         "at": [round(at.timestamp() * 1e6) for at in moments],
         "latency_us": latencies,
         "status": statuses,
+        "trace_id": traces,
     }
     return {name: pa.array(one, SCHEMA.field(name).type) for name, one in columns.items()}
 

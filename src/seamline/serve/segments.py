@@ -11,15 +11,17 @@ import contextlib
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from seamline.domain.clock import Clock, new_id
+from seamline.domain.errors import InvalidInput
 
 LOG = logging.getLogger(__name__)
 SUFFIX = ".arrows"
@@ -108,10 +110,45 @@ def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
-            batches.extend(reader)
+            batches.extend(_with_all(batch, schema) for batch in reader)
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         LOG.info("%s ends after %d whole batches: %s", path.name, len(batches), error)
     return pa.Table.from_batches(batches, schema)
+
+
+def parse_segment(data: bytes, schema: pa.Schema) -> pa.Table:
+    """Of a segment that came from elsewhere; InvalidInput where it is none of this log."""
+    batches: list[pa.RecordBatch] = []
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            if not set(reader.schema) <= set(schema):
+                raise InvalidInput("The segment has other columns than this log.")
+            with suppress(pa.ArrowInvalid, OSError):  # a torn tail, as a killed writer leaves it
+                batches.extend(_with_all(batch, schema) for batch in reader)
+    except pa.ArrowInvalid as error:
+        raise InvalidInput(f"This is no segment: {error}.") from error
+    return pa.Table.from_batches(batches, schema)
+
+
+def put_segment(folder: Path, name: str, data: bytes) -> None:
+    """A finished one, durable once it returns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}.{os.getpid()}.{threading.get_ident()}.partial"
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(folder / name)
+    _sync_folder(folder)
+
+
+def _with_all(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """A segment may be older than the newest columns: those are null."""
+    if batch.schema.names == schema.names:
+        return batch
+    held = {name: batch.column(name) for name in batch.schema.names}
+    columns = [held.get(one.name, pa.nulls(batch.num_rows, one.type)) for one in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 @contextmanager

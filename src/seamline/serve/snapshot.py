@@ -32,6 +32,8 @@ __all__ = [
     "Signature",
     "Standby",
     "check_snapshot",
+    "open_snapshot",
+    "package_digests",
     "read_snapshot",
     "snapshot_path",
     "write_snapshot",
@@ -156,6 +158,16 @@ def open_snapshot(envelope: bytes, environment: str, public_key: PublicKey) -> S
     if environment != snapshot.environment:
         raise Refused(f"{what} holds the snapshot of environment {snapshot.environment!r}.")
     return snapshot
+
+
+def package_digests(snapshot: ServingSnapshot) -> dict[str, str]:
+    """Digest → what it is, of every package that may have to answer, standbys' and families'."""
+    found: dict[str, str] = {}
+    standing_by = [spec for standby in snapshot.standbys for spec in standby.endpoints]
+    for spec in (*snapshot.endpoints, *standing_by):
+        for one in spec.family.members if spec.family is not None else (spec,):
+            found[one.package_digest] = f"{one.model} {one.model_version}"
+    return found
 
 
 def check_snapshot(snapshot: ServingSnapshot) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 from seamline.serve.metrics import Metrics
+from seamline.serve.origin_figures import put_origin_figures
 from seamline.serve.plane import Plane
 
 
@@ -27,10 +29,11 @@ class Steering(Protocol):
 class OnePlane:
     """This process is all there is."""
 
-    def __init__(self, plane: Plane, metrics: Metrics) -> None:
-        self._plane, self._metrics = plane, metrics
+    def __init__(self, root: Path, plane: Plane, metrics: Metrics) -> None:
+        self._root, self._plane, self._metrics = root, plane, metrics
 
     async def scrape(self) -> str:
+        put_origin_figures(self._root, self._metrics)
         return self._metrics.render()
 
     async def wait_for_snapshot(

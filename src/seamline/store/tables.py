@@ -60,7 +60,7 @@ def table_version(root: Path) -> int | None:
 def append_frame(
     root: Path, frame: pl.DataFrame, partition: str, *, token: tuple[str, int] | None = None
 ) -> int:
-    """Append in one commit; returns the new version.
+    """Append in one commit; returns the new version. Columns that the table has not yet are added.
 
     `token` = (writer, number): a commit that carries a number not above the writer's last one
     was done before and is not done again (Delta's application transactions).
@@ -72,6 +72,7 @@ def append_frame(
         str(root),
         frame.to_arrow(),
         mode="append",
+        schema_mode="merge",
         partition_by=[partition],
         commit_properties=properties,
     )

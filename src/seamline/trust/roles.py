@@ -15,6 +15,8 @@ from seamline.domain.states import Role
 
 class Verb(StrEnum):
     READ = "read"
+    #: On the data plane: to ask endpoints, and to give feedback.
+    PREDICT = "predict"
     INGEST = "ingest"
     PUBLISH = "publish"
     RUN = "run"
@@ -35,6 +37,7 @@ class Verb(StrEnum):
 
 _DEVELOPER = {
     Verb.READ,
+    Verb.PREDICT,
     Verb.INGEST,
     Verb.PUBLISH,
     Verb.RUN,
@@ -50,6 +53,7 @@ _RELEASER = _DEVELOPER | {
 }
 ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.VIEWER: frozenset({Verb.READ}),
+    Role.CALLER: frozenset({Verb.PREDICT}),
     Role.DEVELOPER: frozenset(_DEVELOPER),
     Role.RELEASER: frozenset(_RELEASER),
     Role.APPROVER: frozenset({Verb.READ, Verb.APPROVE, Verb.ROLL_BACK, Verb.BREAK_GLASS}),
@@ -60,9 +64,11 @@ ALLOWED: dict[Role, frozenset[Verb]] = {
 #: A verb that another one includes.
 _WIDER = {Verb.SET_TRAINING_SECRETS: Verb.SET_SECRETS}
 #: What reaches across teams, or across environments: a token that is limited to some never has it.
-#: A project is one team's.
-ACROSS_TEAMS = frozenset({Verb.ADMINISTER})
+#: A project is one team's; the data plane tells endpoints apart, not teams.
+ACROSS_TEAMS = frozenset({Verb.ADMINISTER, Verb.PREDICT})
 ACROSS_ENVIRONMENTS = frozenset({Verb.ADMINISTER, Verb.APPLY_PROJECT})
+#: A token that is limited to some endpoints asks these, and nothing else.
+ACROSS_ENDPOINTS = frozenset(Verb) - {Verb.PREDICT}
 #: What is no team's: a role for one team's things lets them do it for all.
 OF_NO_TEAM = frozenset({Verb.READ, Verb.INGEST, Verb.EVALUATE})
 #: What concerns an environment as a whole: a role for one team's things does not hold it.
@@ -79,11 +85,14 @@ class Scope:
     (True, False)
     >>> Scope(environments=frozenset({"dataops"})).allows(Verb.APPLY_PROJECT)
     False
+    >>> Scope(endpoints=frozenset({"late-arrival"})).allows(Verb.READ)
+    False
     """
 
     team: str | None = None
     environments: frozenset[str] | None = None
     verbs: frozenset[Verb] | None = None
+    endpoints: frozenset[str] | None = None
 
     def allows(self, verb: Verb) -> bool:
         if self.verbs is not None and not self.verbs & {verb, _WIDER.get(verb)}:
@@ -92,9 +101,13 @@ class Scope:
 
     @property
     def beyond(self) -> frozenset[Verb]:
-        """What reaches further than its team or its environments."""
-        teams = frozenset() if self.team is None else ACROSS_TEAMS
-        return teams if self.environments is None else teams | ACROSS_ENVIRONMENTS
+        """What reaches further than its team, its environments or its endpoints."""
+        limits = (
+            (self.team, ACROSS_TEAMS),
+            (self.environments, ACROSS_ENVIRONMENTS),
+            (self.endpoints, ACROSS_ENDPOINTS),
+        )
+        return frozenset().union(*(beyond for limit, beyond in limits if limit is not None))
 
     def __str__(self) -> str:
         """
@@ -104,6 +117,8 @@ class Scope:
         parts = [f"team {self.team}"] if self.team is not None else []
         if self.environments is not None:
             parts.append(f"environments {', '.join(sorted(self.environments))}")
+        if self.endpoints is not None:
+            parts.append(f"endpoints {', '.join(sorted(self.endpoints))}")
         if self.verbs is not None:
             parts.append(f"verbs {', '.join(sorted(self.verbs))}")
         return "; ".join(parts) or "nothing"

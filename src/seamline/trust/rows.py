@@ -63,6 +63,7 @@ TOKENS = Table(
     Column("team", String(63)),
     Column("environments", Text),
     Column("verbs", Text),
+    Column("endpoints", Text),
     # The token that was issued in its stead; until expires_at both hold.
     Column("replaced_by", String(36)),
 )

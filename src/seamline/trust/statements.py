@@ -20,6 +20,7 @@ from seamline.trust.keys import PublicKey, SigningKey
 
 STATEMENT_TYPE = "application/vnd.in-toto+json"
 SNAPSHOT_TYPE = "application/vnd.seamline.snapshot+json"
+ACCESS_TYPE = "application/vnd.seamline.access+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 
 

@@ -52,13 +52,13 @@ class TokenInfo:
 
     def to_json(self) -> dict[str, Any]:
         scope = self.scope
-        environments, verbs = scope.environments, scope.verbs
         return {
             "id": self.id,
             "principal": self.principal,
             "team": scope.team,
-            "environments": None if environments is None else sorted(environments),
-            "verbs": None if verbs is None else sorted(verbs),
+            "environments": _listed(scope.environments),
+            "endpoints": _listed(scope.endpoints),
+            "verbs": _listed(scope.verbs),
             "created_at": self.created_at,
             "expires_at": self.expires_at,
             "revoked_at": self.revoked_at,
@@ -68,29 +68,36 @@ class TokenInfo:
 
 def check_scope(principal: Principal, scope: Scope) -> None:
     """Raises InvalidInput for limits that would promise what the token could never do."""
-    if scope.team is not None and not _speaks_for(principal, scope.team):
+    if scope.team is not None and not speaks_for(principal, scope.team):
         raise InvalidInput(
             f"{principal.name} does not belong to the team {scope.team}, and has no role for it.",
             next_step=f"First: seamline team join {scope.team} {principal.name}.",
         )
-    for what, chosen in (("environments", scope.environments), ("verbs", scope.verbs)):
+    limits = {
+        "environments": scope.environments,
+        "endpoints": scope.endpoints,
+        "verbs": scope.verbs,
+    }
+    for what, chosen in limits.items():
         if chosen is not None and not chosen:
             raise InvalidInput(
                 f"A token for no {what} could do nothing.",
                 next_step=f"Name some, or leave the {what} out.",
             )
-    beyond = sorted(verb for verb in scope.verbs or () if not principal.has_role_for(verb))
+    wanted = scope.verbs or frozenset()
+    wanted |= frozenset() if scope.endpoints is None else frozenset({Verb.PREDICT})
+    beyond = sorted(verb for verb in wanted if not principal.has_role_for(verb))
     if beyond:
         raise InvalidInput(
             f"{principal.name} ({say_roles(principal)}) may not "
             f"{', '.join(beyond)}; no token of theirs can.",
             next_step="Leave it out, or give this to somebody with another role.",
         )
-    spanning = sorted((scope.verbs or frozenset()) & scope.beyond)
+    spanning = sorted(wanted & scope.beyond)
     if spanning:
         raise InvalidInput(
-            f"{', '.join(spanning)} reaches across teams and environments; a token that is "
-            "limited to some cannot have it.",
+            f"{', '.join(spanning)} reaches across teams, environments and endpoints; a token "
+            f"that is limited to {replace(scope, verbs=None)} cannot have it.",
             next_step="Leave out either the verb or the limit.",
         )
 
@@ -206,7 +213,7 @@ def principal_of_token(connection: Connection, clock: Clock, token: str) -> Prin
     principal = find_principal(connection, info.principal)
     if principal is None:
         raise Unauthenticated(f"{info.principal} is no longer a principal here.")
-    if info.scope.team is not None and not _speaks_for(principal, info.scope.team):
+    if info.scope.team is not None and not speaks_for(principal, info.scope.team):
         raise Unauthenticated(
             f"This token is for the team {info.scope.team}, which {info.principal} has left.",
             next_step="Ask an admin for a token of a team that you belong to.",
@@ -214,7 +221,7 @@ def principal_of_token(connection: Connection, clock: Clock, token: str) -> Prin
     return replace(principal, scope=info.scope)
 
 
-def _speaks_for(principal: Principal, team: str) -> bool:
+def speaks_for(principal: Principal, team: str) -> bool:
     return team in principal.teams or any(one.team == team for one in principal.grants)
 
 
@@ -274,17 +281,22 @@ def _record(
             team=scope.team,
             environments=_joined(scope.environments),
             verbs=_joined(scope.verbs),
+            endpoints=_joined(scope.endpoints),
         )
     )
     facts.append(tx, TokenIssued(name, made.id), by=by)
     if scope != UNLIMITED:
-        environments, verbs = _sorted(scope.environments), _sorted(scope.verbs)
-        facts.append(tx, TokenLimited(name, made.id, scope.team, environments, verbs), by=by)
+        limits = map(_sorted, (scope.environments, scope.verbs, scope.endpoints))
+        facts.append(tx, TokenLimited(name, made.id, scope.team, *limits), by=by)
     return made
 
 
 def _sorted(chosen: frozenset[Any] | None) -> tuple[str, ...] | None:
     return None if chosen is None else tuple(sorted(chosen))
+
+
+def _listed(chosen: frozenset[Any] | None) -> list[Any] | None:
+    return None if chosen is None else sorted(chosen)
 
 
 def _joined(chosen: frozenset[Any] | None) -> str | None:
@@ -301,6 +313,7 @@ def _info(row: Any) -> TokenInfo:
         row.team,
         _split(row.environments),
         None if verbs is None else frozenset(Verb(verb) for verb in verbs),
+        _split(row.endpoints),
     )
     return TokenInfo(
         row.id,

@@ -249,6 +249,11 @@ def start_plane(workspace: Workspace) -> Iterator[Callable[[], PlaneProcess]]:
 
 
 @pytest.fixture(scope="module")
+def make_workspace() -> Callable[[Path], Workspace]:
+    return Workspace
+
+
+@pytest.fixture(scope="module")
 def make_group(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[], tuple[Workspace, PlaneProcess]]]:

@@ -14,7 +14,12 @@ from seamline.serve.group.turns import Turns
 from seamline.serve.metrics import METRICS, Metrics
 
 #: What only the supervisor says, of all of them.
-OF_ALL = {"seamline_planes"}
+OF_ALL = {
+    "seamline_planes",
+    "seamline_origin_contact_timestamp_seconds",
+    "seamline_origin_refused",
+    "seamline_log_segments",
+}
 
 
 async def connected(answer):

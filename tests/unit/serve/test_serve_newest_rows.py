@@ -41,7 +41,7 @@ def log(stores, workspace):
     def write(*hours: int) -> list[str]:
         entries = [entry(hour) for hour in hours]
         segment = Segment(folder, PREDICTION_SCHEMA, SystemClock())
-        segment.write(PredictionBatches(b"k" * 32)(entries)["production"])
+        segment.write(PredictionBatches(b"k" * 32)(entries))
         segment.close()
         return [one.prediction_id for one in entries]
 
@@ -127,7 +127,7 @@ def test_the_last_word_counts_by_prediction_or_by_the_callers_id(stores, log):
     for one in said:
         rows = rows_of_feedback([FeedbackItem(**one)], "production", None, SystemClock())
         segment = Segment(folder, SCHEMA, SystemClock())
-        segment.write(feedback_batches([rows])["production"])
+        segment.write(feedback_batches([rows]))
         segment.close()
         compact(stores, "production")
     newest = newest_predictions(stores, "production")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import io
 import json
@@ -21,6 +22,9 @@ import pytest
 
 from seamline.runtime.processes import group_members
 from seamline.serve import prediction_log
+from seamline.serve.group.processes import start_plane
+from seamline.serve.group.supervisor import Supervisor
+from seamline.serve.place import claim_port
 from seamline.serve.segments import list_segments, read_segment
 
 INFER = "/v2/models/late-arrival/infer"
@@ -110,7 +114,7 @@ def test_all_processes_answer_and_are_counted_as_one(group, request_of, until):
     after = scrape(plane)
     assert after[ANSWERED] - before.get(ANSWERED, 0) == asked
     assert sum(by_plane(after, "seamline_plane_requests_total").values()) == after[ANSWERED]
-    rows = 'seamline_log_rows_total{log="predictions"}'
+    rows = 'seamline_log_rows_total{log="predictions",environment="production"}'
     until(lambda: scrape(plane).get(rows, 0) >= after[ANSWERED])
     found = logged(plane.root)
     assert found.num_rows == len(set(found["prediction_id"].to_pylist())) == after[ANSWERED]
@@ -257,3 +261,30 @@ def test_all_end_with_a_killed_supervisor(make_group, until):
     assert len(workers) == len(models) == 2
     plane.stop(signal.SIGKILL)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers | models))
+
+
+def test_one_that_is_stuck_is_started_again(workspace, monkeypatch, until):
+    for name, seconds in (("COUNTS_PAUSE_S", 0.1), ("COUNTS_S", 0.2), ("STUCK_S", 0.5)):
+        monkeypatch.setattr(f"seamline.serve.group.supervisor.{name}", seconds)
+    workspace.deploy(1, workspace.endpoint())
+
+    async def run():
+        with claim_port("127.0.0.1", 0) as claim:
+            place = ["--root", str(workspace.root), "--port", str(claim.getsockname()[1])]
+            started = []
+
+            async def start(number, answer):
+                started.append(await start_plane(number, place, answer))
+                return started[-1]
+
+            supervisor = Supervisor(workspace.root, 1, start)
+            await supervisor.start()
+            os.kill(started[0].process.pid, signal.SIGSTOP)
+            async with asyncio.timeout(60):
+                code = await started[0].process.wait()
+                while len(started) < 2 or not started[1].heard_at:
+                    await asyncio.sleep(0.01)
+            await supervisor.close(10)
+            return code, [one.process.returncode for one in started]
+
+    assert asyncio.run(run()) == (-signal.SIGKILL, [-signal.SIGKILL, 0])

@@ -69,8 +69,9 @@ def test_a_token_has_its_limits_and_never_more_than_its_principal(people: Stores
 def test_what_spans_everything_needs_a_token_without_such_limits(verb: Verb) -> None:
     roles = frozenset({Role.ADMIN})
     for scope, beyond in (
-        (Scope(team="arrivals"), {Verb.ADMINISTER}),
+        (Scope(team="arrivals"), {Verb.ADMINISTER, Verb.PREDICT}),
         (Scope(environments=frozenset({"dataops"})), {Verb.ADMINISTER, Verb.APPLY_PROJECT}),
+        (Scope(endpoints=frozenset({"late-arrival"})), set(Verb) - {Verb.PREDICT}),
     ):
         assert Principal("root", roles, scope=scope).may(verb) is (verb not in beyond)
     only = Scope(verbs=frozenset({verb}))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,9 +42,12 @@ def find_data_plane(root: Path) -> DataPlane | None:
     try:
         document = json.loads((root / "dataplane.json").read_text())
         identity = ProcessIdentity(document["pid"], document["start_time"], document["boot_id"])
-        url = f"http://{document['host']}:{document['port']}"
+        # Where it listens everywhere, this machine reaches it here.
+        host = document["host"]
+        host = "127.0.0.1" if ip_address(host).is_unspecified else host
+        url = f"http://{host}:{document['port']}"
         port = document.get("grpc_port")
-        grpc = None if port is None else f"{document['host']}:{port}"
+        grpc = None if port is None else f"{host}:{port}"
         workers = int(document.get("workers", 1))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -89,11 +93,17 @@ def _ask(url: str, target: str, timeout_s: float) -> dict[str, Any]:
 
 
 def start_or_adopt(
-    root: Path, host: str, port: int, grpc_port: int = 0, workers: int = 1
+    root: Path,
+    host: str,
+    port: int,
+    grpc_port: int = 0,
+    workers: int = 1,
+    *,
+    require_tokens: bool = False,
 ) -> tuple[DataPlane, bool]:
     """(the plane, whether it was adopted). It runs in a session of its own: it outlives us.
 
-    `grpc_port`: 0 does without gRPC.
+    `grpc_port`: 0 does without gRPC. `require_tokens`: whatever the access list says.
     """
     found = find_data_plane(root)
     if found is not None:
@@ -104,6 +114,7 @@ def start_or_adopt(
     command = [sys.executable, "-m", "seamline.dataplane", "--root", str(root)]
     command += ["--host", host, "--port", str(port)]
     command += ["--grpc-port", str(grpc_port)] if grpc_port else []
+    command += ["--require-tokens"] if require_tokens else []
     command += ["--workers", str(workers)] if workers > 1 else []
     with log_path.open("ab") as log:
         process = subprocess.Popen(

@@ -53,15 +53,18 @@ def make_row(columns: Iterable[Column], texts: Mapping[str, str]) -> dict[str, A
 
 
 def try_endpoint(
-    url: str, environment: str, spec: EndpointSpec, row: Mapping[str, Any], by: str, token: str
+    url: str,
+    environment: str,
+    spec: EndpointSpec,
+    row: Mapping[str, Any],
+    by: str,
+    authorization: str,
 ) -> Tried:
     """`by` is logged as the request's own id: whoever reads the log sees that a person tried.
 
     Raises Unavailable where no data plane answers."""
     body = json.dumps({"rows": [row], "id": f"console:{by}"}).encode()
-    headers = {"Content-Type": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
+    headers = {"Content-Type": "application/json", "Authorization": authorization}
     began_s = time.perf_counter()
     status, said = ask_plane(
         url, "POST", _path(environment, spec), body, headers, timeout_s=PATIENCE_S

@@ -61,6 +61,7 @@ def add(platform: PlatformOf, who: Admin, body: NewPrincipal) -> dict[str, Any]:
             tx, stores.facts, stores.clock, body.name, everywhere, by=who.name, grants=limited
         )
         shown = _shown(require_principal(tx, body.name))
+    platform.access.look()
     return {**shown, "token": token}
 
 
@@ -85,7 +86,9 @@ def grant(platform: PlatformOf, who: Admin, name: str, body: OneRole) -> dict[st
     stores = platform.stores
     with stores.db.transaction() as tx:
         given = _grant(tx, body)
-        return _shown(grant_role(tx, stores.facts, stores.clock, name, given, by=who.name))
+        found = grant_role(tx, stores.facts, stores.clock, name, given, by=who.name)
+    platform.access.look()
+    return _shown(found)
 
 
 @ROUTER.post("/principals/{name}/roles/take")
@@ -94,7 +97,9 @@ def take(platform: PlatformOf, who: Admin, name: str, body: OneRole) -> dict[str
     stores = platform.stores
     taken = Grant(parse_role(body.role), body.team, body.environment)
     with stores.db.transaction() as tx:
-        return _shown(take_role(tx, stores.facts, name, taken, by=who.name))
+        found = take_role(tx, stores.facts, name, taken, by=who.name)
+    platform.access.look()
+    return _shown(found)
 
 
 @ROUTER.post("/principals/{name}/tokens")
@@ -102,6 +107,7 @@ def issue(platform: PlatformOf, who: Admin, name: str) -> dict[str, Any]:
     stores = platform.stores
     with stores.db.transaction() as tx:
         issued = issue_token(tx, stores.facts, stores.clock, name, by=who.name)
+    platform.access.look()
     return {
         "name": name,
         "id": issued.id,
@@ -115,6 +121,7 @@ def revoke(platform: PlatformOf, who: Admin, name: str) -> dict[str, Any]:
     stores = platform.stores
     with stores.db.transaction() as tx:
         count = revoke_tokens(tx, stores.facts, stores.clock, name, by=who.name)
+    platform.access.look()
     return {"name": name, "revoked": count}
 
 

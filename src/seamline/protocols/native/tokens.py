@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
+from seamline.domain.errors import not_found
 from seamline.promote.environments import find_environment
 from seamline.protocols.native.access import Admin, PlatformOf, Reader
 from seamline.trust.roles import Scope, Verb, parse_verb
@@ -25,7 +26,7 @@ ROUTER = APIRouter()
 
 
 class NewToken(BaseModel):
-    """`team`, `environments`, `verbs`: what it is limited to; left out, to nothing."""
+    """`team`, `environments`, `endpoints`, `verbs`: what it is limited to; left out, to nothing."""
 
     # A limit that is spelled wrong must not be no limit.
     model_config = ConfigDict(extra="forbid")
@@ -33,6 +34,7 @@ class NewToken(BaseModel):
     principal: str
     team: str | None = None
     environments: list[str] | None = None
+    endpoints: list[str] | None = None
     verbs: list[str] | None = None
     days: float = DEFAULT_TOKEN_DAYS
 
@@ -51,10 +53,14 @@ def issue(platform: PlatformOf, who: Admin, body: NewToken) -> dict[str, Any]:
     stores = platform.stores
     verbs = None if body.verbs is None else frozenset(parse_verb(verb) for verb in body.verbs)
     environments = None if body.environments is None else frozenset(body.environments)
+    endpoints = None if body.endpoints is None else frozenset(body.endpoints)
+    for endpoint in sorted(endpoints or ()):
+        if endpoint not in platform.declarations().deployments:
+            raise not_found("endpoint", endpoint, platform.declarations().deployments)
     with stores.db.transaction() as tx:
         for environment in sorted(environments or ()):
             find_environment(tx, environment)
-        scope = Scope(body.team, environments, verbs)
+        scope = Scope(body.team, environments, verbs, endpoints)
         issued = issue_token(
             tx,
             stores.facts,
@@ -65,6 +71,7 @@ def issue(platform: PlatformOf, who: Admin, body: NewToken) -> dict[str, Any]:
             scope=scope,
         )
         shown = find_token(tx, issued.id).to_json()
+    platform.access.look()
     return {**shown, **_secret(issued)}
 
 
@@ -85,6 +92,7 @@ def rotate(platform: PlatformOf, who: Admin, token_id: str, body: Rotation) -> d
             tx, stores.facts, stores.clock, token_id, by=who.name, grace_s=body.grace_s
         )
         shown = find_token(tx, issued.id).to_json()
+    platform.access.look()
     return {**shown, **_secret(issued), "replaces": old.id, "old_until": old.expires_at}
 
 
@@ -93,6 +101,7 @@ def revoke(platform: PlatformOf, who: Admin, token_id: str) -> dict[str, Any]:
     stores = platform.stores
     with stores.db.transaction() as tx:
         found = revoke_token(tx, stores.facts, stores.clock, token_id, by=who.name)
+    platform.access.look()
     return found.to_json()
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from seamline.serve.metrics import METRICS, Labels, Metrics
 
-#: Of what all of them say: for what is the same in all, what the last one of them has come to.
+#: Of what all of them say: how many together, what all have come to, or how bad it is anywhere.
 GAUGES: dict[str, Callable[[Iterable[float]], float]] = {
     "seamline_snapshot_version": min,
+    "seamline_access_list_version": min,
     "seamline_standby_releases": min,
     "seamline_models_loaded": sum,
     "seamline_models_memory_bytes": sum,
@@ -89,7 +90,7 @@ def read_dump(dump: dict[str, Any]) -> Metrics:
     """
     metrics = Metrics()
     for name, labels, value in dump["values"]:
-        metrics.values[name, _labels(labels)] = value
+        metrics.values[name, _labels(labels)] = float(value)
     for name, labels, kept in dump["histograms"]:
         metrics.histograms[name, _labels(labels)] = list(kept)
     return metrics

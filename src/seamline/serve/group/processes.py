@@ -22,6 +22,8 @@ class PlaneProcess:
     process: Process
     channel: Channel
     running: asyncio.Task[None]
+    #: Loop time of its last answer.
+    heard_at: float = 0.0
     #: Environment → its standbys, as the process told last.
     standbys: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -29,12 +31,14 @@ class PlaneProcess:
         """Unavailable where it does not answer in time."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self.channel.ask(op, **body)
+                told = await self.channel.ask(op, **body)
         except TimeoutError:
             raise Unavailable(
                 f"Process {self.number} of the data plane (pid {self.process.pid}) did not answer "
                 f"within {timeout_s:g} s."
             ) from None
+        self.heard_at = asyncio.get_running_loop().time()
+        return told
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -20,6 +20,7 @@ from seamline.serve.group.counts import PlaneCounts, merge
 from seamline.serve.group.processes import PlaneProcess
 from seamline.serve.group.turns import Turns
 from seamline.serve.metrics import Metrics
+from seamline.serve.origin_figures import put_origin_figures
 from seamline.serve.snapshot_watch import Problem, SnapshotWatch
 from seamline.serve.warmth import merge_standbys
 
@@ -30,6 +31,8 @@ COMMIT_S = 10.0
 OPEN_S = 30.0
 COUNTS_S = 2.0
 COUNTS_PAUSE_S = 5.0
+#: Who does not even tell its counts for so long is stuck.
+STUCK_S = 30.0
 LOAD_WAIT_S = 120.0
 #: For a process that died while a snapshot was prepared: then that is prepared once more.
 WHOLE_S = 30.0
@@ -55,7 +58,7 @@ class Served:
 
 class Supervisor:
     def __init__(self, root: Path, count: int, start: Start) -> None:
-        self._size, self._start = count, start
+        self._root, self._size, self._start = root, count, start
         self._metrics = Metrics()
         self._planes: dict[int, PlaneProcess] = {}
         self._counts = {number: PlaneCounts() for number in range(count)}
@@ -214,6 +217,7 @@ class Supervisor:
                 )
             case "scrape":
                 await self._count()
+                put_origin_figures(self._root, self._metrics)
                 return {"text": merge(self._metrics, list(self._counts.items())).render()}
             case "load":
                 await self._watch.retry(body["environment"], LOAD_WAIT_S)
@@ -229,10 +233,16 @@ class Supervisor:
                 raise told
 
     async def _keep_counts(self) -> None:
-        """What a process has counted when it is killed is known but for the last seconds."""
+        """What a process has counted when it is killed is known but for the last seconds; and one
+        that has stopped is found out."""
         while True:
             await asyncio.sleep(COUNTS_PAUSE_S)
             await self._count()
+            for plane in self._planes.values():
+                silent_s = asyncio.get_running_loop().time() - plane.heard_at
+                if silent_s > STUCK_S:
+                    LOG.error("Process %d is silent for %.0f s: ended", plane.number, silent_s)
+                    plane.kill()
 
     async def _count(self) -> None:
         async def ask(plane: PlaneProcess) -> None:

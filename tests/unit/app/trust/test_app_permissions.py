@@ -192,9 +192,9 @@ def test_the_page_tells_of_every_verb_and_every_role() -> None:
 
 
 def test_every_verb_is_asked_for_by_a_route(plane: ControlPlane) -> None:
-    """Else a cell of the table would be asked of nobody."""
+    """Else a cell of the table would be asked of nobody. `predict` is the data plane's."""
     found = {verb_asked(one, name) for one in routes_of(plane) for name in ENVIRONMENTS}
-    assert found == set(Verb)
+    assert found == set(Verb) - {Verb.PREDICT}
 
 
 @pytest.mark.parametrize("role", list(Role))

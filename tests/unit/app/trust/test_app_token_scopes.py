@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,8 +13,13 @@ import pytest
 
 from seamline.console.routes import make_router as make_console
 from seamline.domain.clock import ManualClock
+from seamline.domain.digests import digest_of
+from seamline.domain.errors import InvalidInput
+from seamline.domain.settings import Settings
 from seamline.domain.states import Role
-from seamline.server import ControlPlane
+from seamline.server import ControlPlane, serve
+from seamline.trust.access_list import AccessEntry, access_list_path, read_access_list
+from seamline.trust.keys import load_public_key
 from seamline.trust.principals import add_principal
 from seamline.trust.roles import Scope, Verb
 from seamline.trust.tokens import issue_token
@@ -286,6 +292,8 @@ def test_tokens_and_teams_over_http(ask: Ask, clock: ManualClock) -> None:
         ({"principal": "ada", "environments": ["stagin"]}, "Did you mean staging"),
         ({"principal": "ada", "verbs": ["publis"]}, "Did you mean publish"),
         ({"principal": "ada", "environments": []}, "no environments"),
+        ({"principal": "ada", "endpoints": ["late"]}, "There is no endpoint 'late'"),
+        ({"principal": "ada", "endpoints": []}, "no endpoints"),
     ],
 )
 def test_a_limit_that_is_spelled_wrong_is_not_no_limit(
@@ -295,3 +303,41 @@ def test_a_limit_that_is_spelled_wrong_is_not_no_limit(
     answer = ask("POST", f"{V1}/tokens", json=body)
     assert answer.status_code in (400, 404)
     assert says in answer.text
+
+
+def test_who_may_ask_the_data_plane_is_written_down_before_the_answer(
+    ask: Ask, plane: ControlPlane
+) -> None:
+    """And a token that it lets in there is no key to anything here."""
+    root = plane.platform.root
+    public = load_public_key(root / "keys" / "signing.pub")
+
+    def listed() -> dict[str, AccessEntry]:
+        found = read_access_list(access_list_path(root), public)
+        return {one.token_digest: one for one in found.entries}
+
+    body = {"name": "app", "roles": ["caller"], "environments": ["production"]}
+    token = ask("POST", f"{V1}/principals", json=body).json()["token"]
+    assert listed()[digest_of(token.encode())].granted == {"predict": ("production",)}
+    assert ask("GET", f"{V1}/runs", token).status_code == 403
+    another = ask("POST", f"{V1}/tokens", json={"principal": "app", "verbs": ["predict"]}).json()
+    assert listed()[digest_of(another["token"].encode())].verbs == ("predict",)
+    rotated = ask("POST", f"{V1}/tokens/{another['id']}/rotate", json={"grace_s": 60}).json()
+    assert listed()[digest_of(another["token"].encode())].expires_at == rotated["old_until"]
+    ask("DELETE", f"{V1}/tokens/{another['id']}")
+    assert set(listed()) == {digest_of(one.encode()) for one in (token, rotated["token"])}
+    role = {"role": "caller", "environment": "staging"}
+    ask("POST", f"{V1}/principals/app/roles", json=role)
+    granted = {"predict": ("production", "staging")}
+    assert listed()[digest_of(token.encode())].granted == granted
+    ask("POST", f"{V1}/principals/app/roles/take", json=role)
+    assert listed()[digest_of(token.encode())].granted == {"predict": ("production",)}
+    ask("DELETE", f"{V1}/principals/app/tokens")
+    assert listed() == {}
+
+
+def test_beyond_loopback_the_data_plane_is_not_started_without_tokens(tmp_path: Path) -> None:
+    settings = Settings(workspace=tmp_path / "w", serve_host="192.0.2.1")
+    with pytest.raises(InvalidInput, match="Add --serve-tokens"):
+        serve(settings, lambda found, adopted: None)
+    assert not settings.workspace.exists()

@@ -1,0 +1,1 @@
+"""A data plane on another machine: what the control plane gives it, and how it lives there."""

@@ -1,0 +1,138 @@
+"""A root follows its origin: snapshots come in, finished parts of the logs go out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from seamline.app.serve.far.fetching import Taking
+from seamline.app.serve.far.trusted import Pin, current_key, known_key, write_pin
+from seamline.domain.errors import Refused, SeamlineError, Unavailable
+from seamline.serve.log_tables import LOGS, log_folder
+from seamline.serve.origin_figures import Contact, write_contact
+from seamline.serve.segments import claim_segment, list_segments
+from seamline.serve.snapshot import ServingSnapshot, open_snapshot
+from seamline.trust.keys import PublicKey
+
+LOG = logging.getLogger("seamline.serve")
+HOLD_S = 20.0
+SHIP_PAUSE_S = 5.0
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+
+
+@dataclass
+class Follower:
+    """`pinned`: the key that the origin's history has to lead from; empty: any, once.
+
+    `on_taken(snapshot)`: it lies where the data plane looks; to return once that has looked.
+    """
+
+    taking: Taking
+    environment: str
+    pinned: str
+    on_taken: Callable[[ServingSnapshot], None] = lambda snapshot: None
+    _etag: str = ""
+    _contact: Contact = field(default_factory=Contact)
+
+    def look(self, wait_s: float) -> ServingSnapshot | None:
+        """The next snapshot, taken; None where there is none within the time. Raises why the origin
+        was not reached, or what it says was refused."""
+        try:
+            fetched = self.taking.origin.next_snapshot(self.environment, self._etag, wait_s)
+            self._reached("")
+            if fetched is None:
+                return None
+            key = self._key_of(fetched.envelope)
+            snapshot = self.taking.take(self.environment, fetched.envelope, key)
+        except Unavailable:
+            raise
+        except SeamlineError as error:
+            self._reached(str(error))
+            raise
+        # Only now: what was refused is looked at again.
+        self._etag = fetched.etag
+        return snapshot
+
+    def follow(self, stop: threading.Event) -> None:
+        """Until `stop`; whatever comes wrong is said once, and tried again ever more slowly."""
+        pause_s, said = FIRST_PAUSE_S, ""
+        while not stop.is_set():
+            try:
+                snapshot = self.look(HOLD_S)
+                if snapshot is not None:
+                    self.on_taken(snapshot)
+                pause_s, said = FIRST_PAUSE_S, ""
+            except Exception as error:
+                if str(error) != said:
+                    _say(f"{self.environment}: %s What is served goes on.", error)
+                said = str(error)
+                stop.wait(pause_s)
+                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    def ship(self, stop: threading.Event) -> None:
+        """Until `stop`: what is not taken stays here and is sent again."""
+        said = ""
+        while not stop.wait(SHIP_PAUSE_S):
+            try:
+                self.ship_finished()
+                said = ""
+            except Exception as error:
+                if str(error) != said:
+                    _say("The log stays here for now: %s", error)
+                said = str(error)
+
+    def ship_finished(self) -> int:
+        """How many segments the origin has taken now. It knows them by name: one that is sent twice
+        counts once."""
+        shipped, refused = 0, ""
+        for log in LOGS:
+            for path in list_segments(log_folder(self.taking.root, log, self.environment)):
+                with claim_segment(path) as finished:
+                    if not finished:
+                        continue
+                    try:
+                        self.taking.origin.send_segment(
+                            self.environment, log, path.name, path.read_bytes()
+                        )
+                    except Unavailable:
+                        raise
+                    except SeamlineError as error:  # another one may be taken
+                        refused = refused or str(error)
+                        continue
+                    path.unlink()
+                    shipped += 1
+        if refused:
+            raise Refused(refused)
+        return shipped
+
+    def _key_of(self, envelope: bytes) -> PublicKey:
+        """The one that signed it: the one of before, or what the origin's history leads to."""
+        known = known_key(self.taking.root)
+        if known is not None and known.is_called(self.pinned):
+            try:
+                open_snapshot(envelope, self.environment, known)
+            except Refused:
+                LOG.info("%s is signed by another key than before", self.environment)
+            else:
+                return known
+        origin, history = self.taking.origin, self.taking.origin.key_history()
+        key = current_key(history, self.pinned)
+        open_snapshot(envelope, self.environment, key)
+        self.pinned = key.text
+        entries = [entry.decode() for entry in history]
+        write_pin(self.taking.root, Pin(origin.url, self.environment, key.text, entries))
+        return key
+
+    def _reached(self, refused: str) -> None:
+        self._contact = Contact(self.taking.clock.now().timestamp(), refused)
+        write_contact(self.taking.root, self._contact)
+
+
+def _say(text: str, error: Exception) -> None:
+    """A full disk is as little the end of it as an origin that is not there; a defect is neither,
+    and leaves its traceback."""
+    is_known = isinstance(error, SeamlineError | OSError)
+    LOG.error(text, error, exc_info=None if is_known else error)
