@@ -265,7 +265,7 @@ class _Server(uvicorn.Server):
 def _server(app: FastAPI) -> _Server:
     def let_go() -> None:
         state = app.state
-        for waiters in (state.run_ends, state.run_news, state.packagings, state.snapshot_polls):
+        for waiters in (state.run_ends, state.run_news, state.packagings, state.signed_file_polls):
             waiters.close()
 
     return _Server(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import runpy
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from seamline.serve.input_rules import InputRule
+from seamline.serve.snapshot import Column
 from seamline.trust.access_list import access_list_path
 from seamline.trust.principals import add_principal, parse_role
 
@@ -66,8 +68,8 @@ def page_json(url: str) -> dict[str, Any]:
     return found
 
 
-def recent(town: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = page_json(town.url + PLACE)["endpoint"]["recent"]
+def recent(town: Any, place: str = PLACE) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = page_json(town.url + place)["endpoint"]["recent"]
     return found
 
 
@@ -77,7 +79,7 @@ def field(page: Page, name: str) -> Any:
 
 def test_from_the_list_to_what_an_endpoint_does(drop_in: Visit, plane: Any) -> None:
     page = drop_in("/endpoints")
-    expect(page.get_by_role("region", name="staging")).to_contain_text("Nothing is live here.")
+    expect(page.get_by_role("region", name="development")).to_contain_text("Nothing is live here.")
     page.get_by_role("link", name="late-arrival", exact=True).click()
     expect(page.locator("h1")).to_have_text("late-arrival in production")
     main = page.locator("main")
@@ -107,6 +109,24 @@ def test_recent_predictions_with_feedback_and_without_what_is_private(
     failed = page.get_by_role("row").filter(has_text="BOOM")
     expect(failed).to_contain_text("failed with 500")
     assert page_json(page.url)["endpoint"]["feedback"]["with_feedback"] == 1
+
+
+def test_many_values_are_folded(drop_in: Visit, hamlet: Any, workspace: Any, plane: Any) -> None:
+    names = [f"input_{number}" for number in range(9)]
+    context = tuple(Column(name, "INT64", nullable=True) for name in names)
+    spec = workspace.endpoint(rules=(HOUR,))
+    wide = dataclasses.replace(spec, endpoint="wide", context=(*spec.context, *context))
+    workspace.deploy(1, wide, environment="staging")
+    plane.await_snapshot(1, "staging")
+    row = {"hour": 6, **dict.fromkeys(names, 7)}
+    assert plane.ask("POST", "/staging/v2/models/wide/predict", row)[0] == 200
+    page = drop_in("/environments/staging")
+    wait_until(lambda: recent(hamlet, "/environments/staging/endpoints/wide"))
+    page.get_by_role("link", name="wide", exact=True).click()
+    row = page.get_by_role("row").last
+    expect(row.get_by_text("input_8")).to_be_hidden()
+    row.get_by_text("12 values").click()
+    expect(row.get_by_text("input_8")).to_be_visible()
 
 
 def test_it_is_tried_as_its_example_and_the_same_from_a_shell(
@@ -241,8 +261,8 @@ def test_they_fit_and_need_nothing_from_elsewhere(
 
 
 def test_what_is_not_there_is_said(drop_in: Visit, plane: Any) -> None:
-    page = drop_in("/environments/staging/endpoints/late-arrival")
-    expect(page.locator("main")).to_contain_text("Nothing is live in staging")
+    page = drop_in("/environments/development/endpoints/late-arrival")
+    expect(page.locator("main")).to_contain_text("Nothing is live in development")
     page.goto("/environments/production/endpoints/late-arival")
     expect(page.locator("main")).to_contain_text("Did you mean late-arrival?")
 

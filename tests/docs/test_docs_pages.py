@@ -37,6 +37,7 @@ STORIES = (
         "docs/howto/gates.md",
         "docs/howto/go-back.md",
         "docs/howto/serve-and-send-feedback.md",
+        "docs/howto/fill-a-table.md",
         "docs/howto/serve-elsewhere.md",
         "docs/howto/keep-secrets.md",
         "docs/howto/run-behind-a-token.md",

@@ -40,6 +40,7 @@ def predict(
     lines = [
         f"{found['dataset']}@{found['version']} {verb} {found['rows_added']:,} answers, "
         f"digest {found['digest'][7:19]}"
+        + (", by the ONNX twin" if found["answered_by"] == "twin" else "")
     ]
     lines += [f"  {count:,} × {what}" for what, count in found["input_breaches"].items()]
     return found, "\n".join(lines)

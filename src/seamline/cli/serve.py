@@ -33,6 +33,13 @@ _PORT = click.IntRange(0, 65535)
     "--workspace", type=click.Path(path_type=Path), help="Folder of this data plane alone."
 )
 @click.option("--key", help="The control plane's public key: a file, its id or its text.")
+@click.option("--serve-host", help="Address of the data plane; beyond loopback: --serve-tokens.")
+@click.option(
+    "--serve-tokens",
+    is_flag=True,
+    default=None,
+    help="It answers nobody without a token, also where the control plane asks for none.",
+)
 @click.option("--port", type=_PORT, help="Port of the data plane; 0 takes a free one.")
 @click.option("--grpc-port", type=_PORT, help="Port of gRPC, with the extra grpc; 0: none.")
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes on the port.")
@@ -80,6 +87,8 @@ def _read(
     origin: str | None,
     workspace: Path | None,
     key: str | None,
+    serve_host: str | None,
+    serve_tokens: bool | None,
     **ports: int | None,
 ) -> FarPlane:
     """What is not given is a setting."""
@@ -96,7 +105,8 @@ def _read(
         Origin(url, settings.token),
         environment,
         pinned or "",
-        "127.0.0.1",
+        serve_host or settings.serve_host,
+        settings.serve_tokens if serve_tokens is None else serve_tokens,
         given.get("port", settings.serve_port),
         given.get("grpc_port", settings.grpc_port),
         given.get("workers", settings.workers),

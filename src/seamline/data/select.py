@@ -90,6 +90,8 @@ def parse_select(text: str, table: str) -> PlainSelect:
 
     >>> parse_select("SELECT a, count(*) AS n FROM flights GROUP BY a", "flights").has_star
     False
+    >>> [parse_select(f"SELECT a FROM t {rest}", "t").is_by_row for rest in ("", "LIMIT 3")]
+    [True, False]
     >>> parse_select("SELECT * FROM read_csv('/etc/passwd')", "flights")
     Traceback (most recent call last):
     seamline.domain.errors.InvalidInput: The query reads 'read_csv'; ... Write FROM "flights".

@@ -13,7 +13,7 @@ from seamline import __version__
 from seamline.app.figures import PlatformFigures
 from seamline.app.platform import Platform
 from seamline.app.register.model_outcomes import Packagings
-from seamline.app.serve.far.giving import SnapshotPolls
+from seamline.app.serve.far.giving import SignedFilePolls
 from seamline.app.train.run_news import RunNews
 from seamline.domain.errors import Forbidden
 from seamline.protocols import kfp_registry, prometheus, pypi
@@ -39,7 +39,7 @@ def make_application(
     app.state.platform = platform
     app.state.figures = PlatformFigures(platform)
     app.state.upstream = UpstreamIndex()
-    app.state.snapshot_polls = SnapshotPolls()
+    app.state.signed_file_polls = SignedFilePolls()
     app.state.run_news = RunNews(platform.stores, platform.changes)
     app.state.packagings = Packagings(platform.stores, platform.changes)
     install_error_handler(app)

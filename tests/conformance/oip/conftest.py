@@ -33,7 +33,7 @@ from seamline.store.blobs import Blobs
 from seamline.trust.keys import load_or_create_key
 
 #: Programs for the environments of their libraries, which are not in that of the tests.
-collect_ignore = ["client_kserve.py", "client_mlserver.py"]
+collect_ignore = ["client_kserve.py", "client_kserve_token.py", "client_mlserver.py"]
 ECHO = """
 import numpy as np
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -250,6 +251,14 @@ def test_tritonclient_over_grpc(guarded: Guarded) -> None:
             call(headers)
         assert caught.value.status() == f"StatusCode.{code}"
     client.close()
+
+
+def test_kserves_clients(guarded: Guarded, environment: Callable[..., Path]) -> None:
+    program = Path(__file__).with_name("client_kserve_token.py")
+    command = [str(environment("kserve")), "-W", "ignore", str(program)]
+    command += [f"http://{guarded.served.http}", guarded.served.grpc, APP]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stdout.splitlines()[-1:] == ["all of it"], ended.stderr
 
 
 def test_curl_with_a_token_as_header_and_as_password(guarded: Guarded) -> None:

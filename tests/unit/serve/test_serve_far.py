@@ -94,10 +94,11 @@ class Far:
     def __init__(self, started, root):
         self.started, self.root = started, root
 
-    def ask(self, method, path, body=None):
+    def ask(self, method, path, body=None, token=None):
         where = urlsplit(self.started.told["serve_url"]).netloc
         connection = http.client.HTTPConnection(where, timeout=60)
-        connection.request(method, path, None if body is None else json.dumps(body))
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
         text = response.read()
         connection.close()
@@ -189,6 +190,17 @@ def test_only_what_is_served_is_given_and_only_its_log_is_taken(house, far):
     name = "019b76da-a800-7000-8000-000000000000.arrows"
     assert house.raw("PUT", f"{segments}/predictions/{name}", b"no stream")[0] == 400
     assert house.raw("PUT", f"{segments}/preditions/{name}", b"")[0] == 404
+
+
+def test_who_may_ask_there_may_ask_here(house, tmp_path, request_of, until):
+    guarded = house.serve(tmp_path, "--serve-tokens")
+    body = request_of(12)
+    assert guarded.ask("POST", INFER, body)[0] == 401
+    token = house.post("/principals", {"name": "kiosk", "roles": ["caller"]})["token"]
+    until(lambda: guarded.ask("POST", INFER, body, token)[0] == 200)
+    house.post("/principals/kiosk/roles/take", {"role": "caller"})
+    until(lambda: guarded.ask("POST", INFER, body, token)[0] in (401, 403))
+    assert guarded.started.end() == 0
 
 
 @pytest.mark.parametrize(

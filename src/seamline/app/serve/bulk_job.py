@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from seamline.data.versions.version import VersionFile
 from seamline.domain.clock import Clock, new_id
-from seamline.domain.errors import Conflict
+from seamline.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from seamline.serve.prediction_log import SCHEMA
 from seamline.serve.segments import SUFFIX
 from seamline.store.blobs import write_atomically
@@ -80,6 +81,17 @@ class JobFolder:
                     next_step="Wait for that, or ask again then: what is done is not done twice.",
                 ) from None
             yield
+
+    @contextmanager
+    def given_up_unless_begun(self) -> Iterator[None]:
+        """What is refused before the first answer leaves nothing behind; once there are answers,
+        their ids are kept: whoever asks again has them logged once."""
+        try:
+            yield
+        except (InvalidInput, NotFound, Refused, Conflict):
+            if not any(self.folder.glob("part-*")):
+                shutil.rmtree(self.folder)
+            raise
 
     @property
     def rows(self) -> Path:

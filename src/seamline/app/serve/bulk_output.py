@@ -12,9 +12,10 @@ from dataclasses import replace
 from seamline.app.platform import Platform
 from seamline.app.serve.bulk_answer import TOLD
 from seamline.app.serve.bulk_source import BulkSource
-from seamline.data.declaration import DAY, DatasetDeclaration
+from seamline.data.declaration import DAY, DatasetDeclaration, Mode
 from seamline.data.versions import find_dataset
 from seamline.domain.errors import Conflict, InvalidInput
+from seamline.serve.bulk_rows import columns_read
 from seamline.serve.snapshot import EndpointSpec
 
 
@@ -31,7 +32,7 @@ def plan_output(
 
     Of a version its keys and what tells a row's day; of a query also what the model does not take:
     somebody has asked for it. `declared`: the source's; `to` is `name` in a project's words.
-    Raises InvalidInput or Conflict.
+    Raises InvalidInput, NotFound or Conflict.
     """
     kept = _kept(source, spec, declared, columns)
     wanted = platform.declarations().datasets.get(to)
@@ -42,6 +43,7 @@ def plan_output(
             f"{source.version.reference} cannot be answered into {name} itself.",
             next_step="Name another dataset with --to.",
         )
+    columns_read(spec, list(columns))
     twice = sorted({one for one in written if written.count(one) > 1})
     if twice:
         raise InvalidInput(
@@ -86,7 +88,7 @@ def _check_stands(platform: Platform, output: DatasetDeclaration, written: Seque
     """One that exists already takes more rows of its kind."""
     with platform.stores.db.read() as connection:
         found = find_dataset(connection, output.name)
-    if found is None:
+    if found is None or output.mode is Mode.REPLACE:
         return
     names = [one.name for one in found.contract.columns]
     lacking = [one for one in names if one not in written]

@@ -26,7 +26,7 @@ from seamline.data.sources.batches import Delivery
 from seamline.data.versions import DatasetVersion, find_dataset, find_version, version_row
 from seamline.data.versions.read import check_kept
 from seamline.domain.digests import Digest
-from seamline.domain.errors import InvalidInput, NotFound, SeamlineError, not_found
+from seamline.domain.errors import InvalidInput, NotFound, not_found
 from seamline.domain.facts import DatasetVersionCommitted
 from seamline.promote.environments import TRAINING
 from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot, snapshot_path
@@ -68,14 +68,16 @@ def predict_dataset(
             if found is not None:
                 shutil.rmtree(folder.folder)
                 return _told(found, is_new=False)
-            portions = _plan(source, folder)
-            columns = source.columns(folder.rows, [portions[0].files[0].file])
-            output, kept = plan_output(platform, source, spec, declared, columns, to, name)
-            batch = Batch(
-                platform, snapshot, spec, source, digest, folder, portions, tuple(columns), kept,
-                tell=lambda done, total: stage(Stage.PREDICTING, done, total),
-            )  # fmt: skip
-            answers = answer_all(batch)
+            with folder.given_up_unless_begun():
+                portions = _plan(source, folder)
+                columns = source.columns(folder.rows, [portions[0].files[0].file])
+                output, kept = plan_output(platform, source, spec, declared, columns, to, name)
+                batch = Batch(
+                    platform, snapshot, spec, source, digest, folder, portions,
+                    tuple(columns), kept,
+                    tell=lambda done, total: stage(Stage.PREDICTING, done, total),
+                )  # fmt: skip
+                answers = answer_all(batch)
             result = take_in(platform.stores, output, _delivery(batch), _bringer(batch, by))
             shutil.rmtree(folder.folder)
     return _told(result.version, answers, is_new=result.is_new)
@@ -112,14 +114,8 @@ def _digest(
 
 
 def _plan(source: BulkSource, folder: JobFolder) -> list[Portion]:
-    """InvalidInput, and nothing left behind, where there is nothing to answer."""
-    try:
-        portions = folder.plan(lambda: source.find_files(folder.rows), source.stores.clock)
-    except SeamlineError:
-        shutil.rmtree(folder.folder)
-        raise
+    portions = folder.plan(lambda: source.find_files(folder.rows), source.stores.clock)
     if not portions:
-        shutil.rmtree(folder.folder)
         raise InvalidInput(
             f"{source.described} has no rows.",
             next_step="Name a version that has some, or ask another query.",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from seamline.app.serve.far.giving import (
-    SnapshotPolls,
+    SignedFilePolls,
     find_served_package,
     place_of_snapshot,
     receive_segment,
 )
+from seamline.domain.errors import NotFound
 from seamline.protocols.native.access import MAX_WAIT_S, Ingester, PlatformOf, Reader
 from seamline.protocols.pypi_files import file_response
 from seamline.protocols.uploads import limited_route
+from seamline.trust.access_list import access_list_path
 from seamline.trust.roles import Verb
 
 #: A segment has at most 50,000 rows and a batch more.
@@ -35,9 +38,34 @@ async def snapshot(
     """The environment's signed serving snapshot (a DSSE envelope). With `If-None-Match`, 304 when
     there is no other within `wait_s` (25 at the most)."""
     path = await run_in_threadpool(place_of_snapshot, platform, environment)
-    polls: SnapshotPolls = request.app.state.snapshot_polls
+    try:
+        return await _answer(request, path, if_none_match, wait_s)
+    except NotFound:
+        raise NotFound(
+            f"Nothing is deployed in {environment} yet.", next_step="Promote a release to it."
+        ) from None
+
+
+@ROUTER.get("/environments/{environment}/access-list", response_class=Response)
+async def access_list(
+    platform: PlatformOf,
+    who: Ingester,
+    request: Request,
+    environment: str,
+    wait_s: Annotated[float, Query(ge=0)] = 0.0,
+    if_none_match: Annotated[str, Header()] = "",
+) -> Response:
+    """Who may ask a data plane of this workspace (signed; digests of tokens, no token), as
+    `snapshot`."""
+    await run_in_threadpool(place_of_snapshot, platform, environment)
+    path = access_list_path(platform.root)
+    return await _answer(request, path, if_none_match, wait_s)
+
+
+async def _answer(request: Request, path: Path, if_none_match: str, wait_s: float) -> Response:
+    polls: SignedFilePolls = request.app.state.signed_file_polls
     known = if_none_match.strip('"')
-    digest, envelope = await polls.next_snapshot(path, known, min(wait_s, MAX_WAIT_S))
+    digest, envelope = await polls.next_file(path, known, min(wait_s, MAX_WAIT_S))
     headers = {"ETag": f'"{digest}"', "Cache-Control": "no-cache"}
     if not envelope:
         return Response(status_code=304, headers=headers)

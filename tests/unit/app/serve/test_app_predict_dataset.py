@@ -383,6 +383,7 @@ def test_a_query_that_cannot_be_answered_leaves_no_table(plane: ControlPlane, fl
     for query, told in UNANSWERABLE:
         with pytest.raises((InvalidInput, NotFound), match=rf"(?i){told}"):
             ask(plane, query)
+    assert list((plane.platform.root / "batch").iterdir()) == []
     with pytest.raises(NotFound):
         found_in(plane)
 

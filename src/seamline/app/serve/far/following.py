@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from seamline.app.serve.far.fetching import Taking
+from seamline.app.serve.far.patience import keep_trying
 from seamline.app.serve.far.trusted import Pin, current_key, known_key, write_pin
 from seamline.domain.errors import Refused, SeamlineError, Unavailable
 from seamline.serve.log_tables import LOGS, log_folder
@@ -19,8 +20,6 @@ from seamline.trust.keys import PublicKey
 LOG = logging.getLogger("seamline.serve")
 HOLD_S = 20.0
 SHIP_PAUSE_S = 5.0
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Follower:
         """The next snapshot, taken; None where there is none within the time. Raises why the origin
         was not reached, or what it says was refused."""
         try:
-            fetched = self.taking.origin.next_snapshot(self.environment, self._etag, wait_s)
+            fetched = self.taking.origin.next_file(self.environment, "snapshot", self._etag, wait_s)
             self._reached("")
             if fetched is None:
                 return None
@@ -57,32 +56,18 @@ class Follower:
         return snapshot
 
     def follow(self, stop: threading.Event) -> None:
-        """Until `stop`; whatever comes wrong is said once, and tried again ever more slowly."""
-        pause_s, said = FIRST_PAUSE_S, ""
-        while not stop.is_set():
-            try:
-                snapshot = self.look(HOLD_S)
-                if snapshot is not None:
-                    self.on_taken(snapshot)
-                pause_s, said = FIRST_PAUSE_S, ""
-            except Exception as error:
-                if str(error) != said:
-                    _say(f"{self.environment}: %s What is served goes on.", error)
-                said = str(error)
-                stop.wait(pause_s)
-                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+        """Until `stop`."""
+
+        def step() -> None:
+            snapshot = self.look(HOLD_S)
+            if snapshot is not None:
+                self.on_taken(snapshot)
+
+        keep_trying(stop, step, f"{self.environment}: %s What is served goes on.")
 
     def ship(self, stop: threading.Event) -> None:
         """Until `stop`: what is not taken stays here and is sent again."""
-        said = ""
-        while not stop.wait(SHIP_PAUSE_S):
-            try:
-                self.ship_finished()
-                said = ""
-            except Exception as error:
-                if str(error) != said:
-                    _say("The log stays here for now: %s", error)
-                said = str(error)
+        keep_trying(stop, self.ship_finished, "The log stays here for now: %s", SHIP_PAUSE_S)
 
     def ship_finished(self) -> int:
         """How many segments the origin has taken now. It knows them by name: one that is sent twice
@@ -129,10 +114,3 @@ class Follower:
     def _reached(self, refused: str) -> None:
         self._contact = Contact(self.taking.clock.now().timestamp(), refused)
         write_contact(self.taking.root, self._contact)
-
-
-def _say(text: str, error: Exception) -> None:
-    """A full disk is as little the end of it as an origin that is not there; a defect is neither,
-    and leaves its traceback."""
-    is_known = isinstance(error, SeamlineError | OSError)
-    LOG.error(text, error, exc_info=None if is_known else error)

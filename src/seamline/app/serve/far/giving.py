@@ -22,8 +22,8 @@ from seamline.serve.snapshot import package_digests, read_snapshot, snapshot_pat
 POLL_S = 0.2
 
 
-class SnapshotPolls:
-    """Requests that are held until there is another snapshot."""
+class SignedFilePolls:
+    """Requests that are held until there is another file."""
 
     def __init__(self) -> None:
         self._is_closed = False
@@ -32,9 +32,9 @@ class SnapshotPolls:
         """The server stops: who waits is answered now."""
         self._is_closed = True
 
-    async def next_snapshot(self, path: Path, known: str, wait_s: float) -> tuple[str, bytes]:
-        """Its digest and its bytes, once they are not `known` or the time is over; NotFound where
-        there is none by then."""
+    async def next_file(self, path: Path, known: str, wait_s: float) -> tuple[str, bytes]:
+        """Its digest and its bytes, once they are not `known`, or the digest alone when the time is
+        over; NotFound where there is none by then."""
         give_up_at = asyncio.get_running_loop().time() + wait_s
         stamp: tuple[int, int] | None = None
         while True:
@@ -50,9 +50,7 @@ class SnapshotPolls:
                 break
             await asyncio.sleep(POLL_S)
         if stamp is None:
-            raise NotFound(
-                f"Nothing is deployed in {path.stem} yet.", next_step="Promote a release to it."
-            )
+            raise NotFound(f"There is no {path.name} here yet.")
         return known, b""
 
 

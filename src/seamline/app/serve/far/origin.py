@@ -17,7 +17,7 @@ from seamline.domain import errors
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
-_LONGEST_SNAPSHOT = 256 << 20
+_LONGEST_FILE = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Origin:
     url: str
     token: str
 
-    def next_snapshot(self, environment: str, known: str, wait_s: float) -> Fetched | None:
-        """The signed snapshot, unless it is the one of that ETag for as long as it waits."""
-        path = f"/environments/{environment}/snapshot?{urlencode({'wait_s': wait_s})}"
+    def next_file(self, environment: str, name: str, known: str, wait_s: float) -> Fetched | None:
+        """A signed file (`snapshot`, `access-list`), unless it is the one of that ETag for as long
+        as it waits."""
+        path = f"/environments/{environment}/{name}?{urlencode({'wait_s': wait_s})}"
         sent = {"If-None-Match": known} if known else {}
         with self._asked("GET", path, None, sent) as response:
             if response.status == http.client.NOT_MODIFIED:
                 return None
-            return Fetched(response.headers["ETag"] or "", response.read(_LONGEST_SNAPSHOT))
+            return Fetched(response.headers["ETag"] or "", response.read(_LONGEST_FILE))
 
     def key_history(self) -> list[bytes]:
         with self._asked("GET", "/keys", None, {}) as response:

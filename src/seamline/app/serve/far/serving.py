@@ -20,6 +20,7 @@ from seamline.app.serve.data_plane import (
 )
 from seamline.app.serve.far.fetching import ARRIVING, Taking
 from seamline.app.serve.far.following import Follower
+from seamline.app.serve.far.following_access import AccessFollower
 from seamline.app.serve.far.origin import Origin
 from seamline.app.serve.far.trusted import check_wanted, known_key, read_pin
 from seamline.app.workspace_lock import hold_workspace
@@ -44,6 +45,7 @@ class FarPlane:
     environment: str
     pinned: str
     host: str
+    require_tokens: bool
     port: int
     grpc_port: int
     workers: int
@@ -60,12 +62,14 @@ def serve_far(
     with hold_workspace(wanted.root):
         follower = make_follower(wanted, clock)
         first = _first_look(follower, wanted)
-        plane, adopted = _start(wanted)
+        access = AccessFollower(wanted.root, wanted.origin, wanted.environment)
+        access.begin()
+        plane, adopted = _start(wanted, wanted.port)
         follower.on_taken = lambda snapshot: _await_swap(follower, snapshot)
         announce(plane, follower, adopted)
         threads = [
             threading.Thread(target=one, args=(stop,), daemon=True)
-            for one in (follower.follow, follower.ship)
+            for one in (follower.follow, follower.ship, access.follow)
         ]
         if first is not None:
             threads.append(threading.Thread(target=follower.on_taken, args=(first,), daemon=True))
@@ -119,16 +123,22 @@ def _first_look(follower: Follower, wanted: FarPlane) -> ServingSnapshot | None:
     return follower.look(0.0)
 
 
-def _start(wanted: FarPlane) -> tuple[DataPlane, bool]:
-    return start_or_adopt(wanted.root, wanted.host, wanted.port, wanted.grpc_port, wanted.workers)
+def _start(wanted: FarPlane, port: int) -> tuple[DataPlane, bool]:
+    return start_or_adopt(
+        wanted.root,
+        wanted.host,
+        port,
+        wanted.grpc_port,
+        wanted.workers,
+        require_tokens=wanted.require_tokens,
+    )
 
 
 def _start_again(wanted: FarPlane, before: DataPlane) -> DataPlane:
     """On the port that callers know."""
     LOG.error("The data plane (pid %d) has ended. It is started again.", before.identity.pid)
-    port = int(before.url.rpartition(":")[2])
     try:
-        found, _ = start_or_adopt(wanted.root, wanted.host, port, wanted.grpc_port, wanted.workers)
+        found, _ = _start(wanted, int(before.url.rpartition(":")[2]))
     except SeamlineError as error:
         LOG.error("%s", error)
         return before
