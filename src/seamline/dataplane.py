@@ -30,6 +30,7 @@ from seamline.serve import feedback, prediction_log
 from seamline.serve.access import Access
 from seamline.serve.feedback import FeedbackRow, feedback_batches, place_of_feedback
 from seamline.serve.group.member import Member, end_with_supervisor
+from seamline.serve.log_entries import Entry, place_of_entry
 from seamline.serve.log_metrics import LogMetrics
 from seamline.serve.metrics import Metrics
 from seamline.serve.place import (
@@ -43,7 +44,7 @@ from seamline.serve.place import (
 )
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
-from seamline.serve.prediction_log import PredictionBatches, PredictionEntry, place_of_prediction
+from seamline.serve.prediction_log import PredictionBatches
 from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import OnePlane
@@ -69,11 +70,11 @@ class DataPlane:
         self.metrics = Metrics()
         self.access = Access(root, public_key_path, self.metrics, clock, is_required=require_tokens)
         self.plane = Plane(root, public_key_path, self.metrics)
-        self.predictions: SegmentLog[PredictionEntry] = SegmentLog(
+        self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SCHEMA,
             PredictionBatches(load_or_create_privacy_key(privacy_key_path(root))),
-            place_of_prediction,
+            place_of_entry,
             clock,
             interval_s=prediction_log.INTERVAL_S,
             watcher=LogMetrics(self.metrics, prediction_log.FOLDER),

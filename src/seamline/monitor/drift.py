@@ -69,7 +69,7 @@ def measure_drift(
     if not days:
         empty = profile_frame(served.drop(block).clear(), reference.whole.basis)
         names = columns_to_compare(reference.whole, empty, columns)
-        return [_inconclusive(name, "no rows were served") for name in names]
+        return [not_measured(name, "no rows were served") for name in names]
     window = sum_profiles(days.values())
     shared = columns_to_compare(reference.whole, window, columns)
     calendar = [one for one in shared if tells_the_day(one, reference.days, reference.whole)]
@@ -84,10 +84,11 @@ def measure_drift(
     )
     judged = [_judge(one, reference, days, window, threshold) for one in decided.columns]
     why = f"constant within each of {len(reference.days)} reference days, so not compared"
-    return judged + [_inconclusive(name, why) for name in calendar]
+    return judged + [not_measured(name, why) for name in calendar]
 
 
-def _inconclusive(column: str, why: str) -> Measurement:
+def not_measured(column: str, why: str) -> Measurement:
+    """Nobody can say whether it drifted."""
     return Measurement(MeasurementKind.DRIFT, column, Verdict.INCONCLUSIVE, f"{column}: {why}")
 
 
@@ -101,7 +102,7 @@ def _judge(
     column = found.drift.column
     if found.verdict is Verdict.INCONCLUSIVE:
         why = f"{len(reference.days)} reference days, {MIN_BLOCKS} are needed"
-        return _inconclusive(column, why)
+        return not_measured(column, why)
     judged = judge_days(column, reference.whole, reference.days, days, threshold)
     run = find_run(judged)
     part = window if run is None else _between(days, run)

@@ -264,6 +264,7 @@ class OipApp:
 
     async def _feedback(self, request: Request, model: str | None) -> Reply:
         need(request, "POST")
+        self._plane.check_environment(request.environment)
         items = read_feedback_body(await read_body(request))
         rows = rows_of_feedback(items, request.environment, model, self._predictor.clock)
         await record_feedback(self._feedback_log, rows)

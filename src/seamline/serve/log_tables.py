@@ -112,18 +112,20 @@ def read_labelled(
     """`read_predictions` with `truth` (JSON text), `reward`, `label_at` and `feedback_at`.
 
     The last word per prediction counts, whether it named the prediction or the caller's own
-    request id; a prediction without feedback stays, with nulls.
+    request id; a prediction without feedback stays, with nulls. What was sent to one endpoint says
+    nothing of another's predictions.
     """
     predictions = read_predictions(stores, environment, endpoint, since, until)
     said = read_feedback(stores, environment).with_row_index("order")
-    keys = predictions.select("prediction_id", "row", "request_id")
+    keys = predictions.select("prediction_id", "row", "request_id", asked="endpoint")
     by_prediction = said.filter(pl.col("prediction_id").is_not_null()).drop("request_id")
     by_request = said.filter(pl.col("prediction_id").is_null()).drop("prediction_id")
     answers = ["prediction_id", "row", "order", "truth", "reward", "label_at", "at"]
+    is_own = pl.col("endpoint").is_null() | (pl.col("endpoint") == pl.col("asked"))
     matched = pl.concat(
         [
-            keys.join(by_prediction, on=["prediction_id", "row"]).select(answers),
-            keys.join(by_request, on=["request_id", "row"]).select(answers),
+            keys.join(by_prediction, on=["prediction_id", "row"]).filter(is_own).select(answers),
+            keys.join(by_request, on=["request_id", "row"]).filter(is_own).select(answers),
         ]
     )
     last = matched.sort("order").unique(["prediction_id", "row"], keep="last", maintain_order=True)
@@ -174,12 +176,6 @@ def list_environments(stores: Stores) -> list[str]:
     roots = [stores.root / "logs" / prediction_log.FOLDER]
     roots.append(stores.root / "tables" / f"_{prediction_log.FOLDER}")
     return sorted({path.name for root in roots if root.exists() for path in root.iterdir()})
-
-
-def unpack_json(frame: pl.DataFrame, column: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """The named fields of a JSON text column (`features`, `outputs`) as typed columns."""
-    decoded = pl.col(column).str.json_decode(pl.Struct(dict(types)))
-    return frame.select(decoded.alias("_")).unnest("_")
 
 
 def _read_log(

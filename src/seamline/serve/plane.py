@@ -59,7 +59,8 @@ class Plane:
         self._taken: dict[str, ServingSnapshot] = {}
         #: The probe that came last, so that its signature is looked at once.
         self._probes: dict[bytes, Probe] = {}
-        self._watch = SnapshotWatch(root / "serving", metrics, self._take, self.state_of)
+        self._folder = root / "serving"
+        self._watch = SnapshotWatch(self._folder, metrics, self._take, self.state_of)
         #: Environment → why its newest snapshot is not (wholly) served.
         self.problems = self._watch.problems
         self._models = RunningModels(metrics, self._settled)
@@ -75,6 +76,14 @@ class Plane:
         await self._watch.close()
         self.table = RoutingTable()
         await self._models.close()
+
+    def check_environment(self, environment: str) -> None:
+        """NotFound for a name that no snapshot was ever written for, served or not."""
+        if environment in self.table.environments:
+            return
+        known = {path.stem for path in self._folder.glob("[!.]*.json")}
+        if environment not in known:
+            raise not_found("environment", environment, known)
 
     def find_target(self, environment: str, endpoint: str) -> Target:
         """NotFound for an unknown name, Unavailable for one that should be served but cannot."""

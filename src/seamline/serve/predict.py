@@ -14,10 +14,10 @@ from seamline.serve.batching import Timing
 from seamline.serve.datatypes import Columns, as_arrays
 from seamline.serve.engine import ModelFailed
 from seamline.serve.input_rules import check_inputs
+from seamline.serve.log_entries import Entry, pack_entry
 from seamline.serve.metrics import Metrics
 from seamline.serve.patience import ClientGone, Patience, TookTooLong
 from seamline.serve.plane import Plane
-from seamline.serve.prediction_log import PredictionEntry
 from seamline.serve.routing import Target
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.snapshot import LogPolicy
@@ -62,7 +62,7 @@ class PredictionIds:
 @dataclass(frozen=True)
 class Predictor:
     plane: Plane
-    log: SegmentLog[PredictionEntry]
+    log: SegmentLog[Entry]
     metrics: Metrics
     clock: Clock
     ids: PredictionIds = field(default_factory=PredictionIds)
@@ -110,7 +110,7 @@ class Predictor:
             if waiting is not None and status != 200:
                 target.model.batcher.leave(waiting)
             target.model.leave()
-            entry = PredictionEntry(
+            entry = pack_entry(
                 target, prediction_id, request_id, at, rows, outputs,
                 (time.perf_counter_ns() - started_ns) // 1000, status, trace_id,
             )  # fmt: skip

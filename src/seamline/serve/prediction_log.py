@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from seamline.serve.datatypes import Columns, to_list
-from seamline.serve.json_rows import RowTexts
+from seamline.serve.json_rows import RowTexts, join_packed
+from seamline.serve.log_entries import Entry, PackedEntry, PredictionEntry
 from seamline.serve.routing import Target
 from seamline.serve.snapshot import EndpointSpec
 from seamline.serve.validate import Rows
@@ -28,6 +29,16 @@ from seamline.serve.validate import Rows
 #: What gathers for so long is written and flushed in one go, which takes time, too.
 INTERVAL_S = 0.05
 FOLDER = "predictions"
+__all__ = [
+    "FOLDER",
+    "HASHED",
+    "INTERVAL_S",
+    "SCHEMA",
+    "PredictionBatches",
+    "PredictionEntry",
+]
+#: How the hash of a private value begins.
+HASHED = "private:"
 _DAY = r"^\d{4}-\d{2}-\d{2}$"
 
 SCHEMA = pa.schema(
@@ -55,29 +66,6 @@ SCHEMA = pa.schema(
 )
 
 
-class PredictionEntry(NamedTuple):
-    """One request: `outputs` is None when the model failed.
-
-    One is made for each answer, and thousands are turned into columns at once: both are several
-    times as quick as with dataclasses.
-    """
-
-    target: Target
-    prediction_id: str
-    request_id: str | None
-    at: datetime
-    rows: Rows
-    outputs: Columns | None
-    latency_us: int
-    status: int
-    #: W3C's, where the caller sent one or the request is traced.
-    trace_id: str | None = None
-
-
-def place_of_prediction(entry: PredictionEntry) -> tuple[str, int]:
-    return entry.target.environment, entry.rows.count
-
-
 @dataclass(frozen=True)
 class PredictionBatches:
     """Turns entries of one environment into record batches; `privacy_key` keys the hashes of
@@ -90,60 +78,46 @@ class PredictionBatches:
     privacy_key: bytes
     _texts: dict[tuple[str, ...], RowTexts] = field(default_factory=dict, init=False, repr=False)
 
-    def __call__(self, entries: Sequence[PredictionEntry]) -> list[pa.RecordBatch]:
+    def __call__(self, entries: Sequence[Entry]) -> list[pa.RecordBatch]:
+        packed: defaultdict[object, list[PackedEntry]] = defaultdict(list)
         groups: defaultdict[object, list[PredictionEntry]] = defaultdict(list)
         for entry in entries:
             # Those of one target that were sent and answered with the same columns are one batch.
-            context = entry.rows.context
-            if context or entry.outputs is None:
-                groups[entry.target, entry.outputs is None, *context].append(entry)
+            failed = entry.outputs is None
+            if isinstance(entry, PackedEntry):
+                packed[(entry.target, failed) if failed else entry.target].append(entry)
             else:
-                groups[entry.target].append(entry)
-        return [self._batch(group) for group in groups.values()]
+                groups[entry.target, failed, *entry.rows.context].append(entry)
+        return [
+            *(_packed_batch(group) for group in packed.values()),
+            *(self._batch(group) for group in groups.values()),
+        ]
 
     def _batch(self, entries: list[PredictionEntry]) -> pa.RecordBatch:
         targets, ids, request_ids, moments, rows, outputs, latencies, statuses, traces = zip(
             *entries, strict=True
         )
         target: Target = targets[0]
-        spec = target.spec
         counts = [one.count for one in rows]
         total = sum(counts)
-        told = {
-            "prediction_id": _array("prediction_id", ids),
-            "request_id": _array("request_id", request_ids),
-            "at": _array("at", [round(at.timestamp() * 1e6) for at in moments]),
-            "latency_us": _array("latency_us", latencies),
-            "status": _array("status", statuses),
-            "trace_id": _array("trace_id", traces),
-        }
+        told = _told(ids, request_ids, moments, latencies, statuses, traces)
         if total != len(entries):
             places = pa.array(np.repeat(np.arange(len(entries)), counts))
             told = {name: column.take(places) for name, column in told.items()}
         times = _times(rows)
-        constants = {
-            "environment": target.environment,
-            "endpoint": spec.endpoint,
-            **_answered_by(spec, rows, told),
-            "release": target.release,
-            "route": target.route,
-            "propensity": target.propensity,
-        }
-        columns = {
-            **told,
-            **{
-                name: pa.repeat(pa.scalar(value, SCHEMA.field(name).type), total)
-                for name, value in constants.items()
+        return _to_batch(
+            target,
+            {
+                **told,
+                **_members(target.spec, rows),
+                "row": pa.array(_places(counts)),
+                "event_time": times,
+                "ds": _days(times, told["at"]),
+                "features": self._texts_of(self._logged(rows, target.spec)),
+                "outputs": None if outputs[0] is None else self._texts_of(outputs),
             },
-            "row": pa.array(_places(counts)),
-            "event_time": pa.nulls(total, pa.string()) if times is None else times,
-            "ds": _days(times, told["at"]),
-            "features": self._texts_of(self._logged(rows, spec), total),
-            "outputs": pa.nulls(total, pa.string())
-            if outputs[0] is None
-            else self._texts_of(outputs, total),
-        }
-        return pa.RecordBatch.from_arrays([columns[one] for one in SCHEMA.names], schema=SCHEMA)
+            total,
+        )
 
     def _logged(self, rows: Sequence[Rows], spec: EndpointSpec) -> Sequence[Columns]:
         """What was sent, as far as it is kept."""
@@ -155,12 +129,12 @@ class PredictionBatches:
             return [self._hidden(part, spec) for part in parts]
         return parts
 
-    def _texts_of(self, parts: Sequence[Columns], total: int) -> pa.StringArray:
+    def _texts_of(self, parts: Sequence[Columns]) -> pa.StringArray:
         names = tuple(parts[0])
         texts = self._texts.get(names)
         if texts is None:
             texts = self._texts[names] = RowTexts(names)
-        return texts.encode(parts, total)
+        return texts.encode(parts)
 
     def _hidden(self, columns: Columns, spec: EndpointSpec) -> Columns:
         return {
@@ -176,25 +150,83 @@ class PredictionBatches:
         if value is None:
             return None
         hashed = hashlib.blake2b(str(value).encode(), key=self.privacy_key, digest_size=16)
-        return f"private:{hashed.hexdigest()}"
+        return f"{HASHED}{hashed.hexdigest()}"
 
 
-def _answered_by(
-    spec: EndpointSpec, rows: Sequence[Rows], columns: dict[str, Any]
-) -> dict[str, str]:
-    """Of one model as constants; of many each row's into `columns`."""
+def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
+    targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces = zip(
+        *entries, strict=True
+    )
+    total = len(entries)
+    told = _told(ids, request_ids, moments, latencies, statuses, traces)
+    event_times = None if times.count(None) == total else pa.array(times, pa.string())
+    return _to_batch(
+        targets[0],
+        {
+            **told,
+            "row": pa.array(np.zeros(total, np.int32)),
+            "event_time": event_times,
+            "ds": _days(event_times, told["at"]),
+            "features": join_packed(features),
+            "outputs": None if outputs[0] is None else join_packed(outputs),
+        },
+        total,
+    )
+
+
+def _told(
+    ids: Sequence[str],
+    request_ids: Sequence[str | None],
+    moments: Sequence[datetime],
+    latencies: Sequence[int],
+    statuses: Sequence[int],
+    traces: Sequence[str | None],
+) -> dict[str, pa.Array]:
+    """What is one value for each request."""
+    columns: dict[str, Sequence[Any]] = {
+        "prediction_id": ids,
+        "request_id": request_ids,
+        "at": [round(at.timestamp() * 1e6) for at in moments],
+        "latency_us": latencies,
+        "status": statuses,
+        "trace_id": traces,
+    }
+    return {name: pa.array(one, SCHEMA.field(name).type) for name, one in columns.items()}
+
+
+def _to_batch(target: Target, columns: Mapping[str, pa.Array | None], total: int) -> pa.RecordBatch:
+    """What is not among the columns is one value of the target; a column of None is all nulls."""
+    spec = target.spec
+    constants = {
+        "environment": target.environment,
+        "endpoint": spec.endpoint,
+        "model": spec.model,
+        "model_version": spec.model_version,
+        "model_digest": spec.package_digest,
+        "release": target.release,
+        "route": target.route,
+        "propensity": target.propensity,
+    }
+    arrays = []
+    for one in SCHEMA:
+        found = columns.get(one.name)
+        if found is None:
+            found = pa.repeat(pa.scalar(constants.get(one.name), one.type), total)
+        arrays.append(found)
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def _members(spec: EndpointSpec, rows: Sequence[Rows]) -> dict[str, pa.Array]:
+    """Of many models behind one name: which answered each row."""
     family = spec.family
     if family is None:
-        return {
-            "model": spec.model,
-            "model_version": spec.model_version,
-            "model_digest": spec.package_digest,
-        }
+        return {}
     members = [member for one in rows for member in family.members_of(one.columns)]
-    columns["model"] = pa.array([one.model for one in members])
-    columns["model_version"] = pa.array([one.model_version for one in members])
-    columns["model_digest"] = pa.array([one.package_digest for one in members])
-    return {}
+    return {
+        "model": pa.array([one.model for one in members]),
+        "model_version": pa.array([one.model_version for one in members]),
+        "model_digest": pa.array([one.package_digest for one in members]),
+    }
 
 
 def _places(counts: list[int]) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -204,10 +236,6 @@ def _places(counts: list[int]) -> np.ndarray[Any, np.dtype[np.int32]]:
     """
     ends = np.cumsum(counts)
     return (np.arange(ends[-1]) - np.repeat(ends - counts, counts)).astype(np.int32)
-
-
-def _array(name: str, values: Sequence[Any]) -> pa.Array:
-    return pa.array(values, SCHEMA.field(name).type)
 
 
 def _times(rows: Sequence[Rows]) -> pa.StringArray | None:

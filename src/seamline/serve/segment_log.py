@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -27,6 +28,7 @@ from seamline.serve.segments import MAX_IDLE_S, Segment
 LOG = logging.getLogger(__name__)
 MAX_WAITING_ROWS = 100_000
 RETRY_S = 0.5
+TELL_AGAIN_S = 10.0
 
 Entry = TypeVar("Entry")
 Done = Callable[[Exception | None], None]
@@ -66,6 +68,7 @@ class _Lane(Generic[Entry]):
     settled: int = 0
     dropped: int = 0
     told_dropped: int = 0
+    told_at_s: float = -inf
     #: Since when the first in the queue waits; and the first of those taken out of it.
     queued_at_s: float = 0.0
     waiting_since_s: float = 0.0
@@ -189,12 +192,8 @@ class SegmentLog(Generic[Entry]):
                 self._give_up(lane, error)
         else:
             self._tell_written(lane)
-        if lane.dropped > lane.told_dropped and (lane.problem is None or not lane.told_dropped):
-            lane.told_dropped = lane.dropped
-            LOG.error(
-                "%d rows of %s have been dropped: as many wait as may.",
-                lane.dropped, self._path_of(lane),
-            )  # fmt: skip
+        if time.monotonic() - lane.told_at_s >= TELL_AGAIN_S:
+            self._tell_dropped(lane)
         if self._watcher is not None:
             stalled = lane.problem is not None
             lag_s = time.monotonic() - lane.waiting_since_s
@@ -251,9 +250,16 @@ class SegmentLog(Generic[Entry]):
         promised, lane.promised = lane.promised, []
         if lane.problem is not None:
             LOG.warning("%s is written again.", self._path_of(lane))
+            self._tell_dropped(lane)
             lane.problem = None
         for done in promised:
             done(None)
+
+    def _tell_dropped(self, lane: _Lane[Entry]) -> None:
+        if lane.dropped > lane.told_dropped:
+            lane.told_dropped, lane.told_at_s = lane.dropped, time.monotonic()
+            where = self._path_of(lane)
+            LOG.error("%d rows of %s have been dropped: too many wait.", lane.told_dropped, where)
 
     def _give_up(self, lane: _Lane[Entry], error: Exception) -> None:
         rows = sum(batch.num_rows for batch in lane.unwritten)

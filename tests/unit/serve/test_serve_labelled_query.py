@@ -14,7 +14,8 @@ from deltalake import DeltaTable
 from seamline.domain.clock import SystemClock
 from seamline.evaluate.evaluate import evaluate_predictions
 from seamline.evaluate.spec import EvaluationSpec
-from seamline.serve.log_tables import compact, log_table, read_labelled, unpack_json
+from seamline.serve.log_columns import unpack_json
+from seamline.serve.log_tables import compact, log_table, read_labelled
 from seamline.store.stores import open_stores
 
 INFER = "/v2/models/late-arrival/infer"

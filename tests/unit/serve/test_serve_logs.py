@@ -8,6 +8,7 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -23,6 +24,8 @@ from seamline.serve.feedback import (
     read_feedback_body,
     rows_of_feedback,
 )
+from seamline.serve.log_columns import hidden_columns, unpack_json
+from seamline.serve.log_entries import PackedEntry, pack_entry, place_of_entry
 from seamline.serve.log_tables import (
     compact,
     find_prediction,
@@ -31,14 +34,8 @@ from seamline.serve.log_tables import (
     read_labelled,
     read_predictions,
     read_segments,
-    unpack_json,
 )
-from seamline.serve.prediction_log import (
-    SCHEMA,
-    PredictionBatches,
-    PredictionEntry,
-    place_of_prediction,
-)
+from seamline.serve.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
 from seamline.serve.routing import Target
 from seamline.serve.segment_log import SegmentLog
 from seamline.serve.segments import Segment, list_segments
@@ -81,7 +78,7 @@ def write(stores):
     def write(*entries):
         log = SegmentLog(
             stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
-            place_of_prediction, stores.clock,
+            place_of_entry, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
         for entry in entries:
@@ -93,14 +90,14 @@ def write(stores):
 
 @pytest.fixture
 def say(stores):
-    def say(*items):
+    def say(*items, endpoint=None):
         log = SegmentLog(
             stores.root / "logs" / "feedback", FEEDBACK_SCHEMA, feedback_batches,
             place_of_feedback, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
         given = [FeedbackItem(**item) for item in items]
-        log.append(rows_of_feedback(given, "production", None, stores.clock))
+        log.append(rows_of_feedback(given, "production", endpoint, stores.clock))
         log.close()
 
     return say
@@ -120,6 +117,52 @@ def test_rows_are_typed_and_private_columns_hidden(stores, write, entry_of):
     assert unpacked["hour"].to_list() == [6, 12, 18]
     assert frame["model_digest"][0].startswith("sha256:")
     assert frame["route"].unique().to_list() == ["incumbent"]
+
+
+def test_what_is_unlogged_is_nowhere_in_the_log(stores, write, workspace, entry_of):
+    first = entry_of("a", 6, 12)
+    spec = workspace.endpoint(private=("tailnum",), unlogged=("temp",))
+    target = Target("production", "sha256:" + "ab" * 32, spec, model=None)
+    write(first, first._replace(prediction_id="b", target=target))
+    frame = read_predictions(stores, "production", "late-arrival")
+    kept = [sorted(json.loads(text)) for text in frame["features"]]
+    assert kept == [["hour", "tailnum", "temp"]] * 2 + [["hour", "tailnum"]] * 2
+    columns = ["hour", "temp", "tailnum"]
+    assert hidden_columns(frame[:2], columns) == {"tailnum"}
+    assert hidden_columns(frame, columns) == {"temp", "tailnum"}
+    assert hidden_columns(frame[:0], columns) == set()
+
+
+def test_a_request_of_one_row_is_logged_as_others_are(stores, write, workspace, entry_of):
+    spec = workspace.endpoint(private=())
+    target = Target("production", "sha256:" + "ab" * 32, spec, model=None)
+    time = "2026-W10-1T05:00:00Z"
+    first = entry_of("a", 6, time=time)._replace(target=target)
+    packed = pack_entry(*first._replace(prediction_id="b", trace_id="t"))
+    failed = pack_entry(*first._replace(prediction_id="c", outputs=None, status=500))
+    later = entry_of("d", 7, request_id="mine")._replace(target=target)
+    assert all(isinstance(one, PackedEntry) for one in (packed, failed))
+    write(first, packed, failed, pack_entry(*later))
+    rows = read_predictions(stores, "production").to_dicts()
+    assert rows[1] == {**rows[0], "prediction_id": "b", "trace_id": "t"}
+    assert rows[2] == {**rows[0], "prediction_id": "c", "outputs": None, "status": 500}
+    assert (rows[0]["ds"], rows[3]["ds"]) == (date(2026, 3, 2), date(2026, 1, 2))
+    assert not isinstance(pack_entry(*entry_of("e", 6)), PackedEntry), "its hash is to be made"
+
+
+def test_a_text_that_looks_like_lists_is_logged_as_it_was_sent(stores, write, workspace, entry_of):
+    target = Target("production", "sha256:0", workspace.endpoint(private=()), model=None)
+    odd = [None, "[", "]", '["[[1]]"', "\\", "line\nbreak", "ü"]
+    rows = [Rows(1, {"hour": [6], "carrier": [text]}, {}, None) for text in odd]
+    first = entry_of("a", 6)
+    given = [
+        first._replace(prediction_id=f"p{n}", rows=one, target=target) for n, one in enumerate(rows)
+    ]
+    write(*(pack_entry(*one) for one in given))
+    frame = read_predictions(stores, "production", "late-arrival")
+    assert [json.loads(text) for text in frame["features"]] == [
+        {"hour": 6, "carrier": text} for text in odd
+    ]
 
 
 def test_windows_by_day_of_event(stores, write, entry_of):
@@ -185,7 +228,7 @@ def test_segments_rotate(stores, entry_of, monkeypatch):
     monkeypatch.setattr(segments, "MAX_SEGMENT_ROWS", 2)
     log = SegmentLog(
         stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
-            place_of_prediction, stores.clock,
+            place_of_entry, stores.clock,
         interval_s=0.0,
     )  # fmt: skip
     for name in "abc":
@@ -214,6 +257,15 @@ def test_the_last_word_per_prediction_counts(stores, write, entry_of, say):
     assert read_feedback(stores, "production")["prediction_id"].to_list().count("zzz") == 1
 
 
+def test_feedback_to_one_endpoint_says_nothing_of_another(stores, write, entry_of, say):
+    write(entry_of("a", 6, request_id="1"), entry_of("b", 7, request_id="2"))
+    say({"prediction_id": "a", "truth": msgspec.Raw(b"1")}, endpoint="late-arrival")
+    say({"prediction_id": "a", "truth": msgspec.Raw(b"0")}, endpoint="other")
+    say({"id": "2", "truth": msgspec.Raw(b"0")}, endpoint="other")
+    assert read_labelled(stores, "production")["truth"].to_list() == ["1", None]
+    assert len(read_feedback(stores, "production")) == 3, "it is kept"
+
+
 def test_find_prediction_everywhere(stores, write, entry_of):
     write(entry_of("a", 6, 12))
     compact(stores, "production")
@@ -228,7 +280,7 @@ def test_find_prediction_everywhere(stores, write, entry_of):
 def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of):
     log = SegmentLog(
         stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
-            place_of_prediction, stores.clock,
+            place_of_entry, stores.clock,
         interval_s=0.5,
     )  # fmt: skip
     fresh = new_id(stores.clock)
@@ -278,6 +330,10 @@ def test_through_a_plane_that_is_killed(stores, workspace, plane, start_plane, r
     path = "/v2/models/late-arrival/feedback"
     assert plane.ask("POST", path, {"prediction_id": f"{base}:1", "truth": 1})[0] == 200
     assert plane.ask("POST", "/v2/models/late/feedback", bulk)[0] == 404
+    for nobody in ("productoin", ".."):
+        status, said, _ = plane.ask("POST", f"/{nobody}/v2/feedback", bulk)
+        assert status == 404
+        assert "production" in said["error"]
     until(lambda: len(read_predictions(stores, "production")) == 2)
     plane.stop(signal.SIGKILL)
     assert compact(stores, "production") == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -17,7 +17,7 @@ from seamline.evaluate.evaluations import latest_evaluation
 from seamline.measure.basis import Basis
 from seamline.measure.evaluation.vocabulary import Task
 from seamline.measure.profiles import Profile
-from seamline.monitor.drift import DriftReference, measure_drift
+from seamline.monitor.drift import DriftReference, measure_drift, not_measured
 from seamline.monitor.measurement import Measurement
 from seamline.monitor.measurements import (
     digest_of_input,
@@ -29,7 +29,8 @@ from seamline.monitor.outputs import OutputDay, OutputSpec, measure_outputs, pro
 from seamline.monitor.performance import PerformanceSpec, measure_performance
 from seamline.monitor.windows import Window, complete_windows
 from seamline.register.models.catalogue import ModelVersion, find_model_version
-from seamline.serve.log_tables import compact, read_labelled, unpack_json
+from seamline.serve.log_columns import hidden_columns, unpack_json
+from seamline.serve.log_tables import compact, read_labelled
 
 DAY = "ds"
 TRUTH = "truth"
@@ -103,14 +104,17 @@ def _measure_window(
 def _measure(
     monitor: MonitorDeclaration, subject: _Subject, rows: pl.DataFrame
 ) -> list[Measurement]:
-    table = _table(subject, rows)
+    inputs = [one["name"] for one in subject.version.document["signature"]["inputs"]]
+    hidden = hidden_columns(rows, inputs)
+    table = _table(subject, rows, hidden)
     threshold = subject.version.document["threshold"]
     measured: list[Measurement] = []
     if monitor.drift > 0 and subject.drift is not None:
-        columns = [one["name"] for one in subject.version.document["signature"]["inputs"]]
-        measured += measure_drift(
-            table.select(*columns, DAY), subject.drift, threshold=monitor.drift
-        )
+        shown = [name for name in inputs if name not in hidden]
+        measured += measure_drift(table.select(*shown, DAY), subject.drift, threshold=monitor.drift)
+        measured += [
+            not_measured(name, "the log does not hold what was sent") for name in sorted(hidden)
+        ]
     if monitor.drift > 0:
         spec = OutputSpec(subject.prediction, threshold, monitor.positive)
         measured.append(measure_outputs(table, subject.outputs, spec))
@@ -126,17 +130,18 @@ def _measure(
     return measured
 
 
-def _table(subject: _Subject, rows: pl.DataFrame) -> pl.DataFrame:
+def _table(subject: _Subject, rows: pl.DataFrame, hidden: Set[str]) -> pl.DataFrame:
     """Features and outputs as typed columns, with `ds` and the truth as a number."""
     signature = subject.version.document["signature"]
 
     def typed(part: str) -> dict[str, pl.DataType]:
         return {one["name"]: _TYPES[one["datatype"]] for one in signature[part]}
 
+    shown = {name: kind for name, kind in typed("inputs").items() if name not in hidden}
     truth = pl.col(TRUTH).str.json_decode(pl.Float64()).alias(TRUTH)
     return pl.concat(
         [
-            unpack_json(rows, "features", typed("inputs")),
+            unpack_json(rows, "features", shown),
             unpack_json(rows, "outputs", typed("outputs")),
             rows.select(DAY, truth),
         ],

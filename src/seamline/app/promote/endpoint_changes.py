@@ -24,6 +24,11 @@ class Sent:
     present: Mapping[str, int] = field(default_factory=dict)
     nulls: Mapping[str, int] = field(default_factory=dict)
     datatypes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    #: Of these the log holds nothing.
+    unlogged: Set[str] = frozenset()
+
+    def tells(self, name: str) -> bool:
+        return self.rows > 0 and name not in self.unlogged
 
     def always(self, name: str, datatype: str) -> bool:
         """Whether every row had a value there, of a kind that fits."""
@@ -49,8 +54,11 @@ class EndpointChange:
         return f"{self.side} {self.name} {self.what}: {self.reason}"
 
 
-def sent_in(rows: list[Mapping[str, Any]], hidden: Set[str] = frozenset()) -> Sent:
+def sent_in(
+    rows: list[Mapping[str, Any]], hidden: Set[str] = frozenset(), unlogged: Set[str] = frozenset()
+) -> Sent:
     """`hidden`: columns of which the log keeps hashes: what they were sent as is not known.
+    `unlogged`: those of which it keeps nothing.
 
     >>> found = sent_in([{"hour": 6, "tail": "N1"}, {"hour": None, "tail": "N2"}])
     >>> found.rows, found.nulls["hour"], found.always("tail", "BYTES"), found.always("hour", "FP64")
@@ -67,7 +75,7 @@ def sent_in(rows: list[Mapping[str, Any]], hidden: Set[str] = frozenset()) -> Se
             elif name not in hidden:
                 datatypes.setdefault(name, set()).add(_KINDS.get(type(value), TEXT))
     kinds = {name: frozenset(found) for name, found in datatypes.items()}
-    return Sent(len(rows), present, nulls, kinds)
+    return Sent(len(rows), present, nulls, kinds, unlogged)
 
 
 def decide_changes(
@@ -138,7 +146,7 @@ def _added(column: _Column, sent: Sent) -> EndpointChange:
         reason = "callers that leave it out are answered as if it were null"
         return EndpointChange("input", name, "added", reason, False)
     lacking = sent.rows - sent.present.get(name, 0) + sent.nulls.get(name, 0)
-    told = f"{lacking} of the last {sent.rows} rows came without it" if sent.rows else ""
+    told = f"{lacking} of the last {sent.rows} rows came without it" if sent.tells(name) else ""
     reason = f"every caller has to send it{': ' if told else ''}{told}"
     return EndpointChange("input", name, "added, and required", reason, True)
 
@@ -154,12 +162,14 @@ def _input(old: _Column, new: _Column, sent: Sent) -> Iterator[EndpointChange]:
         yield EndpointChange("input", name, "in another unit", reason, True)
     if old.get("nullable") and not new.get("nullable"):
         nulls = sent.nulls.get(name, 0) + sent.rows - sent.present.get(name, 0)
-        if sent.rows and not nulls:
+        if sent.tells(name) and not nulls:
             reason = f"none of the last {sent.rows} rows was null"
         else:
-            told = f"{nulls} of the last {sent.rows} rows were" if sent.rows else "it could be so"
+            told = f"{nulls} of the last {sent.rows} rows were"
+            told = told if sent.tells(name) else "it could be so"
             reason = f"callers that send null are refused: {told}"
-        yield EndpointChange("input", name, "not null any more", reason, not sent.rows or nulls > 0)
+        breaks = not sent.tells(name) or nulls > 0
+        yield EndpointChange("input", name, "not null any more", reason, breaks)
 
 
 def _outputs(before: _Columns, after: _Columns) -> Iterator[EndpointChange]:
@@ -183,4 +193,4 @@ def _outputs(before: _Columns, after: _Columns) -> Iterator[EndpointChange]:
 
 def _logged(sent: Sent, name: str) -> str:
     rows = sent.present.get(name, 0) - sent.nulls.get(name, 0)
-    return f": {rows} of the last {sent.rows} rows had it" if sent.rows else ""
+    return f": {rows} of the last {sent.rows} rows had it" if sent.tells(name) else ""

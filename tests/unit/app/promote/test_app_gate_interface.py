@@ -193,6 +193,12 @@ def column(name: str, **changes: Any) -> dict[str, Any]:
         (column("x", nullable=True), column("x"), Sent(), True),
         (column("x", nullable=True), column("x"), Sent(9, {"x": 9}, {"x": 2}), True),
         (column("x", nullable=True), column("x"), Sent(9, {"x": 9}), False),
+        (
+            column("x", nullable=True),
+            column("x"),
+            Sent(9, unlogged=frozenset({"x"})),
+            True,
+        ),
         (column("x", datatype="INT64"), column("x"), Sent(), False),
         (column("x"), column("x", datatype="BYTES"), Sent(), True),
         (column("x", unit="min"), column("x", unit="h"), Sent(), True),

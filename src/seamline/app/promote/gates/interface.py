@@ -133,7 +133,8 @@ def _sent(platform: Platform, environment: str, endpoint: str, since: datetime) 
     rows = recent_features(platform.stores, environment, endpoint, since, _MOST_ROWS)
     declared = platform.declarations().deployments.get(endpoint)
     hidden = frozenset(declared.private) if declared else frozenset()
-    return sent_in([json.loads(row) for row in rows], hidden)
+    unlogged = frozenset(declared.unlogged) if declared else frozenset()
+    return sent_in([json.loads(row) for row in rows], hidden, unlogged)
 
 
 def _of_endpoint(
