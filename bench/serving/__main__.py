@@ -2,7 +2,8 @@
 
 Servers take turns, each started anew; a ratio is to the floor of the same turn. `--only` chooses
 servers by a part of their names. `--python` is an interpreter that has the models' libraries and
-the floors' (LIBRARIES); without it, a virtual environment is made in `--cache`.
+the floors' (LIBRARIES); without it, a virtual environment is made in `--cache`. `--peers` adds
+other Python servers, each in a virtual environment of its own there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.serving.load import Load, generator, run_load
+from bench.serving.peers import PEERS, peers
 from bench.serving.servers import (
     JSON,
     Server,
@@ -67,6 +69,8 @@ def main() -> None:
         for number in range(given.turns):
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 servers = _servers(Path(folder), models[name], python)
+                if given.peers:
+                    servers += _peers(cache, Path(folder), models[name])
                 # Both orders, so that all see the same machine.
                 for server in servers[:: 1 if number % 2 == 0 else -1]:
                     if any(part in server.name for part in given.only.split("|")):
@@ -81,6 +85,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clients", default="1,8,32,128")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="whole ones")
+    parser.add_argument("--peers", action="store_true", help="other Python servers, too")
     parser.add_argument("--only", default="", help="parts of names, joined by |")
     parser.add_argument("--python", default="")
     parser.add_argument("--cache", default=str(default_cache()))
@@ -98,6 +103,11 @@ def _servers(folder: Path, model: Model, python: Path) -> list[Server]:
         ours("seamline, Python", folder / "python", body),
         floor("pipe", python, model.folder, body),
     ]
+
+
+def _peers(cache: Path, folder: Path, model: Model) -> list[Server]:
+    row = json.loads((model.folder.parent / "row.json").read_text())
+    return peers(cache, folder / "peers", model.folder / "model.joblib", row)
 
 
 def _turn(server: Server, clients: list[int], given: argparse.Namespace, folder: Path) -> Turn:
@@ -140,10 +150,31 @@ def _report(name: str, turns: dict[str, list[Turn]], clients: list[int]) -> None
         start = statistics.median(turn.start_s for turn in ran)
         memory = statistics.median(turn.memory_mb for turn in ran)
         print(f"| {server} | {start:.2f} | {memory:.0f} | {' | '.join(cells)} |")
+    _against_peers(turns, clients)
     for server, ran in turns.items():
         for answered, rows in (turn.logged for turn in ran if turn.logged):
             print(f"\n{server}: {answered:,} answers counted, {rows:,} rows logged")
     print()
+
+
+def _against_peers(turns: dict[str, list[Turn]], clients: list[int]) -> None:
+    """Ours over the best peer at each number of clients."""
+    theirs = {name: ran for name, ran in turns.items() if name in {one.name for one in PEERS}}
+    if not theirs:
+        return
+
+    def rate(ran: list[Turn], count: int) -> float:
+        return statistics.median(turn.by_clients[count].load.per_second for turn in ran)
+
+    heads = "".join(f" c={count} |" for count in clients)
+    print(f"\n| against the best peer |{heads}\n|---|{'---|' * len(clients)}")
+    for server in (name for name in PAIRS if name in turns):
+        cells = []
+        for count in clients:
+            best = max(theirs, key=lambda name: rate(theirs[name], count))
+            ratio = rate(turns[server], count) / rate(theirs[best], count)
+            cells.append(f"{ratio:.1f} × {best}")
+        print(f"| {server} | {' | '.join(cells)} |")
 
 
 def _to_floor(server: str, turns: dict[str, list[Turn]], count: int) -> str:

@@ -1,4 +1,4 @@
-"""The servers that are compared: ours, and bare floors."""
+"""How a server is started and measured; ours, and bare floors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,8 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Server:
-    """`command` may hold {port}; `path` is that of an inference."""
+    """`command` and `environment` may hold {port}, and {port1} and {port2} for further ones;
+    `path` is that of an inference."""
 
     name: str
     command: tuple[str, ...]
@@ -63,16 +64,22 @@ def request_body(row: list[float]) -> bytes:
 @contextmanager
 def running(server: Server, log: Path) -> Iterator[Running]:
     """From the start to the first right answer; ended with all that it has started."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    url = f"http://127.0.0.1:{port}{server.path}"
+    ports = _free_ports()
+    url = f"http://127.0.0.1:{ports['{port}']}{server.path}"
+
+    def filled(text: str) -> str:
+        for place, port in ports.items():
+            text = text.replace(place, str(port))
+        return text
+
     with log.open("ab") as told:
         started_s = time.monotonic()
         process = subprocess.Popen(
-            [word.replace("{port}", str(port)) for word in server.command],
+            [filled(word) for word in server.command],
             cwd=server.folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **server.environment},
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1"}
+            | {name: filled(text) for name, text in server.environment.items()},
             stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True,
         )  # fmt: skip
     try:
@@ -87,6 +94,16 @@ def running(server: Server, log: Path) -> Iterator[Running]:
             process.wait(15)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _free_ports() -> dict[str, int]:
+    with ExitStack() as held:
+        found = {}
+        for place in ("{port}", "{port1}", "{port2}"):
+            one = held.enter_context(socket.socket())
+            one.bind(("127.0.0.1", 0))
+            found[place] = one.getsockname()[1]
+        return found
 
 
 def _answers(url: str, body: bytes) -> bool:

@@ -19,7 +19,10 @@ FORMS = sorted(
     for route in make_router().routes
     if isinstance(route, APIRoute) and "POST" in route.methods
 )
-GOVERNING = [path for path in FORMS if path.startswith("/environments/")]
+#: A form that asks an endpoint for a prediction governs nothing.
+GOVERNING = [
+    path for path in FORMS if path.startswith("/environments/") and "/endpoints/" not in path
+]
 
 
 def filled(path: str) -> str:
