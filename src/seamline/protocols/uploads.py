@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
@@ -13,10 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from seamline.domain.errors import SeamlineError
 from seamline.protocols.errors import sentence_of
 from seamline.protocols.identity import check_sender
 from seamline.trust.requests import SAFE_METHODS
 from seamline.trust.roles import Verb
+
+SKIP_S = 30.0
 
 
 def limited_route(limit_bytes: int, verb: Verb = Verb.PUBLISH) -> type[APIRoute]:
@@ -44,6 +49,9 @@ def limited_route(limit_bytes: int, verb: Verb = Verb.PUBLISH) -> type[APIRoute]
                     return _refusal(error.status_code, "invalid_input", str(error.detail))
                 except RequestValidationError as error:
                     return _refusal(400, "invalid_input", sentence_of(error))
+                except (OSError, SeamlineError):
+                    await body.skip_rest()
+                    raise
 
             return guarded
 
@@ -54,6 +62,7 @@ class _CountedBody:
     def __init__(self, request: Request, limit_bytes: int) -> None:
         self._request = request
         self._left = limit_bytes
+        self._is_whole = False
         self.is_over = False
 
     async def receive(self) -> Message:
@@ -62,7 +71,16 @@ class _CountedBody:
         if self._left < 0:
             self.is_over = True
             raise HTTPException(413)
+        self._is_whole = not message.get("more_body", False)
         return message
+
+    async def skip_rest(self) -> None:
+        """Who is still sending when it is refused would lose the answer: a connection that is
+        closed under them breaks before they read it. No more than the limit, and not for ever."""
+        with suppress(HTTPException, TimeoutError):
+            async with asyncio.timeout(SKIP_S):
+                while not self._is_whole:
+                    await self.receive()
 
 
 def _too_large(limit_bytes: int) -> JSONResponse:
