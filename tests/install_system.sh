@@ -2,6 +2,7 @@
 # Installs the Debian packages that some tests drive, when this is Debian and we are root.
 # Never fails: a test whose program is missing is skipped and prints why.
 need=""
+command -v curl >/dev/null 2>&1 || need="$need curl"
 command -v chromium >/dev/null 2>&1 || need="$need chromium"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need="$need postgresql"
 command -v psql >/dev/null 2>&1 || need="$need postgresql-client"

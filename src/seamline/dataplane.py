@@ -300,7 +300,8 @@ def _run_from_command_line() -> int:
         )
     if given.workers > 1:
         # The same process goes on as something smaller: no interpreter stays for nothing.
-        os.execv(sys.executable, [sys.executable, "-m", "seamline.supervisor", *sys.argv[1:]])  # noqa: S606
+        script = [sys.executable, "-m", "seamline.supervisor", *sys.argv[1:]]
+        os.execv(sys.executable, script)  # noqa: S606  (the very program that runs)
     return main(
         given.root,
         given.host,

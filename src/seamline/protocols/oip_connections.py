@@ -34,6 +34,7 @@ class Connection(HttpToolsProtocol):
         self._on_gone: Callable[[], None] | None = None
         self._is_lost = False
 
+    # As uvicorn narrows it: its sockets are streams.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_headers()

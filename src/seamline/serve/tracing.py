@@ -183,32 +183,32 @@ def _start(environ: Mapping[str, str], metrics: Metrics) -> Tracing:
         resource=resources.Resource.create(attributes), shutdown_on_exit=False
     )
     success = export.SpanExportResult.SUCCESS
-    sender = counted_exporter(export.SpanExporter, otlp.OTLPSpanExporter(), success, count)
+    sender = CountedExporter(otlp.OTLPSpanExporter(), success, count)
     provider.add_span_processor(export.BatchSpanProcessor(sender))
     tracer = provider.get_tracer("seamline.dataplane", __version__)
     LOG.info("Traces are sent to %s", next(environ[one] for one in ENDPOINTS if environ.get(one)))
     return Tracing(provider, tracer, propagator, api, tuple(sorted(propagator.fields)), count)
 
 
-def counted_exporter(
-    base: type[Any], inner: Any, success: Any, count: Callable[[str, int], None]
-) -> Any:
-    """`inner`, with its batches counted as sent or lost."""
+@dataclass(frozen=True)
+class CountedExporter:
+    """An exporter by its three methods: `inner`, with its batches counted as sent or lost."""
 
-    class CountedExporter(base):  # type: ignore[misc]
-        def export(self, spans: Sequence[Any]) -> Any:
-            outcome = "lost"
-            try:
-                result = inner.export(spans)
-                outcome = "sent" if result == success else "lost"
-                return result
-            finally:
-                count(outcome, len(spans))
+    inner: Any
+    success: Any
+    count: Callable[[str, int], None]
 
-        def shutdown(self) -> None:
-            inner.shutdown()
+    def export(self, spans: Sequence[Any]) -> Any:
+        outcome = "lost"
+        try:
+            result = self.inner.export(spans)
+            outcome = "sent" if result == self.success else "lost"
+            return result
+        finally:
+            self.count(outcome, len(spans))
 
-        def force_flush(self, timeout_millis: int = 30_000) -> bool:
-            return bool(inner.force_flush(timeout_millis))
+    def shutdown(self) -> None:
+        self.inner.shutdown()
 
-    return CountedExporter()
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return bool(self.inner.force_flush(timeout_millis))
