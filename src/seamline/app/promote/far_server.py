@@ -6,14 +6,12 @@ Unavailable, and asked again.
 
 from __future__ import annotations
 
-import http.client
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from seamline.app.other_server import Asked, asking
 from seamline.app.platform import Platform
-from seamline.domain import errors
 from seamline.promote.environments import Environment
 from seamline.trust.secrets import SecretKind, read_text
 
@@ -40,24 +38,12 @@ class FarServer:
         return self._ask("PUT", path, data, {"Content-Type": "application/octet-stream"})
 
     def _ask(self, method: str, path: str, body: bytes | None, sent: dict[str, str]) -> Any:
-        headers = {**sent, **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
-        address = urlsplit(self.url)
-        is_secure = address.scheme == "https"
-        kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
-        connection = kind(address.hostname or "", address.port, timeout=CONNECT_S)
-        try:
-            connection.connect()
-            connection.sock.settimeout(ANSWER_S[method])
-            connection.request(method, f"{address.path}/api/v1{path}", body, headers)
-            response = connection.getresponse()
-            data = response.read(_LONGEST_ANSWER)
-            if response.status >= http.client.BAD_REQUEST:
-                raise _meaning(self.url, response.status, data)
-            return json.loads(data)
-        except (http.client.HTTPException, OSError, ValueError) as error:
-            raise errors.Unavailable(f"{self.url} does not answer: {error!r}.") from error
-        finally:
-            connection.close()
+        asked = Asked(method, path, body, sent)
+        answer_s = ANSWER_S[method]
+        with asking(
+            self.url, self.token, asked, connect_s=CONNECT_S, answer_s=answer_s
+        ) as response:
+            return json.loads(response.read(_LONGEST_ANSWER))
 
 
 def find_far_server(platform: Platform, environment: Environment) -> FarServer:
@@ -69,16 +55,3 @@ def find_far_server(platform: Platform, environment: Environment) -> FarServer:
             platform.stores, environment.name, SecretKind.SECRET, policy.secret, "token"
         )
     return FarServer(policy.url or "", token)
-
-
-def _meaning(url: str, status: int, data: bytes) -> errors.SeamlineError:
-    """What is no refusal of Seamline (a proxy's page, for one) may be better the next time."""
-    try:
-        said = json.loads(data)["error"]
-        cls = errors.class_of_code(said["code"])
-        if cls is not None and status < 500:
-            return cls(f"{url} says: {said['message']}", next_step=str(said["next_step"]))
-        # Bytes that came altered are sent again.
-        return errors.Unavailable(f"{url} says: {said['message']}")
-    except (ValueError, KeyError, TypeError):
-        return errors.Unavailable(f"{url} answered {status}, and not as Seamline does.")

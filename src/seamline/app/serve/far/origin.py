@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from seamline.app.other_server import Asked, asking
 from seamline.domain import errors
 
 TIMEOUT_S = 60.0
@@ -59,25 +60,11 @@ class Origin:
         with self._asked("PUT", path, data, sent) as response:
             response.read()
 
-    @contextmanager
     def _asked(
         self, method: str, path: str, body: bytes | None, sent: dict[str, str]
-    ) -> Iterator[http.client.HTTPResponse]:
-        address = urlsplit(self.url)
-        is_secure = address.scheme == "https"
-        kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
-        headers = {**sent, **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
-        connection = kind(address.hostname or "", address.port, timeout=TIMEOUT_S)
-        try:
-            connection.request(method, f"{address.path.rstrip('/')}/api/v1{path}", body, headers)
-            response = connection.getresponse()
-            if response.status >= http.client.BAD_REQUEST:
-                raise _meaning(self.url, response.status, response.read(CHUNK_BYTES))
-            yield response
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise errors.Unavailable(f"{self.url} does not answer: {error!r}.") from error
-        finally:
-            connection.close()
+    ) -> AbstractContextManager[http.client.HTTPResponse]:
+        asked = Asked(method, path, body, sent)
+        return asking(self.url, self.token, asked, connect_s=TIMEOUT_S, answer_s=TIMEOUT_S)
 
 
 def check_url(url: str) -> str:
@@ -95,15 +82,3 @@ def check_url(url: str) -> str:
             f"{url!r} is no address of a server.", next_step="Write --from http://HOST:PORT."
         )
     return url.rstrip("/")
-
-
-def _meaning(url: str, status: int, data: bytes) -> errors.SeamlineError:
-    try:
-        said = json.loads(data)["error"]
-        kind = errors.class_of_code(said["code"])
-        message, following = str(said["message"]), str(said["next_step"])
-    except (ValueError, KeyError, TypeError):
-        return errors.Unavailable(f"{url} answered {status}, and not as Seamline does.")
-    if status >= http.client.INTERNAL_SERVER_ERROR:
-        return errors.Unavailable(f"{url} says: {message}")
-    return (kind or errors.Refused)(f"{url} says: {message}", next_step=following)
