@@ -72,7 +72,7 @@ class Load:
                 connection.request("POST", INFER, self.body)
                 response = connection.getresponse()
                 reply = json.loads(response.read())
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.broken.append(type(error).__name__)
                 connection.close()
                 continue
@@ -231,7 +231,7 @@ def calm(ask):
     """A scrape may be on the very process that is killed."""
     try:
         return ask()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return {}
 
 
