@@ -36,8 +36,8 @@ from seamline.domain.digests import digest_of
 from seamline.register.models.documents import Lineage, make_model_document
 from seamline.register.models.families import member_name
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
-from seamline.serve.families import Family, Member
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.families import Family, Member
+from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
     ServingSnapshot,

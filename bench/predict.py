@@ -31,7 +31,7 @@ from seamline.data.versions.version import table_folder
 from seamline.domain.clock import SystemClock
 from seamline.domain.settings import Settings
 from seamline.project.plan import apply_project
-from seamline.serve.snapshot import TwinPolicy
+from seamline.serve.snapshots.snapshot import TwinPolicy
 from seamline.server import ControlPlane, build_control_plane
 
 WIDTH = 30

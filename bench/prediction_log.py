@@ -21,19 +21,19 @@ from statistics import median
 from typing import Any, cast
 
 from seamline.domain.clock import SystemClock, new_id
-from seamline.serve import prediction_log
-from seamline.serve.batching import Batcher
 from seamline.serve.datatypes import Columns
-from seamline.serve.log_entries import Entry, PredictionEntry, pack_entry, place_of_entry
+from seamline.serve.inputs.validate import Rows, Tensor
+from seamline.serve.log import prediction_log
+from seamline.serve.log.entries import Entry, PredictionEntry, pack_entry, place_of_entry
+from seamline.serve.log.prediction_log import PredictionBatches
+from seamline.serve.log.segment_log import SegmentLog
+from seamline.serve.log.segments import Segment
 from seamline.serve.metrics import Metrics
+from seamline.serve.models.batching import Batcher
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
-from seamline.serve.prediction_log import PredictionBatches
 from seamline.serve.routing import ServedModel, Target
-from seamline.serve.segment_log import SegmentLog
-from seamline.serve.segments import Segment
-from seamline.serve.snapshot import Column, EndpointSpec, Signature
-from seamline.serve.validate import Rows, Tensor
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec, Signature
 
 TARGET_ROWS_S = 50_000
 #: As many as gather in one interval then.

@@ -33,8 +33,8 @@ from bench.serving.servers import (
 )
 from bench.serving.workshop import Model, default_cache, deploy, interpreter, train
 
-from seamline.serve.log_tables import log_folder, read_segments
-from seamline.serve.snapshot import TwinPolicy
+from seamline.serve.log.tables import log_folder, read_segments
+from seamline.serve.snapshots.snapshot import TwinPolicy
 
 PAIRS = {"seamline, twin": "floor: twin", "seamline, Python": "floor: pipe"}
 

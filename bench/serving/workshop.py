@@ -15,7 +15,7 @@ from seamline.domain.clock import SystemClock
 from seamline.register.models import loading, package_task, twin_rows, twin_task
 from seamline.register.models.documents import Lineage, make_model_document
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
     ServingSnapshot,

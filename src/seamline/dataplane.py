@@ -26,12 +26,15 @@ from seamline.protocols.oip_grpc import GrpcServer, start_grpc
 from seamline.protocols.oip_http import Receive, Scope, Send
 from seamline.protocols.oip_rest import OipApp
 from seamline.runtime.imports import WithoutPandas
-from seamline.serve import feedback, prediction_log
-from seamline.serve.access import Access
-from seamline.serve.feedback import FeedbackRow, feedback_batches, place_of_feedback
+from seamline.serve.callers.access import Access
 from seamline.serve.group.member import Member, end_with_supervisor
-from seamline.serve.log_entries import Entry, place_of_entry
-from seamline.serve.log_metrics import LogMetrics
+from seamline.serve.log import feedback, prediction_log
+from seamline.serve.log.entries import Entry, place_of_entry
+from seamline.serve.log.feedback import FeedbackRow, feedback_batches, place_of_feedback
+from seamline.serve.log.metrics import LogMetrics
+from seamline.serve.log.prediction_log import PredictionBatches
+from seamline.serve.log.privacy import load_or_create_privacy_key, privacy_key_path
+from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.metrics import Metrics
 from seamline.serve.place import (
     address_path,
@@ -44,9 +47,6 @@ from seamline.serve.place import (
 )
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
-from seamline.serve.prediction_log import PredictionBatches
-from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
-from seamline.serve.segment_log import SegmentLog
 from seamline.serve.steering import OnePlane
 from seamline.serve.tracing import start_tracing
 from seamline.trust.requests import LOOPBACK_NAMES

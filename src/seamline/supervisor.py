@@ -19,6 +19,7 @@ from seamline.domain.errors import Conflict, SeamlineError
 from seamline.serve.group.channel import ChannelLost
 from seamline.serve.group.processes import PlaneProcess, start_plane
 from seamline.serve.group.supervisor import Answer, Supervisor
+from seamline.serve.log.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.place import (
     address_path,
     check_host,
@@ -27,7 +28,6 @@ from seamline.serve.place import (
     place_parser,
     write_address,
 )
-from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
 
 #: The planes' own drain (dataplane.py), and what comes after it.
 DRAIN_S = 12.0

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from seamline.serve.input_rules import InputRule
-from seamline.serve.snapshot import Column
+from seamline.serve.snapshots.input_rules import InputRule
+from seamline.serve.snapshots.snapshot import Column
 from seamline.trust.access_list import access_list_path
 from seamline.trust.principals import add_principal, parse_role
 

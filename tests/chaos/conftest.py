@@ -2,6 +2,7 @@
 
 # No postponed annotations here: the KFP SDK reads those of its components.
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -317,7 +318,7 @@ class Caller:
         while not self._stopping.wait(0.01):
             try:
                 answer = self._house.infer(3.0)["model_version"]
-            except (OSError, ValueError) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 self.errors.append(error)
                 answer = ""
             with self._more:

@@ -2,7 +2,7 @@
 more than the last interval is lost.
 
 A kill leaves the kernel's memory as it was, so nothing here can tell whether a commit was flushed:
-tests/unit/serve/test_serve_segment_log.py watches the flushes.
+tests/unit/serve/log/test_serve_segment_log.py watches the flushes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from seamline.serve.prediction_log import INTERVAL_S
-from seamline.serve.segments import list_segments, read_segment
+from seamline.serve.log.prediction_log import INTERVAL_S
+from seamline.serve.log.segments import list_segments, read_segment
 
 SCHEMA = pa.schema([("number", pa.int64())])
 RATE = 10_000
@@ -33,7 +33,7 @@ import os, sys, time
 from pathlib import Path
 import pyarrow as pa
 from seamline.domain.clock import SystemClock
-from seamline.serve.segment_log import SegmentLog
+from seamline.serve.log.segment_log import SegmentLog
 
 schema = pa.schema([("number", pa.int64())])
 rate, interval_s = int(sys.argv[2]), float(sys.argv[3])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from seamline.domain.settings import Settings
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.server import serve_in_process
 from seamline.trust.keys import load_public_key
 

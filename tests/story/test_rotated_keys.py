@@ -42,7 +42,7 @@ from seamline.register.models.catalogue import (
 )
 from seamline.register.models.documents import Lineage, make_model_document, packaging_task
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.server import ControlPlane, running
 from seamline.trust.keys import load_public_key
 

@@ -27,7 +27,7 @@ from seamline.domain.settings import Settings
 from seamline.register.models.catalogue import register_model_version
 from seamline.register.models.documents import Lineage, make_model_document
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.server import build_control_plane
 from seamline.trust.keys import load_public_key
 

@@ -14,8 +14,8 @@ from seamline.hooks.declaration import HookDeclaration
 from seamline.promote.gate_rules import GateRules
 from seamline.promote.policy import Party
 from seamline.register.formats.kinds import ModelFormat
-from seamline.serve.input_rules import ServingPolicy
-from seamline.serve.snapshot import LogPolicy, TwinPolicy
+from seamline.serve.snapshots.input_rules import ServingPolicy
+from seamline.serve.snapshots.snapshot import LogPolicy, TwinPolicy
 
 Declared = TypeVar("Declared")
 

@@ -13,8 +13,8 @@ from seamline.app.reactions import react
 from seamline.app.serve.keep_logs import keep_logs
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.domain.states import RunState
-from seamline.serve.log_tables import compact
-from seamline.serve.log_tables import list_environments as list_log_environments
+from seamline.serve.log.tables import compact
+from seamline.serve.log.tables import list_environments as list_log_environments
 from seamline.store.outbox import (
     claim_next,
     continue_later,

@@ -22,14 +22,14 @@ from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
 from seamline.protocols.oip_tensors import raw_tensor, to_raw
 from seamline.protocols.oip_traces import begin_grpc, end_grpc, id_of_call
-from seamline.serve.access import Access, Caller
+from seamline.serve.callers.access import Access, Caller
 from seamline.serve.datatypes import DATATYPES, TEXT, to_list
+from seamline.serve.inputs.validate import Tensor, TooLarge
 from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
 from seamline.serve.predict import Prediction, Predictor
 from seamline.serve.routing import DEFAULT_ENVIRONMENT
-from seamline.serve.snapshot import Column
+from seamline.serve.snapshots.snapshot import Column
 from seamline.serve.steering import Steering
-from seamline.serve.validate import Tensor, TooLarge
 from seamline.trust.roles import Verb
 
 LOG = logging.getLogger(__name__)

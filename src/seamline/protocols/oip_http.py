@@ -16,8 +16,8 @@ import msgspec
 
 from seamline.domain import errors
 from seamline.domain.errors import InvalidInput, SeamlineError, Unavailable
+from seamline.serve.inputs.validate import TooLarge
 from seamline.serve.patience import ClientGone, TookTooLong, Watch
-from seamline.serve.validate import TooLarge
 
 MAX_BODY_BYTES = 16 << 20
 #: Beyond the limit and up to here, what comes is thrown away until the client listens.

@@ -8,7 +8,7 @@ from seamline import __version__
 from seamline.domain.errors import not_found
 from seamline.serve.plane import Plane
 from seamline.serve.routing import Target
-from seamline.serve.snapshot import Column
+from seamline.serve.snapshots.snapshot import Column
 
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 SERVER: dict[str, Any] = {"name": "seamline", "version": __version__, "extensions": EXTENSIONS}

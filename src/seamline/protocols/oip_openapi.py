@@ -10,12 +10,12 @@ from urllib.parse import quote
 import numpy as np
 
 from seamline import __version__
-from seamline.serve.access import ANYBODY, Caller
+from seamline.serve.callers.access import ANYBODY, Caller
 from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT
+from seamline.serve.inputs.validate import MAX_ROWS
 from seamline.serve.plane import Plane
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
-from seamline.serve.snapshot import Column, EndpointSpec
-from seamline.serve.validate import MAX_ROWS
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec
 
 Document = dict[str, Any]
 _ERROR = {"$ref": "#/components/responses/error"}

@@ -13,9 +13,9 @@ import numpy as np
 
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.serve.datatypes import DTYPES, TEXT, Columns, to_list
+from seamline.serve.inputs.validate import MAX_ROWS, PYTHON_TYPES, Tensor, TooLarge
 from seamline.serve.predict import Prediction
-from seamline.serve.snapshot import Column, EndpointSpec
-from seamline.serve.validate import MAX_ROWS, PYTHON_TYPES, Tensor, TooLarge
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec
 
 _WRAPPED = {"rows", "id"}
 

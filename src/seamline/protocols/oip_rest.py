@@ -32,18 +32,18 @@ from seamline.protocols.oip_openapi import describe
 from seamline.protocols.oip_records import read_records, write_records
 from seamline.protocols.oip_tensors import read_request, wanted_outputs, write_reply
 from seamline.protocols.oip_traces import begin_http, end_http, id_of_trace
-from seamline.serve.access import Access, Caller
-from seamline.serve.feedback import (
+from seamline.serve.callers.access import Access, Caller
+from seamline.serve.log.feedback import (
     FeedbackRow,
     read_feedback_body,
     record_feedback,
     rows_of_feedback,
 )
+from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.patience import LONGEST_WAIT_S, Patience, limit_of
 from seamline.serve.predict import Predictor
-from seamline.serve.probes import HEADER
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
-from seamline.serve.segment_log import SegmentLog
+from seamline.serve.snapshots.probes import HEADER
 from seamline.serve.steering import Steering
 from seamline.serve.tracing import RequestTrace
 from seamline.trust.requests import check_request_site

@@ -15,9 +15,9 @@ import numpy as np
 
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT, Values, to_list
+from seamline.serve.inputs.validate import Tensor
 from seamline.serve.predict import Prediction
-from seamline.serve.snapshot import Column
-from seamline.serve.validate import Tensor
+from seamline.serve.snapshots.snapshot import Column
 
 Extent = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 #: Columns are [n] or [n, 1], matrices [n, k].

@@ -20,13 +20,13 @@ from typing import Any
 from seamline.domain.clock import from_iso
 from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable, not_found
 from seamline.serve.metrics import Metrics
-from seamline.serve.places import localize, read_places
-from seamline.serve.probes import Probe, read_probe
 from seamline.serve.routing import EnvironmentRoutes, RoutingTable, ServedModel, Target
 from seamline.serve.running_models import RunningModels, start_identity
-from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
-from seamline.serve.snapshot_watch import Problem, SnapshotWatch
-from seamline.serve.warmth import Warmth
+from seamline.serve.snapshots.places import localize, read_places
+from seamline.serve.snapshots.probes import Probe, read_probe
+from seamline.serve.snapshots.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
+from seamline.serve.snapshots.warmth import Warmth
+from seamline.serve.snapshots.watch import Problem, SnapshotWatch
 from seamline.trust.keys import PublicKey, load_public_key
 
 LOG = logging.getLogger(__name__)

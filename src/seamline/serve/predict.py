@@ -10,19 +10,19 @@ from datetime import datetime
 
 from seamline.domain.clock import Clock, id_at
 from seamline.domain.errors import SeamlineError
-from seamline.serve.batching import Timing
 from seamline.serve.datatypes import Columns, as_arrays
 from seamline.serve.engine import ModelFailed
-from seamline.serve.input_rules import check_inputs
-from seamline.serve.log_entries import Entry, pack_entry
+from seamline.serve.inputs.validate import Tensor, rows_of
+from seamline.serve.log.entries import Entry, pack_entry
+from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.metrics import Metrics
+from seamline.serve.models.batching import Timing
 from seamline.serve.patience import ClientGone, Patience, TookTooLong
 from seamline.serve.plane import Plane
 from seamline.serve.routing import Target
-from seamline.serve.segment_log import SegmentLog
-from seamline.serve.snapshot import LogPolicy
+from seamline.serve.snapshots.input_rules import check_inputs
+from seamline.serve.snapshots.snapshot import LogPolicy
 from seamline.serve.tracing import RequestTrace, Tracing
-from seamline.serve.validate import Tensor, rows_of
 
 UNHURRIED = Patience()
 #: Nobody was left to be answered.

@@ -12,12 +12,12 @@ from functools import cached_property
 from types import MappingProxyType
 
 from seamline.domain.errors import not_found
-from seamline.serve.batching import Batcher
 from seamline.serve.engine import Engine
-from seamline.serve.many_models import ManyModels
-from seamline.serve.quick_rows import QuickReader
-from seamline.serve.quick_rules import QuickRules
-from seamline.serve.snapshot import EndpointSpec, ServingSnapshot
+from seamline.serve.inputs.quick_rows import QuickReader
+from seamline.serve.inputs.quick_rules import QuickRules
+from seamline.serve.models.batching import Batcher
+from seamline.serve.models.many_models import ManyModels
+from seamline.serve.snapshots.snapshot import EndpointSpec, ServingSnapshot
 
 DEFAULT_ENVIRONMENT = "production"
 INCUMBENT = "incumbent"

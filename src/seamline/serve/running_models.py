@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
-from seamline.serve.batching import Batcher
 from seamline.serve.engine import Engine
-from seamline.serve.families import Family
-from seamline.serve.many_models import ManyModels
+from seamline.serve.inputs.validate import Tensor, rows_of
 from seamline.serve.metrics import Labels, Metrics
+from seamline.serve.models.batching import Batcher
+from seamline.serve.models.many_models import ManyModels
+from seamline.serve.models.twins import NoTwin, TwinEngine, TwinRefused
 from seamline.serve.routing import ServedModel
-from seamline.serve.snapshot import EndpointSpec, TwinPolicy
-from seamline.serve.twins import NoTwin, TwinEngine, TwinRefused
-from seamline.serve.validate import Tensor, rows_of
-from seamline.serve.warmth import Warmth
-from seamline.serve.worker import ModelWorker
+from seamline.serve.snapshots.families import Family
+from seamline.serve.snapshots.snapshot import EndpointSpec, TwinPolicy
+from seamline.serve.snapshots.warmth import Warmth
+from seamline.serve.workers.worker import ModelWorker
 
 LOG = logging.getLogger(__name__)
 

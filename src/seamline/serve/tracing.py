@@ -19,8 +19,8 @@ from typing import Any
 
 from seamline import __version__
 from seamline.domain.clock import SystemClock, new_id
-from seamline.serve.batching import Timing
 from seamline.serve.metrics import Metrics
+from seamline.serve.models.batching import Timing
 from seamline.serve.routing import Target
 
 LOG = logging.getLogger(__name__)

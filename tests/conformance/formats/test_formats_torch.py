@@ -25,7 +25,7 @@ from seamline.register.models.documents import Lineage, make_model_document, pac
 from seamline.register.models.thin_wheels import build_thin_wheel
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
 from seamline.register.packages.wheel_pack import wheel_name
-from seamline.serve import worker_main
+from seamline.serve.workers import worker_main
 
 TASKS = {
     "net_number": "regression",

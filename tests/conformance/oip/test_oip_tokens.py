@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of
-from seamline.serve.probes import HEADER, Probe, write_probe
+from seamline.serve.snapshots.probes import HEADER, Probe, write_probe
 from seamline.trust.access_list import (
     AccessEntry,
     AccessList,

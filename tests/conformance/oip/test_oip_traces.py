@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 from tests.waiting import wait_until
 
-from seamline.serve.log_tables import read_segments
+from seamline.serve.log.tables import read_segments
 
 serve = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["_serve"]
 PATIENCE_S = 30.0

@@ -24,7 +24,7 @@ from seamline.domain.digests import digest_of
 from seamline.register.models import loading
 from seamline.register.models.catalogue import ModelVersion
 from seamline.register.models.thin_wheels import find_payload
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
     ServingSnapshot,

@@ -16,7 +16,7 @@ import pytest
 from seamline.domain.clock import SystemClock
 from seamline.domain.digests import digest_of
 from seamline.domain.settings import Settings
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
     ServingSnapshot,

@@ -28,8 +28,8 @@ from seamline.domain.settings import Settings
 from seamline.register.packages.index import publish_package
 from seamline.register.pipelines.publishing import publish_pipeline
 from seamline.register.rows import PACKAGE_FILES
-from seamline.serve.deployments import publish_snapshot
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.deployments import publish_snapshot
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.server import running
 from seamline.store.stores import Stores
 from seamline.trust.key_history import make_entry, read_history

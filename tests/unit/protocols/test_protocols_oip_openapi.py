@@ -9,7 +9,7 @@ import jsonschema
 
 from seamline.protocols.oip_openapi import describe, sample_row
 from seamline.serve.routing import RoutingTable
-from seamline.serve.snapshot import Column, EndpointSpec, Signature
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec, Signature
 
 
 def target(name, probe):

@@ -8,8 +8,8 @@ import pytest
 
 from seamline.domain.errors import InvalidInput
 from seamline.protocols.oip_records import read_records
-from seamline.serve.snapshot import Column, EndpointSpec, Signature
-from seamline.serve.validate import rows_of
+from seamline.serve.inputs.validate import rows_of
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec, Signature
 
 DIGEST = "sha256:" + "a" * 64
 SPEC = EndpointSpec(

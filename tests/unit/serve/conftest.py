@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 from seamline.domain.clock import SystemClock
 from seamline.domain.digests import digest_of
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
     ServingSnapshot,

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from seamline.serve.log_tables import read_feedback, read_predictions
+from seamline.serve.log.tables import read_feedback, read_predictions
 from seamline.trust.keys import load_or_create_key
 
 INFER = "/v2/models/late-arrival/infer"

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from seamline.domain.errors import InvalidInput
-from seamline.serve.batching import Batcher
+from seamline.serve.models.batching import Batcher
 from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
 
 

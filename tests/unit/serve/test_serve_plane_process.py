@@ -259,7 +259,7 @@ def test_one_plane_per_workspace(plane):
 
 
 def test_restored_bytes_are_taken_without_a_new_snapshot(workspace, monkeypatch):
-    monkeypatch.setattr("seamline.serve.snapshot_watch.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("seamline.serve.snapshots.watch.FIRST_RETRY_S", 0.01)
     spec = workspace.endpoint()
     path = Path(spec.wheel_path)
     approved = path.read_bytes()

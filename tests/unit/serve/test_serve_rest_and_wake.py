@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seamline.domain.errors import DigestMismatch, Unavailable
-from seamline.serve.worker import ModelWorker
+from seamline.serve.workers.worker import ModelWorker
 
 INFER = "/v2/models/late-arrival/infer"
 LOAD = "/v2/repository/models/late-arrival/load"
@@ -137,7 +137,7 @@ def test_load_tries_what_could_not_be_taken_again_now(workspace, start_plane, re
 
 
 def test_one_that_is_to_be_started_again_later_is_loaded_now(workspace, monkeypatch):
-    monkeypatch.setattr("seamline.serve.worker.FIRST_PAUSE_S", 3600.0)
+    monkeypatch.setattr("seamline.serve.workers.worker.FIRST_PAUSE_S", 3600.0)
 
     async def run():
         worker = await ModelWorker.start(workspace.endpoint())

@@ -23,7 +23,7 @@ from seamline.data.versions import find_version
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING, find_environment
-from seamline.serve.log_tables import read_predictions
+from seamline.serve.log.tables import read_predictions
 from seamline.trust.refusals import require
 from seamline.trust.roles import Principal, Verb
 

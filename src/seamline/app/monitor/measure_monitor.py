@@ -29,8 +29,8 @@ from seamline.monitor.outputs import OutputDay, OutputSpec, measure_outputs, pro
 from seamline.monitor.performance import PerformanceSpec, measure_performance
 from seamline.monitor.windows import Window, complete_windows
 from seamline.register.models.catalogue import ModelVersion, find_model_version
-from seamline.serve.log_columns import hidden_columns, unpack_json
-from seamline.serve.log_tables import compact, read_labelled
+from seamline.serve.log.columns import hidden_columns, unpack_json
+from seamline.serve.log.tables import compact, read_labelled
 
 DAY = "ds"
 TRUTH = "truth"

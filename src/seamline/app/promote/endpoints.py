@@ -13,8 +13,8 @@ from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound
 from seamline.promote.release import Pin, StoredRelease
 from seamline.register.models.catalogue import ModelVersion, verify_model_version
 from seamline.runtime.requirements import RequirementSet
-from seamline.serve.families import Family, KeyValue, Member
-from seamline.serve.snapshot import Column, EndpointSpec, Signature, TwinPolicy
+from seamline.serve.snapshots.families import Family, KeyValue, Member
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec, Signature, TwinPolicy
 from seamline.store.canonical import digest_of_json
 from seamline.train.ir.quantities import parse_bytes
 

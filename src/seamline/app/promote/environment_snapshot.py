@@ -13,8 +13,8 @@ from seamline.promote.environments import Environment, find_environment
 from seamline.promote.promotion import find_promotion
 from seamline.promote.release import StoredRelease, find_release
 from seamline.promote.standbys import wanted_standbys
-from seamline.serve.deployments import publish_snapshot
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.deployments import publish_snapshot
+from seamline.serve.snapshots.snapshot import (
     ServingSnapshot,
     Standby,
     check_standby,

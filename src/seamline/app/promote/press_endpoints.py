@@ -28,7 +28,7 @@ from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import Limits, TaskKind, TaskSpec
 from seamline.serve import load_main
-from seamline.serve.probes import HEADER, Probe, write_probe
+from seamline.serve.snapshots.probes import HEADER, Probe, write_probe
 
 CONNECTIONS = 4
 BLOCK_S = 0.3

@@ -23,8 +23,8 @@ from seamline.runtime.commands import Command, command_task
 from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import Limits, TaskEnd, TaskOutcome
-from seamline.serve import probe_main, worker_main
-from seamline.serve.worker import FIXED_VARIABLES
+from seamline.serve.workers import probe_main, worker_main
+from seamline.serve.workers.worker import FIXED_VARIABLES
 
 _MB = 1_000_000
 

@@ -32,8 +32,8 @@ from seamline.promote.shipments import (
     record_shipped,
 )
 from seamline.promote.steps import finish
-from seamline.serve.deployments import publish_snapshot
-from seamline.serve.snapshot import snapshot_path
+from seamline.serve.snapshots.deployments import publish_snapshot
+from seamline.serve.snapshots.snapshot import snapshot_path
 from seamline.store.facts import RecordedFact, read_facts
 from seamline.store.stores import Stores
 from seamline.trust.signing import find_statements, key_history, sealed_lists, sign_payload

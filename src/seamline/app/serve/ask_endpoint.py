@@ -7,7 +7,7 @@ from datetime import timedelta
 from seamline.app.platform import Platform
 from seamline.domain.clock import iso
 from seamline.domain.errors import Forbidden
-from seamline.serve.passes import LIFETIME_S, Pass, write_pass
+from seamline.serve.callers.passes import LIFETIME_S, Pass, write_pass
 from seamline.trust.refusals import require, require_environments
 from seamline.trust.roles import Principal, Verb
 

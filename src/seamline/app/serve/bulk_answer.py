@@ -21,20 +21,20 @@ from seamline.app.serve.bulk_job import CHUNK_ROWS, JobFolder, Portion
 from seamline.app.serve.bulk_log import log_batches
 from seamline.app.serve.bulk_source import BulkSource
 from seamline.domain.digests import Digest
-from seamline.serve.bulk_rows import columns_read, rows_of_frame
-from seamline.serve.bulk_twin import BulkTwin, open_model
-from seamline.serve.bulk_worker import BulkWorker
 from seamline.serve.datatypes import Columns
-from seamline.serve.input_rules import check_inputs
-from seamline.serve.log_tables import log_folder
-from seamline.serve.prediction_log import (
+from seamline.serve.inputs.bulk_rows import columns_read, rows_of_frame
+from seamline.serve.inputs.validate import Rows
+from seamline.serve.log.prediction_log import (
     FOLDER,
     PredictionEntry,
 )
-from seamline.serve.privacy import load_or_create_privacy_key, privacy_key_path
+from seamline.serve.log.privacy import load_or_create_privacy_key, privacy_key_path
+from seamline.serve.log.tables import log_folder
+from seamline.serve.models.bulk_twin import BulkTwin, open_model
+from seamline.serve.models.bulk_worker import BulkWorker
 from seamline.serve.routing import ServedModel, Target
-from seamline.serve.snapshot import EndpointSpec, ServingSnapshot
-from seamline.serve.validate import Rows
+from seamline.serve.snapshots.input_rules import check_inputs
+from seamline.serve.snapshots.snapshot import EndpointSpec, ServingSnapshot
 
 #: What the rows of a batch are logged as, where online ones have the way they were routed.
 ROUTE = "batch"

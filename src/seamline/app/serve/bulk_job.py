@@ -22,8 +22,8 @@ import pyarrow as pa
 from seamline.data.versions.version import VersionFile
 from seamline.domain.clock import Clock, new_id
 from seamline.domain.errors import Conflict, InvalidInput, NotFound, Refused
-from seamline.serve.prediction_log import SCHEMA
-from seamline.serve.segments import SUFFIX
+from seamline.serve.log.prediction_log import SCHEMA
+from seamline.serve.log.segments import SUFFIX
 from seamline.store.blobs import write_atomically
 
 #: Rows that go to the model at once; and at the least into one portion.

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from seamline.serve.datatypes import Columns
-from seamline.serve.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
 
 _DAY = r"^\d{4}-\d{2}-\d{2}"
 

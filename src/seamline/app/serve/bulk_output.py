@@ -15,8 +15,8 @@ from seamline.app.serve.bulk_source import BulkSource
 from seamline.data.declaration import DAY, DatasetDeclaration, Mode
 from seamline.data.versions import find_dataset
 from seamline.domain.errors import Conflict, InvalidInput
-from seamline.serve.bulk_rows import columns_read
-from seamline.serve.snapshot import EndpointSpec
+from seamline.serve.inputs.bulk_rows import columns_read
+from seamline.serve.snapshots.snapshot import EndpointSpec
 
 
 def plan_output(

@@ -14,7 +14,7 @@ import polars as pl
 
 from seamline.app.platform import Platform
 from seamline.domain.clock import iso
-from seamline.serve.newest_rows import newest_feedback, newest_predictions
+from seamline.serve.log.newest_rows import newest_feedback, newest_predictions
 
 WINDOW = timedelta(hours=1)
 #: Feedback comes late: its share is of what was answered in this time.

@@ -10,7 +10,7 @@ from seamline.domain.promote_facts import ApprovalGiven, EnvironmentChanged
 from seamline.evaluate.evaluations import list_evaluations
 from seamline.promote.release import find_release
 from seamline.register.models.catalogue import ModelVersion, find_model_version
-from seamline.serve.log_tables import find_prediction
+from seamline.serve.log.tables import find_prediction
 from seamline.store.facts import read_facts
 from seamline.train.runs import show_run
 

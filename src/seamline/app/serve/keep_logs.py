@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from seamline.app.platform import Platform
 from seamline.domain.durations import parse_duration_s
-from seamline.serve.log_tables import list_environments
-from seamline.serve.log_upkeep import keep_up_logs
+from seamline.serve.log.tables import list_environments
+from seamline.serve.log.upkeep import keep_up_logs
 
 
 def keep_logs(platform: Platform) -> None:

@@ -29,7 +29,12 @@ from seamline.domain.digests import Digest
 from seamline.domain.errors import InvalidInput, NotFound, not_found
 from seamline.domain.facts import DatasetVersionCommitted
 from seamline.promote.environments import TRAINING
-from seamline.serve.snapshot import EndpointSpec, ServingSnapshot, read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import (
+    EndpointSpec,
+    ServingSnapshot,
+    read_snapshot,
+    snapshot_path,
+)
 from seamline.store.canonical import digest_of_json
 from seamline.store.facts import read_facts
 

@@ -17,7 +17,7 @@ from seamline.measure.rules.cells import CellKind, can_read
 from seamline.measure.rules.patterns import linear_pattern
 from seamline.promote.shipments import received_contract
 from seamline.register.models.catalogue import ModelVersion
-from seamline.serve.input_rules import InputExpression, InputRule, ServingPolicy
+from seamline.serve.snapshots.input_rules import InputExpression, InputRule, ServingPolicy
 from seamline.store.stores import Stores
 
 

@@ -17,7 +17,7 @@ from seamline.app.serve.ask_plane import PlaneLook, base_path, look_at_plane
 from seamline.app.serve.endpoint_log import read_endpoint_log
 from seamline.domain.errors import DigestMismatch, NotFound, SeamlineError, not_found
 from seamline.promote.environments import find_environment, list_environments
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
     ServingSnapshot,

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from seamline.app.serve.ask_plane import ask_plane, base_path
 from seamline.domain.errors import Unavailable
 from seamline.serve.datatypes import TEXT
-from seamline.serve.snapshot import Column, EndpointSpec
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec
 
 #: A model that is loaded on demand may take its time.
 PATIENCE_S = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seamline.serve.snapshot import snapshot_path
+from seamline.serve.snapshots.snapshot import snapshot_path
 from seamline.store.stores import Stores
 from seamline.trust import signing
 from seamline.trust.key_history import KeyEntry

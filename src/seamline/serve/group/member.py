@@ -14,8 +14,8 @@ from seamline.serve.group.channel import Body, Channel, ChannelLost
 from seamline.serve.group.counts import write_dump
 from seamline.serve.metrics import Metrics
 from seamline.serve.plane import Plane, Prepared
-from seamline.serve.snapshot import open_snapshot
-from seamline.serve.snapshot_watch import Problem
+from seamline.serve.snapshots.snapshot import open_snapshot
+from seamline.serve.snapshots.watch import Problem
 
 
 class Member:

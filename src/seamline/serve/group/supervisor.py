@@ -21,8 +21,8 @@ from seamline.serve.group.processes import PlaneProcess
 from seamline.serve.group.turns import Turns
 from seamline.serve.metrics import Metrics
 from seamline.serve.origin_figures import put_origin_figures
-from seamline.serve.snapshot_watch import Problem, SnapshotWatch
-from seamline.serve.warmth import merge_standbys
+from seamline.serve.snapshots.warmth import merge_standbys
+from seamline.serve.snapshots.watch import Problem, SnapshotWatch
 
 LOG = logging.getLogger(__name__)
 PREPARE_S = 600.0

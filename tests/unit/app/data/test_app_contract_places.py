@@ -27,7 +27,7 @@ from seamline.domain.clock import ManualClock, iso
 from seamline.domain.errors import InvalidInput, Refused
 from seamline.domain.facts import ContractBroken
 from seamline.register.models.catalogue import ModelVersion
-from seamline.serve.input_rules import ServingPolicy, check_inputs
+from seamline.serve.snapshots.input_rules import ServingPolicy, check_inputs
 from seamline.store.facts import read_facts
 from seamline.store.schema import METADATA
 from seamline.store.stores import Stores, open_stores

@@ -18,7 +18,7 @@ from seamline.domain.errors import Refused
 from seamline.domain.facts import ContractBroken, ContractChanged
 from seamline.register.models.catalogue import ModelVersion
 from seamline.retrain.retrainings import find_retraining, list_retrainings
-from seamline.serve.input_rules import InputRule, ServingPolicy
+from seamline.serve.snapshots.input_rules import InputRule, ServingPolicy
 from seamline.server import ControlPlane
 from seamline.store.facts import read_facts
 from seamline.train.context import RunContext

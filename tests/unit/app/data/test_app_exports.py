@@ -17,8 +17,8 @@ import pytest
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
 from seamline.domain.states import Role
-from seamline.serve.log_tables import log_table
-from seamline.serve.prediction_log import FOLDER, SCHEMA
+from seamline.serve.log.prediction_log import FOLDER, SCHEMA
+from seamline.serve.log.tables import log_table
 from seamline.server import ControlPlane
 from seamline.store.facts import read_facts
 from seamline.store.tables import append_frame

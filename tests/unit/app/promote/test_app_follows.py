@@ -38,7 +38,7 @@ from seamline.register.pipelines.publishing import (
     tag_pipeline,
 )
 from seamline.register.rows import MODEL_VERSIONS, PIPELINE_TAGS
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.train.runs import show_request
 from seamline.train.schedule.schedules import NewSchedule, PipelineChoice, list_schedules
 

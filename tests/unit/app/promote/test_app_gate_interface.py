@@ -15,8 +15,8 @@ from seamline.domain.states import PromotionPhase, Verdict
 from seamline.project.plan import apply_project
 from seamline.promote.gate_rules import GateRules, InterfaceRule
 from seamline.promote.promotion import Promotion
-from seamline.serve import prediction_log
-from seamline.serve.log_tables import log_table
+from seamline.serve.log import prediction_log
+from seamline.serve.log.tables import log_table
 from seamline.store.tables import append_frame
 
 from .odd_models import HOUR, NAME, OUTPUTS, register

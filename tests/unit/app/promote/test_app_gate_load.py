@@ -20,8 +20,8 @@ from seamline.domain.states import PromotionPhase, Verdict
 from seamline.project.plan import apply_project
 from seamline.promote.gate_rules import GateRules, LoadRule
 from seamline.promote.promotion import Promotion
-from seamline.serve.log_tables import read_predictions
-from seamline.serve.probes import HEADER, Probe, write_probe
+from seamline.serve.log.tables import read_predictions
+from seamline.serve.snapshots.probes import HEADER, Probe, write_probe
 from seamline.trust.keys import load_or_create_key
 
 from .odd_models import NAME, register

@@ -22,7 +22,7 @@ from seamline.promote.requests import request_promotion, request_rollback
 from seamline.register.models.catalogue import ModelVersion
 from seamline.register.packages.index import list_package_files
 from seamline.register.pipelines.publishing import publish_pipeline
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.server import ControlPlane
 from seamline.store.facts import read_facts
 

@@ -21,7 +21,7 @@ from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion
 from seamline.promote.rows import RELEASES
 from seamline.promote.steps import advance, finish, point_environment
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.server import ControlPlane
 from seamline.store.facts import RecordedFact, read_facts
 from seamline.store.stores import Stores

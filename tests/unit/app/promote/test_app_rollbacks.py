@@ -26,7 +26,7 @@ from seamline.promote.policy import DEFAULT_POLICIES, ApprovalRule, ExternalGate
 from seamline.promote.promotion import find_promotion
 from seamline.promote.release import Pin, Release, record_release
 from seamline.promote.requests import request_promotion, request_rollback
-from seamline.serve.snapshot import read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import read_snapshot, snapshot_path
 from seamline.server import ControlPlane
 from seamline.store.facts import read_facts
 from seamline.trust.hmac_signing import is_signed

@@ -21,7 +21,7 @@ from seamline.promote.promotion import Promotion, find_promotion
 from seamline.promote.release import Pin, Release, find_release, record_release
 from seamline.promote.requests import request_promotion, request_rollback
 from seamline.register.models.catalogue import ModelVersion
-from seamline.serve.snapshot import ServingSnapshot, read_snapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import ServingSnapshot, read_snapshot, snapshot_path
 from seamline.server import ControlPlane, build_control_plane
 from seamline.store.facts import read_facts
 from seamline.trust.roles import Principal

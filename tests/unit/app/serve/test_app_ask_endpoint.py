@@ -11,7 +11,7 @@ import pytest
 from seamline.app.serve.ask_endpoint import authorization_for
 from seamline.domain.errors import Forbidden
 from seamline.domain.states import Role
-from seamline.serve.access import Access
+from seamline.serve.callers.access import Access
 from seamline.serve.metrics import Metrics
 from seamline.server import ControlPlane
 from seamline.trust.roles import Grant, Principal, Scope, Verb

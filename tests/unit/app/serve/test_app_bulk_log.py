@@ -13,10 +13,10 @@ import pytest
 
 from seamline.app.serve.bulk_log import log_batches
 from seamline.domain.digests import digest_of
-from seamline.serve.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.inputs.validate import Rows
+from seamline.serve.log.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
 from seamline.serve.routing import ServedModel, Target
-from seamline.serve.snapshot import Column, EndpointSpec, Signature
-from seamline.serve.validate import Rows
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec, Signature
 
 KEY = b"k" * 32
 ODD = 'a "quoted" ü\n\\'

@@ -11,8 +11,8 @@ import pytest
 from seamline.app.serve.keep_logs import keep_logs
 from seamline.domain.errors import InvalidInput
 from seamline.project.plan import apply_project
-from seamline.serve.log_tables import log_table, read_predictions
-from seamline.serve.prediction_log import SCHEMA
+from seamline.serve.log.prediction_log import SCHEMA
+from seamline.serve.log.tables import log_table, read_predictions
 from seamline.server import ControlPlane
 from seamline.store.tables import append_frame
 

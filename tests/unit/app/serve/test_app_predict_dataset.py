@@ -24,9 +24,9 @@ from seamline.data.versions.read import read_version
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import Conflict, DigestMismatch, InvalidInput, MachineryError, NotFound
 from seamline.project.plan import apply_project
-from seamline.serve.families import Column, Family, Member
-from seamline.serve.log_tables import compact, read_predictions
-from seamline.serve.snapshot import (
+from seamline.serve.log.tables import compact, read_predictions
+from seamline.serve.snapshots.families import Column, Family, Member
+from seamline.serve.snapshots.snapshot import (
     EndpointSpec,
     ServingSnapshot,
     Signature,

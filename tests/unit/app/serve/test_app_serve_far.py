@@ -18,8 +18,8 @@ from seamline.domain.clock import SystemClock
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import DigestMismatch, InvalidInput, Refused, Unavailable
 from seamline.runtime.environments import EnvironmentCache
-from seamline.serve.places import read_places
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.places import read_places
+from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
     ServingSnapshot,

@@ -12,7 +12,7 @@ from seamline.app.serve.ask_plane import PlaneLook, read_figures
 from seamline.app.serve.endpoint_log import figures_of, minutes_of
 from seamline.app.serve.show_endpoint import state_of
 from seamline.serve.metrics import Metrics
-from seamline.serve.snapshot import Column, EndpointSpec, ServingSnapshot, Signature
+from seamline.serve.snapshots.snapshot import Column, EndpointSpec, ServingSnapshot, Signature
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SPEC = EndpointSpec(

@@ -30,7 +30,7 @@ from seamline.register.models import loading, package_task
 from seamline.register.models.documents import packaging_task
 from seamline.register.models.thin_wheels import build_thin_wheel
 from seamline.register.models.wheels import ModelWheelSpec, build_model_wheel
-from seamline.serve.worker_main import WheelImporter
+from seamline.serve.workers.worker_main import WheelImporter
 
 #: The loader as the first wheels carry it: one file.
 ONE_FILE = Path(__file__).parent / "published" / "loader_one_file.txt"

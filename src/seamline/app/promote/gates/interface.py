@@ -42,7 +42,7 @@ from seamline.register.names import normalised_package
 from seamline.register.pipelines.interface_changes import decide_changes as decide_pipeline
 from seamline.register.pipelines.interfaces import Interface, read_interface
 from seamline.register.pipelines.ir_file import load_ir
-from seamline.serve.log_tables import recent_features
+from seamline.serve.log.tables import recent_features
 
 INTERFACE = "interface"
 #: The gate whose runs make the tables that this one looks at.

@@ -14,8 +14,8 @@ from seamline.domain.clock import Clock, new_id
 from seamline.domain.errors import DigestMismatch, InvalidInput, NotFound, Refused, SeamlineError
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.requirements import RequirementSet
-from seamline.serve.places import Place, read_places, write_places
-from seamline.serve.snapshot import (
+from seamline.serve.snapshots.places import Place, read_places, write_places
+from seamline.serve.snapshots.snapshot import (
     ServingSnapshot,
     open_snapshot,
     package_digests,

@@ -11,10 +11,10 @@ from seamline.app.serve.far.fetching import Taking
 from seamline.app.serve.far.patience import keep_trying
 from seamline.app.serve.far.trusted import Pin, current_key, known_key, write_pin
 from seamline.domain.errors import Refused, SeamlineError, Unavailable
-from seamline.serve.log_tables import LOGS, log_folder
+from seamline.serve.log.segments import claim_segment, list_segments
+from seamline.serve.log.tables import LOGS, log_folder
 from seamline.serve.origin_figures import Contact, write_contact
-from seamline.serve.segments import claim_segment, list_segments
-from seamline.serve.snapshot import ServingSnapshot, open_snapshot
+from seamline.serve.snapshots.snapshot import ServingSnapshot, open_snapshot
 from seamline.trust.keys import PublicKey
 
 LOG = logging.getLogger("seamline.serve")

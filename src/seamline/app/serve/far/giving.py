@@ -15,9 +15,9 @@ from seamline.domain.clock import id_time
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, NotFound, Refused, nearest, not_found
 from seamline.promote.environments import find_environment
-from seamline.serve.log_tables import LOGS, has_segment, log_folder
-from seamline.serve.segments import SUFFIX, parse_segment, put_segment
-from seamline.serve.snapshot import package_digests, read_snapshot, snapshot_path
+from seamline.serve.log.segments import SUFFIX, parse_segment, put_segment
+from seamline.serve.log.tables import LOGS, has_segment, log_folder
+from seamline.serve.snapshots.snapshot import package_digests, read_snapshot, snapshot_path
 
 POLL_S = 0.2
 

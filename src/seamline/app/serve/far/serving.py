@@ -28,7 +28,7 @@ from seamline.domain.clock import Clock
 from seamline.domain.errors import Refused, SeamlineError
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.processes import is_alive
-from seamline.serve.snapshot import ServingSnapshot, snapshot_path
+from seamline.serve.snapshots.snapshot import ServingSnapshot, snapshot_path
 from seamline.store.blobs import Blobs
 
 LOG = logging.getLogger("seamline.serve")

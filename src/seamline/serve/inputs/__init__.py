@@ -1,0 +1,1 @@
+"""A request's rows: read, and checked against the signature and the contract."""

@@ -1,0 +1,1 @@
+"""What an environment serves: signed snapshots, written, found, watched and checked."""

@@ -1,0 +1,69 @@
+"""The plane's end of the frames that `worker_main.py` describes."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from array import array
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from seamline.domain.errors import MachineryError
+from seamline.serve.datatypes import DTYPES, Columns, Values, to_list
+from seamline.serve.snapshots.snapshot import Column
+
+LENGTHS = struct.Struct("<IQ")
+#: FP16 has no memory format in the standard library: it travels as JSON, like text.
+RAW = frozenset(DTYPES) - {"FP16"}
+#: Those that packages have, in the standard library's words: cheaper than NumPy for a few values.
+_CODES = {"FP64": "d", "INT64": "q"}
+
+
+def encode_frame(header: dict[str, Any], body: bytes = b"") -> bytes:
+    text = msgspec.json.encode(header)
+    return LENGTHS.pack(len(text), len(body)) + text + body
+
+
+def encode_predict(columns: Columns, inputs: tuple[Column, ...], rows: int) -> bytes:
+    """Numbers travel raw; text, and integers with nulls, as JSON."""
+    raw: list[tuple[str, str, int]] = []
+    as_json: dict[str, list[Any]] = {}
+    parts: list[bytes] = []
+    for column in inputs:
+        values = columns[column.name]
+        if column.datatype in RAW and (isinstance(values, np.ndarray) or None not in values):
+            data = _raw(values, column.datatype)
+            raw.append((column.name, column.datatype, len(data)))
+            parts.append(data)
+        else:
+            as_json[column.name] = to_list(values)
+    header = {"op": "predict", "rows": rows, "raw": raw, "json": as_json}
+    return encode_frame(header, b"".join(parts))
+
+
+def _raw(values: Values, datatype: str) -> bytes:
+    if isinstance(values, np.ndarray):
+        return values.tobytes()
+    code = _CODES.get(datatype)
+    return array(code, values).tobytes() if code else np.array(values, DTYPES[datatype]).tobytes()
+
+
+async def read_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
+    """Raises asyncio.IncompleteReadError when the worker is gone."""
+    header_length, body_length = LENGTHS.unpack(await stream.readexactly(LENGTHS.size))
+    header = msgspec.json.decode(await stream.readexactly(header_length))
+    if not isinstance(header, dict):
+        raise MachineryError(f"The worker sent {type(header).__name__} for a header.")
+    return header, await stream.readexactly(body_length)
+
+
+def decode_outputs(header: dict[str, Any], body: bytes) -> Columns:
+    outputs: Columns = dict(header["json"])
+    start = 0
+    for name, datatype, size, shape in header["raw"]:
+        values = np.frombuffer(body, DTYPES[datatype], size // DTYPES[datatype].itemsize, start)
+        outputs[name] = values.reshape(shape)
+        start += size
+    return outputs

@@ -1,0 +1,86 @@
+"""A log that is older than its newest column: read as a whole, and gone on with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from seamline.domain.clock import SystemClock, new_id
+from seamline.serve.inputs.validate import Rows
+from seamline.serve.log.newest_rows import newest_predictions
+from seamline.serve.log.prediction_log import FOLDER, SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.segments import Segment
+from seamline.serve.log.tables import (
+    PARTITION,
+    compact,
+    find_prediction,
+    log_folder,
+    log_table,
+    read_predictions,
+)
+from seamline.serve.routing import Target
+from seamline.store.stores import open_stores
+from seamline.store.tables import append_frame
+
+OLD = pa.schema([one for one in SCHEMA if one.name != "trace_id"])
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.fixture
+def stores(tmp_path):
+    opened = open_stores(tmp_path, SystemClock())
+    yield opened
+    opened.db.close()
+
+
+@pytest.fixture
+def batch(workspace):
+    target = Target("production", "sha256:" + "ab" * 32, workspace.endpoint(), model=None)
+
+    def make(trace_id: str | None = None) -> tuple[str, pa.RecordBatch]:
+        made = new_id(SystemClock())
+        rows = Rows(1, {"hour": np.array([6])}, {}, None)
+        at = datetime(2026, 3, 1, tzinfo=UTC)
+        entry = PredictionEntry(
+            target, made, None, at, rows, {"label": np.array([1])}, 1000, 200, trace_id
+        )
+        return made, PredictionBatches(b"k" * 32)([entry])[0]
+
+    return make
+
+
+def write(stores, batch: pa.RecordBatch, schema: pa.Schema) -> None:
+    segment = Segment(log_folder(stores.root, FOLDER, "production"), schema, SystemClock())
+    segment.write([batch.select(schema.names)])
+    segment.close()
+
+
+def traces(stores) -> dict[str, str | None]:
+    frame = read_predictions(stores, "production")
+    return dict(frame.select("prediction_id", "trace_id").iter_rows())
+
+
+def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
+    in_table, in_old_segment, in_new_segment = batch(), batch(), batch(TRACE)
+    table = log_table(stores.root, FOLDER, "production")
+    table.parent.mkdir(parents=True)
+    append_frame(table, pl.DataFrame(in_table[1].select(OLD.names)), PARTITION)
+    expected = {in_table[0]: None}
+    assert traces(stores) == expected
+    assert find_prediction(stores, in_table[0])["trace_id"] is None
+    write(stores, in_old_segment[1], OLD)
+    write(stores, in_new_segment[1], SCHEMA)
+    expected |= {in_old_segment[0]: None, in_new_segment[0]: TRACE}
+    assert traces(stores) == expected
+    assert compact(stores, "production") == 2
+    assert traces(stores) == expected
+    assert find_prediction(stores, in_new_segment[0])["trace_id"] == TRACE
+    everything = pl.lit(value=True)
+    newest = newest_predictions(stores, "production").pick(
+        everything, ["prediction_id", "trace_id"]
+    )
+    assert dict(newest.iter_rows()) == expected
