@@ -130,7 +130,7 @@ def _paths(table: DeltaTable) -> set[str]:
 def _rows(
     table: DeltaTable, paths: set[str], name: str, tell: Callable[[int, int], None] | None
 ) -> Iterator[pl.DataFrame]:
-    # It loads pandas, which takes a server half a second to start with and 50 MB for good.
+    # It loads pandas where nobody keeps that out: at the top it would, before any server can.
     from pyarrow.dataset import FileSystemDataset
 
     dataset: Any = table.to_pyarrow_dataset()
