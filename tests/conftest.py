@@ -103,8 +103,10 @@ def _migrated_once() -> Iterator[None]:
 def memory_folder() -> Iterator[Path]:
     """In memory, where there is room for it: for what is never about disks."""
     memory = Path("/dev/shm")
+    # A container's has 64 MB as a rule.
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
     with tempfile.TemporaryDirectory(
-        prefix="seamline-", dir=memory if memory.is_dir() else None
+        prefix="seamline-", dir=memory if has_room else None
     ) as folder:
         yield Path(folder)
 
