@@ -290,7 +290,10 @@ class Plane:
                 models[spec.endpoint] = kept.model
                 return
             try:
-                models[spec.endpoint] = await self._models.answering(snapshot.environment, spec)
+                before = None if kept is None else kept.model
+                models[spec.endpoint] = await self._models.answering(
+                    snapshot.environment, spec, before
+                )
             except SeamlineError as error:
                 failures[spec.endpoint] = str(error)
 

@@ -20,6 +20,7 @@ from seamline.serve.metrics import Labels, Metrics
 from seamline.serve.models.batching import Batcher
 from seamline.serve.models.many_models import ManyModels
 from seamline.serve.models.twins import NoTwin, TwinEngine, TwinRefused
+from seamline.serve.models.warming import warm_as
 from seamline.serve.routing import ServedModel
 from seamline.serve.snapshots.families import Family
 from seamline.serve.snapshots.snapshot import EndpointSpec, TwinPolicy
@@ -51,13 +52,23 @@ class RunningModels:
         self._leaving: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(os.cpu_count() or 1)
 
-    async def answering(self, environment: str, spec: EndpointSpec) -> ServedModel:
-        """One that answers now: warm and asked once more, or started now. Raises why not."""
+    async def answering(
+        self, environment: str, spec: EndpointSpec, before: ServedModel | None = None
+    ) -> ServedModel:
+        """One that answers now: warm and asked once more, or started now. Raises why not.
+
+        Of many models behind one endpoint, those are warm that `before` was asked for.
+        """
         key = (environment, start_identity(spec))
         task = self._starts.get(key)
         if task is not None and task.done() and not await _still_answers(spec, task):
             self._end(key)
-        return await asyncio.shield(self._start(key, spec))
+        found = await asyncio.shield(self._start(key, spec))
+        if before is not None and before is not found:
+            many, previous = found.worker, before.worker
+            if isinstance(many, ManyModels) and isinstance(previous, ManyModels):
+                await warm_as(many, previous)
+        return found
 
     def warm_up(self, environment: str, spec: EndpointSpec) -> None:
         """Starts it unless it runs; what comes of it is told by `warmth`, log and metrics."""
