@@ -71,7 +71,7 @@ def giver():
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield answers, f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
