@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import settings
+from tests.databases import MigratedOnce, Postgres
 from tests.waiting import wait_until
 from xdist.scheduler import LoadScopeScheduling
 
@@ -29,6 +31,7 @@ from seamline.domain.clock import Clock, ManualClock
 from seamline.domain.errors import SeamlineError
 from seamline.runtime.container_engine import ContainerEngine, find_engine
 from seamline.runtime.containers import ContainerRun
+from seamline.store import migrate
 from seamline.store.stores import Stores, open_stores
 
 #: Files that share what takes long to set up, or that continue one another.
@@ -87,18 +90,41 @@ def _wait_until() -> Callable[..., None]:
     return wait_until
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once() -> Iterator[None]:
+    """In this process; servers that tests start migrate their own databases, and
+    tests/unit/store/test_store_migrate.py runs every migration."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "upgrade_to", MigratedOnce(migrate.upgrade_to))
+        yield
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a throwaway PostgreSQL on a free loopback port, without its database name."""
+def memory_folder() -> Iterator[Path]:
+    """In memory, where there is room for it: for what is never about disks."""
+    memory = Path("/dev/shm")
+    # A container's has 64 MB as a rule.
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
+    with tempfile.TemporaryDirectory(
+        prefix="seamline-", dir=memory if has_room else None
+    ) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(memory_folder: Path) -> Iterator[Postgres]:
+    """A throwaway PostgreSQL on a free loopback port."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     initdb = shutil.which("initdb") or (str(binaries[-1] / "initdb") if binaries else None)
     if initdb is None:
         pytest.skip("PostgreSQL's initdb is not installed here")
-    folder = Path(tempfile.mkdtemp(prefix="seamline-pg-"))
+    folder = memory_folder / "postgresql"
+    folder.mkdir()
     as_user: list[str] = []
     if os.getuid() == 0:  # initdb refuses root
         user = pwd.getpwnam("postgres")
         os.chown(folder, user.pw_uid, user.pw_gid)
+        memory_folder.chmod(0o711)
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
     pg_ctl = str(Path(initdb).with_name("pg_ctl"))
     with socket.socket() as probe:
@@ -114,24 +140,28 @@ def postgres_server() -> Iterator[str]:
     log = str(folder / "log")
     subprocess.run([*as_user, pg_ctl, "-D", data, "-w", "-l", log, "-o", options, "start"], **quiet)
     try:
-        yield f"postgresql+psycopg://seamline@127.0.0.1:{port}"
+        address = f"host=127.0.0.1 port={port} user=seamline dbname=postgres"
+        with psycopg.connect(address, autocommit=True) as connection:
+            url = f"postgresql+psycopg://seamline@127.0.0.1:{port}"
+            yield Postgres(url, memory_folder, connection)
     finally:
         subprocess.run([*as_user, pg_ctl, "-D", data, "-m", "immediate", "stop"], **quiet)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> str:
-    """A fresh database; psql makes it, as a person would."""
-    name = f"t{uuid.uuid4().hex[:12]}"
-    plain = postgres_server.replace("+psycopg", "")
-    psql = shutil.which("psql") or "psql"
-    subprocess.run(
-        [psql, f"{plain}/postgres", "-c", f"CREATE DATABASE {name}"],
-        check=True,
-        capture_output=True,
-    )
-    return f"{postgres_server}/{name}"
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """An empty database."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """A database for a workspace."""
+    url = postgres_server.create_migrated()
+    yield url
+    postgres_server.drop(url)
 
 
 @pytest.fixture
@@ -140,11 +170,20 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Stores]:
-    """Stores on each database: one suite for both."""
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """Each database: one suite for both. Where it is None the rows lie in the workspace."""
+    if request.param == "sqlite":
+        return None
+    return str(request.getfixturevalue("migrated_postgres_url"))
+
+
+@pytest.fixture
+def stores(database_url: str | None, tmp_path: Path, clock: ManualClock) -> Iterator[Stores]:
     opened = open_stores(
-        tmp_path / "workspace", clock, database_url=url, reacting=frozenset({"release.created"})
+        tmp_path / "workspace",
+        clock,
+        database_url=database_url,
+        reacting=frozenset({"release.created"}),
     )
     yield opened
     opened.db.close()
@@ -159,50 +198,28 @@ def sqlite_stores(tmp_path: Path, clock: ManualClock) -> Iterator[Stores]:
 
 @dataclass
 class Copies:
-    """Workspaces that are migrated already: migrating costs more than what is tried in them.
-    `server`: of PostgreSQL, where rows are to lie there."""
+    """Workspaces in memory. `server`: of PostgreSQL, where rows are to lie there."""
 
     root: Path
-    server: str | None = None
-
-    def prepare(self, clock: Clock) -> None:
-        url = None if self.server is None else self._create("template0")
-        open_stores(self.root / "template", clock, database_url=url).db.close()
-        self._template = url
+    server: Postgres | None = None
 
     def open(self, clock: Clock) -> Stores:
-        folder = Path(tempfile.mkdtemp(dir=self.root))
-        shutil.copytree(self.root / "template", folder, dirs_exist_ok=True)
-        url = None
-        if self._template is not None:
-            url = self._create(self._template.rpartition("/")[2])
-        return open_stores(folder, clock, database_url=url)
+        url = None if self.server is None else self.server.create_migrated()
+        return open_stores(Path(tempfile.mkdtemp(dir=self.root)), clock, database_url=url)
 
     def close(self, stores: Stores) -> None:
         stores.db.close()
         shutil.rmtree(stores.root)
         if self.server is not None:
-            self._say(f"DROP DATABASE {stores.db.url.rpartition('/')[2]}")
-
-    def _create(self, template: str) -> str:
-        name = f"m{uuid.uuid4().hex[:12]}"
-        self._say(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return f"{self.server}/{name}"
-
-    def _say(self, sql: str) -> None:
-        plain = str(self.server).replace("+psycopg", "")
-        words: list[Any] = [shutil.which("psql") or "psql", f"{plain}/postgres", "-c", sql]
-        subprocess.run(words, check=True, capture_output=True)
+            self.server.drop(stores.db.url)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def copies(request: pytest.FixtureRequest) -> Iterator[Copies]:
+def copies(request: pytest.FixtureRequest, memory_folder: Path) -> Copies:
     is_postgres = request.param == "postgresql"
-    server = request.getfixturevalue("postgres_server") if is_postgres else None
-    # In memory, where there is room for it: what is tried in copies is never about disks.
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Copies(Path(folder), server)
+    return Copies(
+        memory_folder, request.getfixturevalue("postgres_server") if is_postgres else None
+    )
 
 
 # -- containers --------------------------------------------------------------------------------

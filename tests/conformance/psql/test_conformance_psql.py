@@ -38,16 +38,9 @@ def counting(numbers: str = "datasets://numbers"):
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: str) -> str:
-    """The address of a fresh database, as psql writes it."""
-    address = f"{postgres_server.replace('+psycopg', '')}/seamline_rows"
-    create = ["-c", "CREATE DATABASE seamline_rows"]
-    subprocess.run(
-        [shutil.which("psql") or "psql", address.replace("/seamline_rows", "/postgres"), *create],
-        check=True,
-        capture_output=True,
-    )
-    return address
+def database(postgres_server: Any) -> str:
+    """The address of an empty database, as psql writes it."""
+    return str(postgres_server.create()).replace("+psycopg", "")
 
 
 @pytest.fixture(scope="module")

@@ -495,5 +495,4 @@ class Platform(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def machine(copies: Any) -> type[Platform]:
-    copies.prepare(ManualClock(START))
     return type("Machine", (Platform,), {"copies": copies})

@@ -84,7 +84,7 @@ def beside(stores: Stores) -> Iterator[Connection]:
         connection.rollback()
 
 
-@pytest.mark.parametrize("stores", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_no_promotion_comes_between_the_check_and_what_it_admits(
     stores: Stores, asked: str
 ) -> None:

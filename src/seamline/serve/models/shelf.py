@@ -216,6 +216,8 @@ class Shelf:
 
     async def _wait_until_up(self) -> None:
         """Unavailable when the process does not come back soon."""
+        if self._process is not None and not self._process.is_alive:
+            self._up.clear()  # its keeper has not seen it yet
         try:
             async with asyncio.timeout(RESTART_WAIT_S):
                 await self._up.wait()

@@ -94,12 +94,10 @@ def house(plane: ControlPlane, register_late: Callable[..., ModelVersion]) -> Ho
     return made
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def plane(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
-) -> Iterator[ControlPlane]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-    made = build_control_plane(Settings(workspace=tmp_path / "workspace", database_url=url), clock)
+@pytest.fixture
+def plane(database_url: str | None, tmp_path: Path, clock: ManualClock) -> Iterator[ControlPlane]:
+    settings = Settings(workspace=tmp_path / "workspace", database_url=database_url or "")
+    made = build_control_plane(settings, clock)
     yield made
     made.platform.engine.close()
     made.platform.runner.close()

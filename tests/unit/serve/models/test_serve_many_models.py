@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import os
 import re
+import signal
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from seamline.domain.digests import digest_of
-from seamline.domain.errors import InvalidInput
+from seamline.domain.errors import InvalidInput, Unavailable
 from seamline.serve.log.tables import read_segments
+from seamline.serve.models.shelf import Shelf
 from seamline.serve.snapshots.families import Column, Family, Member
 from seamline.serve.snapshots.snapshot import Signature
 
@@ -190,6 +193,36 @@ def test_a_model_that_ends_the_process_is_refused_for_a_while_and_the_others_are
     assert "exit code 66" in replies[-1][1]["error"]
     until(lambda: plane.workers() and not plane.workers() & before)
     until(lambda: plane.ask("POST", INFER, rows(("R4", 2)))[0] == 200)
+
+
+def test_what_waited_behind_a_model_that_ends_the_process_is_asked_of_the_next_one(workspace):
+    """However soon: before anybody but the waiting has seen the end."""
+    members = tuple(make_member(workspace, f"R{n}", n) for n in range(1, 4))
+    family = Family(("route",), (Column("hour", "INT64"),), members, 1 << 30)
+    outputs = (Column("prediction", "FP64"), Column("pid", "INT64"))
+
+    async def ask_all() -> list[object]:
+        shelf = Shelf("air-time", sys.executable, family, outputs, lambda rows: None, lambda: None)
+        await shelf.start()
+        try:
+            for place in range(3):
+                await shelf.predict(place, {"hour": [1]}, 1)
+            os.kill(shelf.pid, signal.SIGSTOP)
+            asked = [
+                asyncio.create_task(shelf.predict(place, {"hour": [hour]}, 1))
+                for place, hour in ((2, 66), (0, 5), (1, 5))
+            ]
+            for _ in range(20):  # turns in which they are sent
+                await asyncio.sleep(0)
+            os.kill(shelf.pid, signal.SIGCONT)
+            return await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            await shelf.close()
+
+    ended, first, second = asyncio.run(ask_all())
+    assert isinstance(ended, Unavailable)
+    assert "exit code 66" in str(ended)
+    assert [list(one["prediction"]) for one in (first, second)] == [[5.0], [10.0]]
 
 
 def test_altered_or_broken_bytes_of_one_key_are_refused_and_the_others_answer(workspace, serve):

@@ -36,10 +36,9 @@ START = "2026-01-01T00:00:00.000000Z"
 PROCESS = ProcessIdentity(4711, 99, "boot")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Stores]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    opened = open_stores(tmp_path / "workspace", clock, database_url=url)
+@pytest.fixture
+def stores(database_url: str | None, tmp_path: Path, clock: ManualClock) -> Iterator[Stores]:
+    opened = open_stores(tmp_path / "workspace", clock, database_url=database_url)
     yield opened
     opened.db.close()
 

@@ -114,10 +114,9 @@ class House:
         return [(f.body["first"][11:16], f.body["last"][11:16], f.body["reason"]) for f in told]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[House]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    stores = open_stores(tmp_path / "workspace", clock, database_url=url)
+@pytest.fixture
+def house(database_url: str | None, tmp_path: Path, clock: ManualClock) -> Iterator[House]:
+    stores = open_stores(tmp_path / "workspace", clock, database_url=database_url)
     yield House(stores, clock)
     stores.db.close()
 

@@ -83,10 +83,9 @@ class Shelf:
         return [run.display_name for run in found.runs]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def shelf(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Shelf]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
-    stores = open_stores(tmp_path / "workspace", clock, database_url=url)
+@pytest.fixture
+def shelf(database_url: str | None, tmp_path: Path, clock: ManualClock) -> Iterator[Shelf]:
+    stores = open_stores(tmp_path / "workspace", clock, database_url=database_url)
     yield Shelf(stores, clock)
     stores.db.close()
 
