@@ -22,7 +22,7 @@ from seamline.serve.log.tables import read_segments
 from seamline.serve.metrics import Metrics
 from seamline.serve.models import shelf
 from seamline.serve.models.many_models import ManyModels
-from seamline.serve.models.shelf import Shelf
+from seamline.serve.models.shelf import Shelf, nobody_brings
 from seamline.serve.models.warming import warm_as
 from seamline.serve.snapshots.families import Column, Family, Member
 from seamline.serve.snapshots.places import Place, take_wanted, write_places
@@ -208,7 +208,15 @@ def test_what_waited_behind_a_model_that_ends_the_process_is_asked_of_the_next_o
     outputs = (Column("prediction", "FP64"), Column("pid", "INT64"))
 
     async def ask_all() -> list[object]:
-        shelf = Shelf("air-time", sys.executable, family, outputs, lambda rows: None, lambda: None)
+        shelf = Shelf(
+            "air-time",
+            sys.executable,
+            family,
+            outputs,
+            on_batch=lambda rows: None,
+            on_restart=lambda: None,
+            want=nobody_brings,
+        )
         await shelf.start()
         try:
             for place in range(3):
