@@ -129,6 +129,8 @@ LOGGED = {
     "latency_us": "From the checked request to the answer, in microseconds.",
     "status": "What it was answered with: 200, or the status of its failure.",
     "trace_id": "W3C's, where the caller sent one or the request is traced.",
+    "plane": "The machine that answered, where that is one of `seamline serve`; null for the data "
+    "plane of the workspace itself.",
     "principal": "Who asked, as the access list or the sign-in names them; null where no token was "
     "sent to a data plane that asks for none, and in rows from before this column.",
 }

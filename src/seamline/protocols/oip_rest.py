@@ -90,7 +90,7 @@ class OipApp:
             LOG.exception("%s %s broke.", scope["method"], scope["path"])
             broken = errors.MachineryError(f"The data plane broke on this request: {error!r}.")
             reply = error_reply(broken)
-        await send_reply(send, reply, headers, scope["method"] == "HEAD")
+        await send_reply(scope, send, reply, headers)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         path: str = scope["path"]

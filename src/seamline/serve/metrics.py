@@ -81,6 +81,12 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
         "1 while what the control plane that is followed offers is not taken.",
         (),
     ),
+    "seamline_packages_awaited": (
+        "gauge",
+        "Packages of many-model endpoints that are still fetched from the control plane that is "
+        "followed.",
+        (),
+    ),
     "seamline_log_segments": (
         "gauge",
         "Parts of the logs that the control plane that is followed has not taken yet.",

@@ -19,6 +19,7 @@ from seamline.serve.inputs.validate import Tensor, rows_of
 from seamline.serve.metrics import Labels, Metrics
 from seamline.serve.models.batching import Batcher
 from seamline.serve.models.many_models import ManyModels
+from seamline.serve.models.shelf import Want, nobody_brings
 from seamline.serve.models.twins import NoTwin, TwinEngine, TwinRefused
 from seamline.serve.models.warming import warm_as
 from seamline.serve.routing import ServedModel
@@ -42,10 +43,13 @@ def start_identity(spec: EndpointSpec) -> Identity:
 
 
 class RunningModels:
-    """`on_settled` is called whenever a start has ended, well or not."""
+    """`on_settled` is called whenever a start has ended, well or not; `want` asks for a package
+    that is not here yet."""
 
-    def __init__(self, metrics: Metrics, on_settled: Callable[[], None]) -> None:
-        self._metrics = metrics
+    def __init__(
+        self, metrics: Metrics, on_settled: Callable[[], None], want: Want = nobody_brings
+    ) -> None:
+        self._metrics, self._want = metrics, want
         self._on_settled = on_settled
         self._starts: dict[_Key, asyncio.Task[ServedModel]] = {}
         #: What goes on after whoever asked for it has gone on: ends, and starts of what rested.
@@ -150,7 +154,7 @@ class RunningModels:
 
     async def _load_family(self, spec: EndpointSpec, family: Family, labels: Labels) -> ServedModel:
         async with self._turns:
-            many = await ManyModels.start(spec, family, self._metrics, labels)
+            many = await ManyModels.start(spec, family, self._metrics, labels, self._want)
         try:
             await _probe(spec, many)
         except BaseException:

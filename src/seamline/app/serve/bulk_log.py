@@ -46,6 +46,7 @@ def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBat
         "status": entry.status,
         "trace_id": entry.trace_id,
         "principal": entry.principal,
+        "plane": None,
         **_answered_by(entry),
     }
     if rows.event_times is not None:

@@ -63,6 +63,7 @@ SCHEMA = pa.schema(
         ("status", pa.int16()),
         ("trace_id", pa.string()),
         ("principal", pa.string()),
+        ("plane", pa.string()),
     ]
 )
 
@@ -70,13 +71,14 @@ SCHEMA = pa.schema(
 @dataclass(frozen=True)
 class PredictionBatches:
     """Turns entries of one environment into record batches; `privacy_key` keys the hashes of
-    private columns.
+    private columns, `plane` names the machine of a data plane elsewhere.
 
     Runs in the log's thread, which the requests' own waits for: what it does, it does for all rows
     at once.
     """
 
     privacy_key: bytes
+    plane: str | None = None
     _texts: dict[tuple[str, ...], RowTexts] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, entries: Sequence[Entry]) -> list[pa.RecordBatch]:
@@ -90,7 +92,7 @@ class PredictionBatches:
             else:
                 groups[entry.target, failed, *entry.rows.context].append(entry)
         return [
-            *(_packed_batch(group) for group in packed.values()),
+            *(_packed_batch(group, self.plane) for group in packed.values()),
             *(self._batch(group) for group in groups.values()),
         ]
 
@@ -118,6 +120,7 @@ class PredictionBatches:
                 "outputs": None if outputs[0] is None else self._texts_of(outputs),
             },
             total,
+            self.plane,
         )
 
     def _logged(self, rows: Sequence[Rows], spec: EndpointSpec) -> Sequence[Columns]:
@@ -154,7 +157,7 @@ class PredictionBatches:
         return f"{HASHED}{hashed.hexdigest()}"
 
 
-def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
+def _packed_batch(entries: list[PackedEntry], plane: str | None) -> pa.RecordBatch:
     (
         targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces,
         who,
@@ -173,6 +176,7 @@ def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
             "outputs": None if outputs[0] is None else join_packed(outputs),
         },
         total,
+        plane,
     )
 
 
@@ -198,7 +202,9 @@ def _told(
     return {name: pa.array(one, SCHEMA.field(name).type) for name, one in columns.items()}
 
 
-def _to_batch(target: Target, columns: Mapping[str, pa.Array | None], total: int) -> pa.RecordBatch:
+def _to_batch(
+    target: Target, columns: Mapping[str, pa.Array | None], total: int, plane: str | None
+) -> pa.RecordBatch:
     """What is not among the columns is one value of the target; a column of None is all nulls."""
     spec = target.spec
     constants = {
@@ -210,6 +216,7 @@ def _to_batch(target: Target, columns: Mapping[str, pa.Array | None], total: int
         "release": target.release,
         "route": target.route,
         "propensity": target.propensity,
+        "plane": plane,
     }
     arrays = []
     for one in SCHEMA:

@@ -17,7 +17,7 @@ from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns, Values
 from seamline.serve.metrics import Labels, Metrics
 from seamline.serve.models.batching import Timing, Waiting
-from seamline.serve.models.shelf import Shelf
+from seamline.serve.models.shelf import Shelf, Want, nobody_brings
 from seamline.serve.snapshots.families import Family, Key
 from seamline.serve.snapshots.snapshot import EndpointSpec
 
@@ -31,7 +31,9 @@ class ManyModels:
     Which process holds a model goes by its interpreter: one process per requirement set.
     """
 
-    def __init__(self, spec: EndpointSpec, family: Family, metrics: Metrics, labels: Labels):
+    def __init__(
+        self, spec: EndpointSpec, family: Family, metrics: Metrics, labels: Labels, want: Want
+    ) -> None:
         self.spec = spec
         self.samples = 0
         #: A sample row of the first model, with its key.
@@ -43,6 +45,7 @@ class ManyModels:
                 f"endpoint {spec.endpoint}", python, family, spec.signature.outputs,
                 on_batch=lambda rows: metrics.observe("seamline_batch_rows", labels, rows),
                 on_restart=lambda: metrics.add("seamline_worker_restarts_total", labels),
+                want=want,
             )
             for python in dict.fromkeys(member.python for member in family.members)
         }  # fmt: skip
@@ -57,14 +60,19 @@ class ManyModels:
 
     @classmethod
     async def start(
-        cls, spec: EndpointSpec, family: Family, metrics: Metrics, labels: Labels
+        cls,
+        spec: EndpointSpec,
+        family: Family,
+        metrics: Metrics,
+        labels: Labels,
+        want: Want = nobody_brings,
     ) -> ManyModels:
         """Each process started, and one model of each loaded and proved; or raises why not."""
-        many = cls(spec, family, metrics, labels)
+        many = cls(spec, family, metrics, labels, want)
         try:
             for python, shelf in many._shelves.items():
                 await shelf.start()
-                await many._load(many._first_of(python))
+                await many._load(many.family.first_of(python))
         except BaseException:
             await many.close()
             raise
@@ -115,8 +123,8 @@ class ManyModels:
 
     async def take_in(self, place: int) -> bool:
         """Load what nobody asks for yet: the first to make room for what is. False once there is
-        none; raises why it does not load."""
-        if place in self._used:
+        none; raises why it does not load. What has to be fetched first is not waited for."""
+        if place in self._used or not self._shelf_of(place).is_at_hand(place):
             return True
         try:
             if await self._shelf_of(place).load(place):
@@ -272,12 +280,6 @@ class ManyModels:
 
     def _shelf_of(self, place: int) -> Shelf:
         return self._shelves[self.family.members[place].python]
-
-    def _first_of(self, python: str) -> int:
-        """The default where it is one of them: it is the likeliest to be asked."""
-        mine = [at for at, one in enumerate(self.family.members) if one.python == python]
-        default = self.family.default_place
-        return default if default is not None and default in mine else mine[0]
 
 
 def _told(error: Exception) -> SeamlineError:

@@ -20,10 +20,12 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, Unavailable
 from seamline.serve.log.tables import read_segments
 from seamline.serve.metrics import Metrics
+from seamline.serve.models import shelf
 from seamline.serve.models.many_models import ManyModels
-from seamline.serve.models.shelf import Shelf
+from seamline.serve.models.shelf import Shelf, nobody_brings
 from seamline.serve.models.warming import warm_as
 from seamline.serve.snapshots.families import Column, Family, Member
+from seamline.serve.snapshots.places import Place, take_wanted, write_places
 from seamline.serve.snapshots.snapshot import Signature
 
 INFER = "/v2/models/air-time/infer"
@@ -206,7 +208,15 @@ def test_what_waited_behind_a_model_that_ends_the_process_is_asked_of_the_next_o
     outputs = (Column("prediction", "FP64"), Column("pid", "INT64"))
 
     async def ask_all() -> list[object]:
-        shelf = Shelf("air-time", sys.executable, family, outputs, lambda rows: None, lambda: None)
+        shelf = Shelf(
+            "air-time",
+            sys.executable,
+            family,
+            outputs,
+            on_batch=lambda rows: None,
+            on_restart=lambda: None,
+            want=nobody_brings,
+        )
         await shelf.start()
         try:
             for place in range(3):
@@ -244,6 +254,44 @@ def test_altered_or_broken_bytes_of_one_key_are_refused_and_the_others_answer(wo
     assert status == 503
     assert "no file" in reply["error"]
     assert predictions(plane.ask("POST", INFER, rows(("R1", 4), ("R2", 4)))[1]) == [4.0, 8.0]
+
+
+def test_what_is_fetched_behind_the_swap_is_asked_for_and_waited_for(workspace, serve, until):
+    members = [make_member(workspace, f"R{n}", n) for n in range(1, 4)]
+    here = {one.package_digest: Place(one.wheel_path, one.python) for one in members}
+    write_places(workspace.root, here)  # a root that another one fills
+    away = Path(members[2].wheel_path)
+    aside = away.rename(away.with_name("aside"))
+    plane = serve(*members)
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(plane.ask, "POST", INFER, rows(("R3", 2), ("R1", 2)))
+        until(lambda: take_wanted(workspace.root) == [members[2].package_digest])
+        assert predictions(plane.ask("POST", INFER, rows(("R2", 2)))[1]) == [4.0]
+        aside.rename(away)
+        assert predictions(waits.result()[1]) == [6.0, 2.0]
+
+
+def test_a_package_that_does_not_come_refuses_its_own_rows(workspace, monkeypatch):
+    monkeypatch.setattr(shelf, "FETCH_WAIT_S", 0.1)
+    members = [make_member(workspace, f"R{n}", n) for n in (1, 2)]
+    Path(members[1].wheel_path).unlink()
+    wanted = []
+
+    def want(digest: str) -> bool:
+        wanted.append(digest)
+        return True
+
+    async def check() -> None:
+        spec = endpoint_of(workspace, *members)
+        many = await ManyModels.start(spec, spec.family, Metrics(), (), want)
+        with pytest.raises(Unavailable, match=r"air-time-r2 1\.0\.2 .* has not been fetched yet"):
+            await many.submit({"route": ["R2"], "hour": np.array([2])}, 1)
+        answer = await many.submit({"route": ["R1"], "hour": np.array([2])}, 1)
+        assert answer["prediction"].tolist() == [2.0]
+        await many.close()
+
+    asyncio.run(check())
+    assert set(wanted) == {members[1].package_digest}
 
 
 def test_a_cold_load_keeps_no_warm_model_waiting(workspace, serve, tmp_path, until):
