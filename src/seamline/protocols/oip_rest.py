@@ -30,7 +30,12 @@ from seamline.protocols.oip_http import (
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
 from seamline.protocols.oip_openapi import describe
 from seamline.protocols.oip_records import read_records, write_records
-from seamline.protocols.oip_tensors import read_request, wanted_outputs, write_reply
+from seamline.protocols.oip_tensors import (
+    PlainReply,
+    read_request,
+    wanted_outputs,
+    write_reply,
+)
 from seamline.protocols.oip_traces import begin_http, end_http, id_of_trace
 from seamline.serve.callers.access import Access, Caller
 from seamline.serve.log.feedback import (
@@ -204,11 +209,17 @@ class OipApp:
         self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
     ) -> Reply:
         message, tensors = read_request(body, _header_length(request))
-        wanted = wanted_outputs(message, target.spec.signature.outputs)
+        is_plain = not message.outputs and not message.parameters
+        wanted = [] if is_plain else wanted_outputs(message, target.spec.signature.outputs)
         patience = _patience(request, message.parameters.get("timeout"))
         prediction = await self._predictor.predict(
             target, tensors, message.id, patience, trace, id_of_trace(request, trace)
         )
+        if is_plain:
+            plain = PlainReply.of(target).write(prediction, message.id)
+            if plain is not None:
+                return Reply(200, plain)
+            wanted = wanted_outputs(message, target.spec.signature.outputs)
         text, json_length = write_reply(prediction, message.id, wanted)
         if json_length is None:
             return Reply(200, text)
@@ -289,6 +300,8 @@ class OipApp:
 
     async def _check_may(self, request: Request, verb: Verb, model: str | None) -> None:
         """Before a body is read: whoever sends it."""
+        if not self._access.is_required and b"authorization" not in request.headers:
+            return  # ANYBODY, who may
         (await self._caller(request)).check(verb, request.environment, model)
 
     def _check_site(self, request: Request) -> None:
