@@ -56,6 +56,8 @@ from seamline.trust.roles import Verb
 
 LOG = logging.getLogger(__name__)
 MAX_WAIT_S = 120.0
+#: A name with another port is another one.
+MAX_KNOWN_HOSTS = 16
 _PROBE = HEADER.lower().encode()
 
 
@@ -82,6 +84,8 @@ class OipApp:
         self._access = access
         self._host_names = host_names
         self._steering = steering
+        #: The names by which this server was asked last, so that each is looked at once.
+        self._known_hosts: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -308,15 +312,22 @@ class OipApp:
         """A page of another site must not feed a loopback server. What it sends bears no token."""
         if self._host_names is None or request.method == "GET":
             return
-        if self._access.is_required or b"authorization" in request.headers:
+        headers = request.headers
+        if self._access.is_required or b"authorization" in headers:
+            return
+        host = headers.get(b"host", b"")
+        of_page = b"origin" in headers or b"sec-fetch-site" in headers
+        if host in self._known_hosts and not of_page:
             return
         check_request_site(
             request.method,
-            request.text(b"host") or "",
+            host.decode("latin-1"),
             request.text(b"origin"),
             request.text(b"sec-fetch-site"),
             self._host_names,
         )
+        if len(self._known_hosts) < MAX_KNOWN_HOSTS:
+            self._known_hosts.add(host)
 
 
 def _no_such_path(path: str) -> SeamlineError:
