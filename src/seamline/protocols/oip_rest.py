@@ -37,7 +37,7 @@ from seamline.protocols.oip_tensors import (
     write_reply,
 )
 from seamline.protocols.oip_traces import begin_http, end_http, id_of_trace
-from seamline.serve.callers.access import Access, Caller
+from seamline.serve.callers.access import ANYBODY, Access, Caller
 from seamline.serve.log.feedback import (
     FeedbackRow,
     read_feedback_body,
@@ -61,7 +61,7 @@ MAX_KNOWN_HOSTS = 16
 _PROBE = HEADER.lower().encode()
 
 
-Answer = Callable[[Request, bytes, Target, RequestTrace | None], Awaitable[Reply]]
+Answer = Callable[[Request, bytes, Target, Caller, RequestTrace | None], Awaitable[Reply]]
 
 
 class OipApp:
@@ -193,11 +193,11 @@ class OipApp:
         tracing, broke = self._predictor.tracing, "MachineryError"
         trace = None if tracing is None else begin_http(tracing, request)
         try:
-            await self._check_may(request, Verb.PREDICT, model)
+            caller = await self._check_may(request, Verb.PREDICT, model)
             body = await read_body(request)
             target = self._target(request, model, version)
             environment, endpoint = request.environment, model
-            reply = await answer(request, body, target, trace)
+            reply = await answer(request, body, target, caller, trace)
             status, broke = reply.status, ""
             return reply
         except SeamlineError as error:
@@ -210,15 +210,21 @@ class OipApp:
                 end_http(trace, status, broke)
 
     async def _infer(
-        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+        self,
+        request: Request,
+        body: bytes,
+        target: Target,
+        caller: Caller,
+        trace: RequestTrace | None,
     ) -> Reply:
         message, tensors = read_request(body, _header_length(request))
         is_plain = not message.outputs and not message.parameters
         wanted = [] if is_plain else wanted_outputs(message, target.spec.signature.outputs)
         patience = _patience(request, message.parameters.get("timeout"))
         prediction = await self._predictor.predict(
-            target, tensors, message.id, patience, trace, id_of_trace(request, trace)
-        )
+            target, tensors, message.id, patience, trace, id_of_trace(request, trace),
+            caller.principal,
+        )  # fmt: skip
         if is_plain:
             plain = PlainReply.of(target).write(prediction, message.id)
             if plain is not None:
@@ -251,13 +257,19 @@ class OipApp:
         return Reply(200, text)
 
     async def _predict(
-        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+        self,
+        request: Request,
+        body: bytes,
+        target: Target,
+        caller: Caller,
+        trace: RequestTrace | None,
     ) -> Reply:
         tensors, request_id = read_records(body, target.spec)
         patience = _patience(request, None)
         prediction = await self._predictor.predict(
-            target, tensors, request_id, patience, trace, id_of_trace(request, trace)
-        )
+            target, tensors, request_id, patience, trace, id_of_trace(request, trace),
+            caller.principal,
+        )  # fmt: skip
         return Reply(200, write_records(prediction, request_id))
 
     async def _index(self, request: Request) -> Reply:
@@ -302,11 +314,13 @@ class OipApp:
     async def _caller(self, request: Request) -> Caller:
         return await self._access.caller_of(request.text(b"authorization"))
 
-    async def _check_may(self, request: Request, verb: Verb, model: str | None) -> None:
+    async def _check_may(self, request: Request, verb: Verb, model: str | None) -> Caller:
         """Before a body is read: whoever sends it."""
         if not self._access.is_required and b"authorization" not in request.headers:
-            return  # ANYBODY, who may
-        (await self._caller(request)).check(verb, request.environment, model)
+            return ANYBODY  # who may
+        caller = await self._caller(request)
+        caller.check(verb, request.environment, model)
+        return caller
 
     def _check_site(self, request: Request) -> None:
         """A page of another site must not feed a loopback server. What it sends bears no token."""

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from seamline.serve.log.tables import read_feedback, read_predictions
+from seamline.trust.access_list import access_list_path, read_access_list
 from seamline.trust.keys import load_or_create_key
 
 INFER = "/v2/models/late-arrival/infer"
@@ -198,6 +200,14 @@ def test_who_may_ask_there_may_ask_here(house, tmp_path, request_of, until):
     assert guarded.ask("POST", INFER, body)[0] == 401
     token = house.post("/principals", {"name": "kiosk", "roles": ["caller"]})["token"]
     until(lambda: guarded.ask("POST", INFER, body, token)[0] == 200)
+    granted = [
+        where
+        for one in read_access_list(
+            access_list_path(guarded.root), house.workspace.key.public
+        ).entries
+        for where in one.granted.values()
+    ]
+    assert set(granted) == {("production",)}, "nothing of other environments"
     house.post("/principals/kiosk/roles/take", {"role": "caller"})
     until(lambda: guarded.ask("POST", INFER, body, token)[0] in (401, 403))
     assert guarded.started.end() == 0
@@ -230,6 +240,7 @@ def test_it_goes_on_without_its_origin_and_sends_what_it_has_answered(
     origin = SimpleNamespace(root=house.workspace.root)
     found = read_predictions(origin, "production")
     assert found["prediction_id"].to_list().count(prediction) == 1
+    assert set(found["plane"]) == {socket.gethostname()}
     assert prediction in read_feedback(origin, "production")["prediction_id"].to_list()
     assert list((far.root / "logs").glob("*/*/*.arrows")) == []
 

@@ -45,6 +45,8 @@ def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBat
         "latency_us": entry.latency_us,
         "status": entry.status,
         "trace_id": entry.trace_id,
+        "principal": entry.principal,
+        "plane": None,
         **_answered_by(entry),
     }
     if rows.event_times is not None:

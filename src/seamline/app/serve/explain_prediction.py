@@ -21,7 +21,8 @@ def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]
     chain = [
         _link(
             "prediction",
-            f"{prediction_id} by {row['endpoint']} in {row['environment']} at {row['at']}: "
+            f"{prediction_id} by {row['endpoint']} in {row['environment']}"
+            f"{_said('on', row['plane'])} at {row['at']}{_said('asked by', row['principal'])}: "
             f"{row['outputs']}",
         ),
         _link(
@@ -77,6 +78,11 @@ def _training_links(platform: Platform, version: ModelVersion) -> list[dict[str,
             + f" (pipeline {short(lineage['pipeline_digest'])})",
         ),
     ]
+
+
+def _said(words: str, name: object) -> str:
+    """Nothing of a caller who was asked for no token, nor of the workspace's own data plane."""
+    return "" if name is None else f", {words} {name}"
 
 
 def _link(step: str, sentence: str) -> dict[str, str]:

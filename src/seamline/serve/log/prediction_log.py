@@ -62,6 +62,8 @@ SCHEMA = pa.schema(
         ("latency_us", pa.int64()),
         ("status", pa.int16()),
         ("trace_id", pa.string()),
+        ("principal", pa.string()),
+        ("plane", pa.string()),
     ]
 )
 
@@ -69,13 +71,14 @@ SCHEMA = pa.schema(
 @dataclass(frozen=True)
 class PredictionBatches:
     """Turns entries of one environment into record batches; `privacy_key` keys the hashes of
-    private columns.
+    private columns, `plane` names the machine of a data plane elsewhere.
 
     Runs in the log's thread, which the requests' own waits for: what it does, it does for all rows
     at once.
     """
 
     privacy_key: bytes
+    plane: str | None = None
     _texts: dict[tuple[str, ...], RowTexts] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, entries: Sequence[Entry]) -> list[pa.RecordBatch]:
@@ -89,18 +92,18 @@ class PredictionBatches:
             else:
                 groups[entry.target, failed, *entry.rows.context].append(entry)
         return [
-            *(_packed_batch(group) for group in packed.values()),
+            *(_packed_batch(group, self.plane) for group in packed.values()),
             *(self._batch(group) for group in groups.values()),
         ]
 
     def _batch(self, entries: list[PredictionEntry]) -> pa.RecordBatch:
-        targets, ids, request_ids, moments, rows, outputs, latencies, statuses, traces = zip(
+        targets, ids, request_ids, moments, rows, outputs, latencies, statuses, traces, who = zip(
             *entries, strict=True
         )
         target: Target = targets[0]
         counts = [one.count for one in rows]
         total = sum(counts)
-        told = _told(ids, request_ids, moments, latencies, statuses, traces)
+        told = _told(ids, request_ids, moments, latencies, statuses, traces, who)
         if total != len(entries):
             places = pa.array(np.repeat(np.arange(len(entries)), counts))
             told = {name: column.take(places) for name, column in told.items()}
@@ -117,6 +120,7 @@ class PredictionBatches:
                 "outputs": None if outputs[0] is None else self._texts_of(outputs),
             },
             total,
+            self.plane,
         )
 
     def _logged(self, rows: Sequence[Rows], spec: EndpointSpec) -> Sequence[Columns]:
@@ -153,12 +157,13 @@ class PredictionBatches:
         return f"{HASHED}{hashed.hexdigest()}"
 
 
-def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
-    targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces = zip(
-        *entries, strict=True
-    )
+def _packed_batch(entries: list[PackedEntry], plane: str | None) -> pa.RecordBatch:
+    (
+        targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces,
+        who,
+    ) = zip(*entries, strict=True)  # fmt: skip
     total = len(entries)
-    told = _told(ids, request_ids, moments, latencies, statuses, traces)
+    told = _told(ids, request_ids, moments, latencies, statuses, traces, who)
     event_times = None if times.count(None) == total else pa.array(times, pa.string())
     return _to_batch(
         targets[0],
@@ -171,6 +176,7 @@ def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
             "outputs": None if outputs[0] is None else join_packed(outputs),
         },
         total,
+        plane,
     )
 
 
@@ -181,6 +187,7 @@ def _told(
     latencies: Sequence[int],
     statuses: Sequence[int],
     traces: Sequence[str | None],
+    principals: Sequence[str | None],
 ) -> dict[str, pa.Array]:
     """What is one value for each request."""
     columns: dict[str, Sequence[Any]] = {
@@ -190,11 +197,14 @@ def _told(
         "latency_us": latencies,
         "status": statuses,
         "trace_id": traces,
+        "principal": principals,
     }
     return {name: pa.array(one, SCHEMA.field(name).type) for name, one in columns.items()}
 
 
-def _to_batch(target: Target, columns: Mapping[str, pa.Array | None], total: int) -> pa.RecordBatch:
+def _to_batch(
+    target: Target, columns: Mapping[str, pa.Array | None], total: int, plane: str | None
+) -> pa.RecordBatch:
     """What is not among the columns is one value of the target; a column of None is all nulls."""
     spec = target.spec
     constants = {
@@ -206,6 +216,7 @@ def _to_batch(target: Target, columns: Mapping[str, pa.Array | None], total: int
         "release": target.release,
         "route": target.route,
         "propensity": target.propensity,
+        "plane": plane,
     }
     arrays = []
     for one in SCHEMA:

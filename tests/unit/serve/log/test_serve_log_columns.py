@@ -26,7 +26,9 @@ from seamline.serve.routing import Target
 from seamline.store.stores import open_stores
 from seamline.store.tables import append_frame
 
-OLD = pa.schema([one for one in SCHEMA if one.name != "trace_id"])
+OLD = pa.schema([one for one in SCHEMA if one.name not in ("trace_id", "principal", "plane")])
+COLUMNS = ["prediction_id", "trace_id", "principal", "plane"]
+NOTHING = (None, None, None)
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -41,14 +43,14 @@ def stores(tmp_path):
 def batch(workspace):
     target = Target("production", "sha256:" + "ab" * 32, workspace.endpoint(), model=None)
 
-    def make(trace_id: str | None = None) -> tuple[str, pa.RecordBatch]:
+    def make(trace_id: str | None = None, by: str | None = None) -> tuple[str, pa.RecordBatch]:
         made = new_id(SystemClock())
         rows = Rows(1, {"hour": np.array([6])}, {}, None)
         at = datetime(2026, 3, 1, tzinfo=UTC)
         entry = PredictionEntry(
-            target, made, None, at, rows, {"label": np.array([1])}, 1000, 200, trace_id
+            target, made, None, at, rows, {"label": np.array([1])}, 1000, 200, trace_id, by
         )
-        return made, PredictionBatches(b"k" * 32)([entry])[0]
+        return made, PredictionBatches(b"k" * 32, by and "kiosk-7")([entry])[0]
 
     return make
 
@@ -59,28 +61,24 @@ def write(stores, batch: pa.RecordBatch, schema: pa.Schema) -> None:
     segment.close()
 
 
-def traces(stores) -> dict[str, str | None]:
-    frame = read_predictions(stores, "production")
-    return dict(frame.select("prediction_id", "trace_id").iter_rows())
+def told(frame: pl.DataFrame) -> dict[str, tuple[str | None, ...]]:
+    return {one: tuple(rest) for one, *rest in frame.select(COLUMNS).iter_rows()}
 
 
 def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
-    in_table, in_old_segment, in_new_segment = batch(), batch(), batch(TRACE)
+    in_table, in_old_segment, in_new_segment = batch(), batch(), batch(TRACE, "ada")
     table = log_table(stores.root, FOLDER, "production")
     table.parent.mkdir(parents=True)
     append_frame(table, pl.DataFrame(in_table[1].select(OLD.names)), PARTITION)
-    expected = {in_table[0]: None}
-    assert traces(stores) == expected
+    expected = {in_table[0]: NOTHING}
+    assert told(read_predictions(stores, "production")) == expected
     assert find_prediction(stores, in_table[0])["trace_id"] is None
     write(stores, in_old_segment[1], OLD)
     write(stores, in_new_segment[1], SCHEMA)
-    expected |= {in_old_segment[0]: None, in_new_segment[0]: TRACE}
-    assert traces(stores) == expected
+    expected |= {in_old_segment[0]: NOTHING, in_new_segment[0]: (TRACE, "ada", "kiosk-7")}
+    assert told(read_predictions(stores, "production")) == expected
     assert compact(stores, "production") == 2
-    assert traces(stores) == expected
-    assert find_prediction(stores, in_new_segment[0])["trace_id"] == TRACE
-    everything = pl.lit(value=True)
-    newest = newest_predictions(stores, "production").pick(
-        everything, ["prediction_id", "trace_id"]
-    )
-    assert dict(newest.iter_rows()) == expected
+    assert told(read_predictions(stores, "production")) == expected
+    assert find_prediction(stores, in_new_segment[0])["principal"] == "ada"
+    newest = newest_predictions(stores, "production").pick(pl.lit(value=True), COLUMNS)
+    assert told(newest) == expected
