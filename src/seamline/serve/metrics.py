@@ -129,6 +129,8 @@ class Metrics:
     def __init__(self) -> None:
         self.values: dict[tuple[str, Labels], float] = {}
         self.histograms: dict[tuple[str, Labels], list[float]] = {}
+        #: What the requests of an environment, endpoint and status are counted as.
+        self._request_labels: dict[tuple[str, str, int], tuple[Labels, Labels]] = {}
 
     def add(self, name: str, labels: Labels = (), amount: float = 1.0) -> None:
         key = (name, labels)
@@ -158,9 +160,13 @@ class Metrics:
     def count_request(self, environment: str, endpoint: str, status: int, seconds: float) -> None:
         """`endpoint` and `environment` are names that are served, or "unknown": a stranger's
         spelling must not make a series."""
-        labels = (("environment", environment), ("endpoint", endpoint))
-        self.add("seamline_requests_total", (*labels, ("status", str(status))))
-        self.observe("seamline_request_seconds", labels, seconds)
+        place = (environment, endpoint, status)
+        found = self._request_labels.get(place)
+        if found is None:
+            labels = (("environment", environment), ("endpoint", endpoint))
+            found = self._request_labels[place] = (labels, (*labels, ("status", str(status))))
+        self.add("seamline_requests_total", found[1])
+        self.observe("seamline_request_seconds", found[0], seconds)
 
     def render(self) -> str:
         """Prometheus' text format 0.0.4."""
