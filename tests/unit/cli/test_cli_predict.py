@@ -40,11 +40,10 @@ PROJECT = 'project = "late"\nteam = "late"\n[datasets.flights]\nkeys = ["flight"
 Seamline = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(scope="module")
-def seamline(tmp_path_factory: pytest.TempPathFactory) -> Seamline:
+@pytest.fixture
+def seamline(tmp_path: Path) -> Seamline:
     """In a workspace with a live endpoint `late` and a declared dataset."""
-    folder = tmp_path_factory.mktemp("late")
-    root = folder / "workspace"
+    root = tmp_path / "workspace"
     plane = build_control_plane(Settings(workspace=root), SystemClock())
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
@@ -63,13 +62,13 @@ def seamline(tmp_path_factory: pytest.TempPathFactory) -> Seamline:
     plane.platform.engine.close()
     plane.platform.runner.close()
     plane.platform.stores.db.close()
-    (folder / "seamline.toml").write_text(PROJECT)
-    (folder / "flights.csv").write_text("flight,hour\n1,6\n2,9\n")
+    (tmp_path / "seamline.toml").write_text(PROJECT)
+    (tmp_path / "flights.csv").write_text("flight,hour\n1,6\n2,9\n")
 
     def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         environ = {**os.environ, "SEAMLINE_WORKSPACE": str(root)}
         done = subprocess.run(
-            [PROGRAM, *words], capture_output=True, env=environ, cwd=folder, text=True
+            [PROGRAM, *words], capture_output=True, env=environ, cwd=tmp_path, text=True
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done
