@@ -17,9 +17,11 @@ import polars as pl
 import pyarrow as pa
 
 from seamline.app.platform import Platform
+from seamline.app.serve.bulk_features import place_of_chunk
 from seamline.app.serve.bulk_job import CHUNK_ROWS, JobFolder, Portion
 from seamline.app.serve.bulk_log import log_batches
 from seamline.app.serve.bulk_source import BulkSource
+from seamline.data.versions.version import VersionFile
 from seamline.domain.digests import Digest
 from seamline.serve.datatypes import Columns
 from seamline.serve.inputs.bulk_rows import columns_read, rows_of_frame
@@ -108,7 +110,7 @@ def answer_all(batch: Batch) -> Answers:
 
 
 def _written(batch: Batch, answered: _Answered, key: bytes) -> _Written:
-    return _result(batch, answered), log_batches(answered.entry, key)
+    return _result(batch, answered), log_batches(answered.entry, key, answered.features_from)
 
 
 def _finish(folder: JobFolder, portion: Portion, log: Path, parts: list[Future[_Written]]) -> None:
@@ -121,6 +123,7 @@ def _finish(folder: JobFolder, portion: Portion, log: Path, parts: list[Future[_
 class _Answered:
     frame: pl.DataFrame
     entry: PredictionEntry
+    features_from: str | None
 
 
 def _answered(
@@ -146,14 +149,15 @@ def _answered(
     for chunk in [*_chunks(batch, portion), None]:
         coming = None
         if chunk is not None:
-            frame, prediction_id, where = chunk
-            rows = rows_of_frame(frame, batch.spec, where)
+            frame, file, start, prediction_id = chunk
+            rows = rows_of_frame(frame, batch.spec, batch.source.where(file, start))
+            place = place_of_chunk(batch.source, file, start, rows, batch.spec)
             for one in check_inputs(rows.columns, batch.spec.rules, batch.spec.expressions):
                 name = f"{one.column}: {one.what}"
                 breaches[name] = breaches.get(name, 0) + one.count
-            coming = (frame, prediction_id, rows, asking.submit(ask, rows))
+            coming = (frame, prediction_id, rows, place, asking.submit(ask, rows))
         if before is not None:
-            frame, prediction_id, rows, asked = before
+            frame, prediction_id, rows, place, asked = before
             outputs, took_ns = asked.result()
             yield _Answered(
                 frame,
@@ -161,20 +165,20 @@ def _answered(
                     target, prediction_id, f"batch-{batch.digest[7:19]}", at, rows, outputs,
                     took_ns // 1000, ANSWERED,
                 ),
+                None if place is None else place.to_text(),
             )  # fmt: skip
         before = coming
 
 
-def _chunks(batch: Batch, portion: Portion) -> Iterator[tuple[pl.DataFrame, str, str]]:
-    """(rows, prediction id, where they are)."""
+def _chunks(batch: Batch, portion: Portion) -> Iterator[tuple[pl.DataFrame, VersionFile, int, str]]:
+    """(rows, their file, the first one's place in it, prediction id)."""
     source, taken = batch.source, columns_read(batch.spec, list(batch.columns))
     wanted = list(dict.fromkeys((*taken, *batch.kept)))
     for one in portion.files:
         frame = source.read(batch.folder.rows, one.file, wanted)
         for number, prediction_id in enumerate(one.ids):
             start = number * CHUNK_ROWS
-            where = source.where(one.file, start)
-            yield frame.slice(start, CHUNK_ROWS), prediction_id, where
+            yield frame.slice(start, CHUNK_ROWS), one.file, start, prediction_id
 
 
 def _result(batch: Batch, answered: _Answered) -> pl.DataFrame:

@@ -12,7 +12,14 @@ import pytest
 from seamline.domain.clock import SystemClock, new_id
 from seamline.serve.inputs.validate import Rows
 from seamline.serve.log.newest_rows import newest_predictions
-from seamline.serve.log.prediction_log import FOLDER, SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.prediction_log import (
+    FOLDER,
+    SCHEMA,
+    SEGMENT_SCHEMA,
+    PredictionBatches,
+    PredictionEntry,
+)
+from seamline.serve.log.runs import plain
 from seamline.serve.log.segments import Segment
 from seamline.serve.log.tables import (
     PARTITION,
@@ -26,7 +33,8 @@ from seamline.serve.routing import Target
 from seamline.store.stores import open_stores
 from seamline.store.tables import append_frame
 
-OLD = pa.schema([one for one in SCHEMA if one.name != "trace_id"])
+#: Of before there were traces, batches that refer to their rows, and runs.
+OLD = pa.schema([one for one in SCHEMA if one.name not in ("trace_id", "features_from")])
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -53,9 +61,13 @@ def batch(workspace):
     return make
 
 
+def as_before(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([plain(batch[name]) for name in OLD.names], schema=OLD)
+
+
 def write(stores, batch: pa.RecordBatch, schema: pa.Schema) -> None:
     segment = Segment(log_folder(stores.root, FOLDER, "production"), schema, SystemClock())
-    segment.write([batch.select(schema.names)])
+    segment.write([batch])
     segment.close()
 
 
@@ -68,12 +80,12 @@ def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
     in_table, in_old_segment, in_new_segment = batch(), batch(), batch(TRACE)
     table = log_table(stores.root, FOLDER, "production")
     table.parent.mkdir(parents=True)
-    append_frame(table, pl.DataFrame(in_table[1].select(OLD.names)), PARTITION)
+    append_frame(table, pl.DataFrame(as_before(in_table[1])), PARTITION)
     expected = {in_table[0]: None}
     assert traces(stores) == expected
     assert find_prediction(stores, in_table[0])["trace_id"] is None
-    write(stores, in_old_segment[1], OLD)
-    write(stores, in_new_segment[1], SCHEMA)
+    write(stores, as_before(in_old_segment[1]), OLD)
+    write(stores, in_new_segment[1], SEGMENT_SCHEMA)
     expected |= {in_old_segment[0]: None, in_new_segment[0]: TRACE}
     assert traces(stores) == expected
     assert compact(stores, "production") == 2
