@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from seamline.app.platform import Platform
 from seamline.app.serve.bulk_features import place_of_chunk
-from seamline.app.serve.bulk_job import CHUNK_ROWS, JobFolder, Portion
+from seamline.app.serve.bulk_job import JobFolder, Portion
 from seamline.app.serve.bulk_log import log_batches
 from seamline.app.serve.bulk_source import BulkSource
 from seamline.data.versions.version import VersionFile
@@ -176,26 +177,39 @@ def _chunks(batch: Batch, portion: Portion) -> Iterator[tuple[pl.DataFrame, Vers
     wanted = list(dict.fromkeys((*taken, *batch.kept)))
     for one in portion.files:
         frame = source.read(batch.folder.rows, one.file, wanted)
-        for number, prediction_id in enumerate(one.ids):
-            start = number * CHUNK_ROWS
-            yield frame.slice(start, CHUNK_ROWS), one.file, start, prediction_id
+        for prediction_id, start, rows in one.chunks():
+            yield frame.slice(start, rows), one.file, start, prediction_id
 
 
 def _result(batch: Batch, answered: _Answered) -> pl.DataFrame:
-    """Keys and time, outputs, who answered, and the columns by which the log knows the row."""
+    """Keys and time, outputs, and of many models which answered."""
     entry, family = answered.entry, batch.spec.family
-    outputs = entry.outputs or {}
-    names: pl.Series | pl.Expr = pl.lit(batch.spec.model)
-    versions: pl.Series | pl.Expr = pl.lit(batch.spec.model_version)
-    if family is not None:
-        members = family.members_of(entry.rows.columns)
-        names = pl.Series([one.model for one in members])
-        versions = pl.Series([one.model_version for one in members])
-    return answered.frame.select(batch.kept).with_columns(
-        *(pl.Series(name, values) for name, values in outputs.items()),
-        model=names,
-        model_version=versions,
+    found = answered.frame.select(batch.kept).with_columns(
+        pl.Series(name, values) for name, values in (entry.outputs or {}).items()
+    )
+    if family is None:
+        return found
+    members = family.members_of(entry.rows.columns)
+    return found.with_columns(
+        model=pl.Series([one.model for one in members]),
+        model_version=pl.Series([one.model_version for one in members]),
+    )
+
+
+def read_answers(batch: Batch, portion: Portion) -> pl.DataFrame:
+    """The result of a portion that is done, and the columns by which the log knows its rows: what
+    they have in common lies in no file, it is known."""
+    chunks = [chunk for file in portion.files for chunk in file.chunks()]
+    counts = [rows for _, _, rows in chunks]
+    found = pl.read_parquet(batch.folder.result_of(portion))
+    if batch.spec.family is None:
+        found = found.with_columns(
+            model=pl.lit(batch.spec.model), model_version=pl.lit(batch.spec.model_version)
+        )
+    return found.with_columns(
         release=pl.lit(batch.snapshot.release),
-        prediction_id=pl.lit(entry.prediction_id),
-        row=pl.int_range(entry.rows.count),
+        prediction_id=pl.Series([one for one, _, _ in chunks])[
+            np.repeat(range(len(chunks)), counts)
+        ],
+        row=pl.Series(np.concatenate([np.arange(rows) for rows in counts])),
     )

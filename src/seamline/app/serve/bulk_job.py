@@ -37,6 +37,12 @@ class InputFile:
     file: VersionFile
     ids: tuple[str, ...]
 
+    def chunks(self) -> Iterator[tuple[str, int, int]]:
+        """(prediction id, first row, rows)."""
+        for number, prediction_id in enumerate(self.ids):
+            start = number * CHUNK_ROWS
+            yield prediction_id, start, min(CHUNK_ROWS, self.file.rows - start)
+
 
 @dataclass(frozen=True)
 class Portion:

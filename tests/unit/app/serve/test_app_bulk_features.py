@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from seamline.app.data.ingest_delivery import ingest_delivery
-from seamline.app.serve import bulk_answer, explain_prediction
+from seamline.app.serve import bulk_answer, bulk_job, explain_prediction
 from seamline.app.serve.bulk_features import FeaturesPlace, find_features
 from seamline.app.serve.predict_dataset import predict_dataset
 from seamline.data.versions import find_version
@@ -122,8 +122,7 @@ def test_they_are_what_would_have_been_logged(
     plane: ControlPlane, flights: str, monkeypatch: pytest.MonkeyPatch, unlogged: tuple[str, ...]
 ) -> None:
     deploy(plane, unlogged=unlogged, event_time="at")
-    monkeypatch.setattr(bulk_answer, "CHUNK_ROWS", 5)
-    monkeypatch.setattr("seamline.app.serve.bulk_job.CHUNK_ROWS", 5)
+    monkeypatch.setattr(bulk_job, "CHUNK_ROWS", 5)
     referring = predict(plane)
     assert referring["features"].null_count() == ROWS
     monkeypatch.setattr(bulk_answer, "place_of_chunk", lambda *_: None)
