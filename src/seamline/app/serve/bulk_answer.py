@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -45,6 +46,8 @@ ANSWERED = 200
 #: Who answered a row, and the columns by which the log knows it.
 TOLD = ("model", "model_version", "release", "prediction_id", "row")
 
+#: Rows, their file, the first one's place in it, prediction id.
+_Chunk = tuple[pl.DataFrame, VersionFile, int, str]
 #: Of a chunk: rows of the output, and of the log.
 _Written = tuple[pl.DataFrame, list[pa.RecordBatch]]
 
@@ -91,14 +94,17 @@ def answer_all(batch: Batch) -> Answers:
     log = log_folder(root, FOLDER, batch.snapshot.environment)
     with (
         open_model(batch.spec) as model,
+        ThreadPoolExecutor(1, "reading") as reading,
         ThreadPoolExecutor(1, "asking") as asking,
         ThreadPoolExecutor(1, "writing") as writing,
     ):
         # While one portion is written, the next is answered; no more of them wait in memory.
         pending: Future[None] | None = None
+        frames = _frames(batch, left, reading)
         for portion in left:
             parts = []
-            for answered in _answered(batch, portion, model, asking, breaches):
+            chunks = _chunks(portion, frames)
+            for answered in _answered(batch, chunks, model, asking, breaches):
                 parts.append(writing.submit(_written, batch, answered, key))
                 done += answered.frame.height
                 batch.tell(done, total)
@@ -129,7 +135,7 @@ class _Answered:
 
 def _answered(
     batch: Batch,
-    portion: Portion,
+    chunks: Iterator[_Chunk],
     model: BulkTwin | BulkWorker,
     asking: ThreadPoolExecutor,
     breaches: dict[str, int],
@@ -147,7 +153,7 @@ def _answered(
     )
     at = batch.platform.stores.clock.now()
     before = None
-    for chunk in [*_chunks(batch, portion), None]:
+    for chunk in chain(chunks, [None]):
         coming = None
         if chunk is not None:
             frame, file, start, prediction_id = chunk
@@ -171,12 +177,24 @@ def _answered(
         before = coming
 
 
-def _chunks(batch: Batch, portion: Portion) -> Iterator[tuple[pl.DataFrame, VersionFile, int, str]]:
-    """(rows, their file, the first one's place in it, prediction id)."""
-    source, taken = batch.source, columns_read(batch.spec, list(batch.columns))
-    wanted = list(dict.fromkeys((*taken, *batch.kept)))
+def _frames(
+    batch: Batch, portions: Sequence[Portion], reading: ThreadPoolExecutor
+) -> Iterator[pl.DataFrame]:
+    """Of each file, one after another; while one is answered, the next is read and verified."""
+    wanted = list(dict.fromkeys((*columns_read(batch.spec, list(batch.columns)), *batch.kept)))
+    coming: Future[pl.DataFrame] | None = None
+    for one in [file for portion in portions for file in portion.files]:
+        before = coming
+        coming = reading.submit(batch.source.read, batch.folder.rows, one.file, wanted)
+        if before is not None:
+            yield before.result()
+    if coming is not None:
+        yield coming.result()
+
+
+def _chunks(portion: Portion, frames: Iterator[pl.DataFrame]) -> Iterator[_Chunk]:
     for one in portion.files:
-        frame = source.read(batch.folder.rows, one.file, wanted)
+        frame = next(frames)
         for prediction_id, start, rows in one.chunks():
             yield frame.slice(start, rows), one.file, start, prediction_id
 

@@ -83,7 +83,9 @@ def predict_dataset(
                     tell=lambda done, total: stage(Stage.PREDICTING, done, total),
                 )  # fmt: skip
                 answers = answer_all(batch)
-            result = take_in(platform.stores, output, _delivery(batch), _bringer(batch, by))
+            in_days = select is None and output.day_columns == declared.day_columns
+            delivery = replace(_delivery(batch), in_days=in_days)
+            result = take_in(platform.stores, output, delivery, _bringer(batch, by))
             shutil.rmtree(folder.folder)
     return _told(result.version, answers, is_new=result.is_new)
 
