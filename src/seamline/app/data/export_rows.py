@@ -55,7 +55,8 @@ def export_predictions(
 ) -> dict[str, Any]:
     """Those that are logged now, read into memory: name days where there are very many.
 
-    Features that a batch has read from a dataset version leave with them, while it has its rows.
+    Features that a batch has read from a dataset version leave with them; `features_gone` says why
+    some do not.
     """
     frame = read_predictions(platform.stores, order.environment, endpoint, order.since, order.until)
     if frame.is_empty():
@@ -63,9 +64,11 @@ def export_predictions(
             f"No predictions of {endpoint} are logged in {order.environment} in these days.",
             next_step="Name another environment, endpoint or time.",
         )
-    frame = find_features(platform.stores, frame).rows.with_columns(pl.col(DAY).cast(pl.Date))
+    logged = find_features(platform.stores, frame)
+    frame = logged.rows.with_columns(pl.col(DAY).cast(pl.Date))
     what = f"predictions of {endpoint} in {order.environment}"
-    return _send(platform, export_of_frame(what, frame, order.since, order.until), order, who)
+    sent = _send(platform, export_of_frame(what, frame, order.since, order.until), order, who)
+    return {**sent, "features_gone": logged.gone}
 
 
 def _send(platform: Platform, export: Export, order: ExportOrder, who: Principal) -> dict[str, Any]:

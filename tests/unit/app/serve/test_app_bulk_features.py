@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from seamline.app.data.export_rows import ExportOrder, export_predictions
 from seamline.app.data.ingest_delivery import ingest_delivery
 from seamline.app.serve import bulk_answer, bulk_job, explain_prediction
 from seamline.app.serve.bulk_features import FeaturesPlace, find_features
@@ -33,6 +34,7 @@ from seamline.serve.snapshots.snapshot import (
     write_snapshot,
 )
 from seamline.server import ControlPlane
+from seamline.trust.roles import Principal, Role
 
 PROJECT = """
 project = "late"
@@ -167,6 +169,24 @@ def test_rows_that_were_removed_are_gone_here_too_and_it_is_said(
     assert found.gone.count("flights@1") == 1
     _, [link] = explain_prediction._with_features(plane.platform, logged.row(0, named=True))
     assert found.gone in link["sentence"]
+
+
+def test_they_leave_with_the_predictions(plane: ControlPlane, flights: str, tmp_path: Path) -> None:
+    deploy(plane)
+    predict(plane)
+    admin = Principal("ann", frozenset({Role.ADMIN}))
+
+    def export(name: str) -> tuple[pl.DataFrame, str]:
+        order = ExportOrder(f"file://{tmp_path}/{name}", environment="production")
+        said = export_predictions(plane.platform, "late", order, admin)
+        return pl.read_parquet(tmp_path / name), said["features_gone"]
+
+    sent, gone = export("all.parquet")
+    assert (sent["features"].null_count(), sent.height, gone) == (0, ROWS, "")
+    remove_rows(plane, flights)
+    sent, gone = export("later.parquet")
+    assert sent["features"].null_count() == ROWS
+    assert gone.startswith("The rows of flights@1 were removed")
 
 
 def test_altered_rows_are_not_shown_as_what_was_answered(plane: ControlPlane, flights: str) -> None:
