@@ -37,6 +37,7 @@ from seamline.protocols import oip_http
 from seamline.protocols.application import API
 from seamline.protocols.errors import STATUS
 from seamline.protocols.native import make_router
+from seamline.serve.log.prediction_log import SCHEMA as PREDICTIONS
 from seamline.server import build_control_plane
 from seamline.trust.roles import ALLOWED, OF_NO_TEAM, Grant, Verb
 
@@ -104,6 +105,36 @@ MEANINGS = {
     "triggers.NAME.tag": "Tag of `pipeline`.",
     "triggers.NAME.checks": "Which checks' alarms count; empty: all.",
     "triggers.NAME.cool_down": "No second retraining within this time.",
+}
+
+
+#: Column of the prediction log → what it says.
+LOGGED = {
+    "prediction_id": "Of the request (UUIDv7). A row's own id is `prediction_id:row`.",
+    "row": "Place of the row in its request, from 0.",
+    "request_id": "The caller's own id, where they sent one; `batch-…` of a batch.",
+    "at": "When the request was read (UTC).",
+    "event_time": "The deployment's `event_time` column as it was sent; null without one.",
+    "ds": "Day of the event, or of `at` where it has no time. The table's partition.",
+    "environment": "Where it was asked.",
+    "endpoint": "What was asked.",
+    "model": "Which model answered: of many behind one endpoint, the row's own.",
+    "model_version": "Its version.",
+    "model_digest": "Digest of its package.",
+    "release": "Digest of the release.",
+    "route": "`incumbent`, or `batch` for what `seamline predict` asked.",
+    "propensity": "With which probability it was routed there.",
+    "features": "What was sent, as JSON; `private` columns hashed, `unlogged` ones left "
+    "out; null where `features_from` says where it lies.",
+    "outputs": "What was answered, as JSON; null where the model failed.",
+    "latency_us": "From the checked request to the answer, in microseconds.",
+    "status": "What it was answered with: 200, or the status of its failure.",
+    "trace_id": "W3C's, where the caller sent one or the request is traced.",
+    "features_from": "Where the features lie that are not in `features`: rows of a dataset version "
+    "that `seamline predict` answered. JSON of the version, the file and its digest, the first row "
+    "(`row` counts on from it) and the columns.",
+    "principal": "Who asked, as the access list or the sign-in names them; null where no token was "
+    "sent to a data plane that asks for none, and in rows from before this column.",
 }
 
 
@@ -308,6 +339,21 @@ def reactions_page() -> str:
         describe_reactions(),
     ]
     return page("Reactions", lines)
+
+
+def prediction_log_page() -> str:
+    lines = [
+        "One row for each row that was asked and entered a model's queue. What was refused before",
+        "is not in it. The newest rows are Arrow segments under",
+        "`.seamline/logs/predictions/ENVIRONMENT`; `seamline up` moves finished ones to the Delta",
+        "table `.seamline/tables/_predictions/ENVIRONMENT`, each row once. Rows that are older",
+        "than a column have null in it.",
+        "",
+        "| column | type | what it says |",
+        "|---|---|---|",
+        *(f"| `{one.name}` | {one.type} | {cell(LOGGED[one.name])} |" for one in PREDICTIONS),
+    ]
+    return page("Prediction log", lines)
 
 
 def project_page() -> str:
@@ -531,6 +577,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors_page,
     "reference/facts.md": facts_page,
     "reference/reactions.md": reactions_page,
+    "reference/prediction-log.md": prediction_log_page,
     "reference/seamline-toml.md": project_page,
     "reference/http-api.md": http_page,
     "reference/kfp-features.md": features_page,

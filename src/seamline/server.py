@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 
@@ -62,8 +63,13 @@ LOOPBACK = "127.0.0.1"
 @dataclass(frozen=True)
 class ControlPlane:
     platform: Platform
-    app: FastAPI
     loop: Loop
+    make_app: Callable[[], FastAPI]
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """Made when somebody is to be answered: its routes take longer than all the rest."""
+        return self.make_app()
 
 
 def build_control_plane(
@@ -113,7 +119,9 @@ def build_control_plane(
         data_plane_url=_data_plane_url_of(root),
         counts=engine.counts,
     )
-    return ControlPlane(platform, make_application(platform, settings.host, pages), Loop(platform))
+    return ControlPlane(
+        platform, Loop(platform), lambda: make_application(platform, settings.host, pages)
+    )
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def test_every_fact_arrives_in_order_whatever_is_killed(
         text = PROJECT.format(url=receiver.url)
         house.ask("/project/apply", {"text": text, "file": "seamline.toml"})
         wanted = 0
-        for turn in range(200 if soak else 4):
+        for turn in range(200 if soak else 3):
             seen = len(receiver.told)
             if turn % 2:
                 receiver.hold()  # killed before the answer

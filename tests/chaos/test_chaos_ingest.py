@@ -103,7 +103,7 @@ def test_killed_at_any_moment_of_an_ingest(tmp_path: Path, soak: bool) -> None:
         begun = start(stores.root, [delivery(tmp_path, 0)])
         moments = int(begun.communicate(timeout=120)[0])
         draw = random.Random(20261121)
-        counts = 1_000 if soak else 8
+        counts = 1_000 if soak else 6
         for number in range(1, counts + 1):
             # The last part of an ingest is its commit: half of the kills go there.
             first = 1 if number % 2 else moments - moments // 4
@@ -125,7 +125,7 @@ def test_killed_at_any_moment_of_an_ingest(tmp_path: Path, soak: bool) -> None:
 
 
 def test_four_processes_that_append_to_one_dataset(tmp_path: Path, soak: bool) -> None:
-    each = 25 if soak else 6
+    each = 25 if soak else 4
     stores = open_stores(tmp_path / "workspace", SystemClock())
     paths = [delivery(tmp_path, number) for number in range(4 * each)]
     children = [start(stores.root, paths[one::4]) for one in range(4)]

@@ -51,7 +51,7 @@ def killed_meanwhile(house, after_s):
 
 
 def test_ingest(house, delivery, moments, rounds):
-    for n in rounds(3, 100):
+    for n in rounds(2, 100):
         before = house.ask("/datasets/numbers")
         day = before["version"] + 1
         body = delivery(day, 4000)
@@ -68,7 +68,7 @@ def test_ingest(house, delivery, moments, rounds):
 
 
 def test_packaging(house, moments, rounds):
-    for n in rounds(2, 40):
+    for n in rounds(1, 40):
         run = house.train()
         ended = house.until(lambda run=run: house.run_ended(run))
         assert ended["state"] == "succeeded"
@@ -88,7 +88,7 @@ def test_packaging(house, moments, rounds):
 @pytest.mark.parametrize("phase", ["release", "request", "approval"])
 def test_promotion(house, training_ir, moments, rounds, phase):
     """Killed while a release is made and enters development, is asked for, or is applied."""
-    for n in rounds(2, 40):
+    for n in rounds(1, 40):
         alias = f"{phase}-{n}"
         ir = training_ir.replace("Fits a line", f"Fits line {alias}").encode()
         pushed = house.ask(f"/pipelines?tags={alias}", file=ir)

@@ -6,6 +6,7 @@ until the command's work is done.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import http.client
 import json
@@ -201,8 +202,11 @@ def _client(settings: Settings, stack: ExitStack) -> Client:
     deadline = time.monotonic() + PATIENCE_S
     is_told = False
     while (address := find_server(settings)) is None:
+        gc.disable()  # What is imported is no garbage; `seamline up` does the same.
         from seamline.server import serve_in_process
 
+        gc.freeze()
+        gc.enable()
         try:
             own = stack.enter_context(serve_in_process(settings))
         except errors.Conflict:

@@ -203,10 +203,12 @@ class GateRules:
         {'security': {'oldest': '2d'}}
         """
         told: dict[str, Any] = {}
+        defaults = GateRules()
         for one in fields(self):
-            mine, plain = asdict(getattr(self, one.name)), asdict(getattr(GateRules(), one.name))
-            changed = {key: value for key, value in mine.items() if value != plain[key]}
-            told |= {one.name: changed} if changed else {}
+            rule, default = getattr(self, one.name), getattr(defaults, one.name)
+            if rule != default:
+                mine, plain = asdict(rule), asdict(default)
+                told[one.name] = {key: mine[key] for key in mine if mine[key] != plain[key]}
         return told
 
     @classmethod

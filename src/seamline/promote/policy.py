@@ -109,9 +109,9 @@ class EnvironmentPolicy:
     def to_json(self) -> dict[str, Any]:
         """Without what is not asked for, so that policies of earlier versions keep their digest."""
         document = {**asdict(self), "gate": self.gate.to_json()}
-        plain = {**asdict(EnvironmentPolicy(self.name)), "gate": {}}
+        plain = EnvironmentPolicy(self.name)
         for name in _OPTIONAL:
-            if document[name] == plain[name]:
+            if getattr(self, name) == getattr(plain, name):
                 del document[name]
         return document
 

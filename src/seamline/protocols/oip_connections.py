@@ -1,7 +1,9 @@
 """One HTTP connection of the data plane: uvicorn's, with limits and with errors that are objects.
 
 Headers have to come whole within a time and a size; an answer has to be taken off the wire within
-a time; whoever waits for an answer is told when the client goes away.
+a time; whoever waits for an answer is told when the client goes away. An answer that is whole goes
+out in one piece: ASGI has a message for its head and another for its body, each of which would be
+a call of the system and wake the client up.
 """
 
 from __future__ import annotations
@@ -9,16 +11,22 @@ from __future__ import annotations
 import asyncio
 from asyncio.events import TimerHandle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
-from seamline.protocols.oip_http import WATCH_EXTENSION, error_body
+from seamline.protocols.oip_http import WATCH_EXTENSION, WHOLE_EXTENSION, error_body
 
 HEADERS_TIMEOUT_S = 10.0
 MAX_HEADER_BYTES = 64 << 10
 #: For what is in the send buffer, once it is full.
 SEND_TIMEOUT_S = 30.0
+_END = b"\r\n"
 
 
 class Connection(HttpToolsProtocol):
@@ -62,9 +70,12 @@ class Connection(HttpToolsProtocol):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
-        extensions: dict[str, Any] = {WATCH_EXTENSION: self.watch}
+        super().on_headers_complete()  # the application runs in a later turn of the loop
+        extensions: dict[str, Any] = {
+            WATCH_EXTENSION: self.watch,
+            WHOLE_EXTENSION: partial(_send_whole, self.cycle),
+        }
         self.scope["extensions"] = extensions
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -121,3 +132,19 @@ class Connection(HttpToolsProtocol):
                 b"".join([STATUS_LINE[status], head, b"%d\r\n\r\n" % len(body), body])
             )
         self.transport.close()
+
+
+def _send_whole(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+    """As `cycle.send` does of both messages, where nothing stands in the way: no answer to be
+    waited with, and a connection that stays. False where nothing was sent."""
+    if cycle.disconnected:
+        return True  # as there: nobody is to be told
+    if cycle.response_started or not cycle.keep_alive or cycle.flow.write_paused:
+        return False
+    always = [part for name, value in cycle.default_headers for part in (name, b": ", value, _END)]
+    cycle.transport.write(b"".join([STATUS_LINE[status], *always, head, _END, body]))
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.message_event.set()
+    cycle.on_response()
+    return True

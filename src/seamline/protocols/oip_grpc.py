@@ -200,7 +200,8 @@ class GrpcService:
         metadata = context.invocation_metadata() or ()
         trace = None if tracing is None else begin_grpc(tracing, "ModelInfer", metadata)
         try:
-            (await self._caller(context)).check(Verb.PREDICT, environment, request.model_name)
+            caller = await self._caller(context)
+            caller.check(Verb.PREDICT, environment, request.model_name)
             version = request.model_version or None
             target = find_versioned(self._plane, environment, request.model_name, version)
             served, endpoint = environment, request.model_name
@@ -210,8 +211,9 @@ class GrpcService:
             patience = Patience(limit_of(timeout, None))
             request_id = request.id or None
             prediction = await self._predictor.predict(
-                target, tensors, request_id, patience, trace, id_of_call(metadata, trace)
-            )
+                target, tensors, request_id, patience, trace, id_of_call(metadata, trace),
+                caller.principal,
+            )  # fmt: skip
             status, broke = 200, ""
             return self._answer(prediction, request, wanted)
         except SeamlineError as error:

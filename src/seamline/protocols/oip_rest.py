@@ -54,7 +54,7 @@ MAX_WAIT_S = 120.0
 _PROBE = HEADER.lower().encode()
 
 
-Answer = Callable[[Request, bytes, Target, RequestTrace | None], Awaitable[Reply]]
+Answer = Callable[[Request, bytes, Target, Caller, RequestTrace | None], Awaitable[Reply]]
 
 
 class OipApp:
@@ -90,7 +90,7 @@ class OipApp:
             LOG.exception("%s %s broke.", scope["method"], scope["path"])
             broken = errors.MachineryError(f"The data plane broke on this request: {error!r}.")
             reply = error_reply(broken)
-        await send_reply(send, reply, headers, scope["method"] == "HEAD")
+        await send_reply(scope, send, reply, headers)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
         path: str = scope["path"]
@@ -184,11 +184,11 @@ class OipApp:
         tracing, broke = self._predictor.tracing, "MachineryError"
         trace = None if tracing is None else begin_http(tracing, request)
         try:
-            await self._check_may(request, Verb.PREDICT, model)
+            caller = await self._check_may(request, Verb.PREDICT, model)
             body = await read_body(request)
             target = self._target(request, model, version)
             environment, endpoint = request.environment, model
-            reply = await answer(request, body, target, trace)
+            reply = await answer(request, body, target, caller, trace)
             status, broke = reply.status, ""
             return reply
         except SeamlineError as error:
@@ -201,14 +201,20 @@ class OipApp:
                 end_http(trace, status, broke)
 
     async def _infer(
-        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+        self,
+        request: Request,
+        body: bytes,
+        target: Target,
+        caller: Caller,
+        trace: RequestTrace | None,
     ) -> Reply:
         message, tensors = read_request(body, _header_length(request))
         wanted = wanted_outputs(message, target.spec.signature.outputs)
         patience = _patience(request, message.parameters.get("timeout"))
         prediction = await self._predictor.predict(
-            target, tensors, message.id, patience, trace, id_of_trace(request, trace)
-        )
+            target, tensors, message.id, patience, trace, id_of_trace(request, trace),
+            caller.principal,
+        )  # fmt: skip
         text, json_length = write_reply(prediction, message.id, wanted)
         if json_length is None:
             return Reply(200, text)
@@ -236,13 +242,19 @@ class OipApp:
         return Reply(200, text)
 
     async def _predict(
-        self, request: Request, body: bytes, target: Target, trace: RequestTrace | None
+        self,
+        request: Request,
+        body: bytes,
+        target: Target,
+        caller: Caller,
+        trace: RequestTrace | None,
     ) -> Reply:
         tensors, request_id = read_records(body, target.spec)
         patience = _patience(request, None)
         prediction = await self._predictor.predict(
-            target, tensors, request_id, patience, trace, id_of_trace(request, trace)
-        )
+            target, tensors, request_id, patience, trace, id_of_trace(request, trace),
+            caller.principal,
+        )  # fmt: skip
         return Reply(200, write_records(prediction, request_id))
 
     async def _index(self, request: Request) -> Reply:
@@ -287,9 +299,11 @@ class OipApp:
     async def _caller(self, request: Request) -> Caller:
         return await self._access.caller_of(request.text(b"authorization"))
 
-    async def _check_may(self, request: Request, verb: Verb, model: str | None) -> None:
+    async def _check_may(self, request: Request, verb: Verb, model: str | None) -> Caller:
         """Before a body is read: whoever sends it."""
-        (await self._caller(request)).check(verb, request.environment, model)
+        caller = await self._caller(request)
+        caller.check(verb, request.environment, model)
+        return caller
 
     def _check_site(self, request: Request) -> None:
         """A page of another site must not feed a loopback server. What it sends bears no token."""

@@ -39,13 +39,21 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "seamline_access_list_failures_total": ("counter", "Access lists that were not taken.", ()),
     "seamline_standby_releases": ("gauge", "Releases kept warm beside the served one.", ()),
     "seamline_standby_failures_total": ("counter", "Standbys that did not load.", ()),
-    "seamline_models_loaded": ("gauge", "Models in memory behind a many-model endpoint.", ()),
+    "seamline_models_loaded": (
+        "gauge",
+        "Models in memory behind a many-model endpoint, of releases that stand by, too.",
+        (),
+    ),
     "seamline_models_memory_bytes": (
         "gauge",
         "What the processes of a many-model endpoint occupied when one was loaded last.",
         (),
     ),
-    "seamline_model_loads_total": ("counter", "Models loaded when they were asked for.", ()),
+    "seamline_model_loads_total": (
+        "counter",
+        "Models loaded when they were asked for, or before a swap.",
+        (),
+    ),
     "seamline_model_evictions_total": ("counter", "Models that made room for others.", ()),
     "seamline_endpoint_twin": (
         "gauge",
@@ -71,6 +79,12 @@ METRICS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "seamline_origin_refused": (
         "gauge",
         "1 while what the control plane that is followed offers is not taken.",
+        (),
+    ),
+    "seamline_packages_awaited": (
+        "gauge",
+        "Packages of many-model endpoints that are still fetched from the control plane that is "
+        "followed.",
         (),
     ),
     "seamline_log_segments": (

@@ -14,10 +14,12 @@ FILE_NAME = "following.json"
 
 @dataclass(frozen=True)
 class Contact:
-    """When the origin answered last (Unix time), and why what it offered was not taken."""
+    """When the origin answered last (Unix time), why what it offered was not taken, and how many
+    packages are still to come."""
 
     at: float = 0.0
     refused: str = ""
+    awaited: int = 0
 
 
 def write_contact(root: Path, contact: Contact) -> None:
@@ -32,5 +34,6 @@ def put_origin_figures(root: Path, metrics: Metrics) -> None:
         return
     metrics.put("seamline_origin_contact_timestamp_seconds", (), contact.at)
     metrics.put("seamline_origin_refused", (), 1 if contact.refused else 0)
+    metrics.put("seamline_packages_awaited", (), contact.awaited)
     waiting = sum(1 for _ in (root / "logs").glob("*/*/*.arrows"))
     metrics.put("seamline_log_segments", (), waiting)

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +23,7 @@ from seamline.domain.errors import NotFound, Refused, SeamlineError, Unavailable
 from seamline.serve.metrics import Metrics
 from seamline.serve.routing import EnvironmentRoutes, RoutingTable, ServedModel, Target
 from seamline.serve.running_models import RunningModels, start_identity
-from seamline.serve.snapshots.places import localize, read_places
+from seamline.serve.snapshots.places import localize, read_places, want_package
 from seamline.serve.snapshots.probes import Probe, read_probe
 from seamline.serve.snapshots.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
 from seamline.serve.snapshots.warmth import Warmth
@@ -63,7 +64,7 @@ class Plane:
         self._watch = SnapshotWatch(self._folder, metrics, self._take, self.state_of)
         #: Environment → why its newest snapshot is not (wholly) served.
         self.problems = self._watch.problems
-        self._models = RunningModels(metrics, self._settled)
+        self._models = RunningModels(metrics, self._settled, partial(want_package, root))
         #: Called whenever a model has been started, well or not.
         self.on_settled: Callable[[], None] = self._watch.tell
 
@@ -290,7 +291,10 @@ class Plane:
                 models[spec.endpoint] = kept.model
                 return
             try:
-                models[spec.endpoint] = await self._models.answering(snapshot.environment, spec)
+                before = None if kept is None else kept.model
+                models[spec.endpoint] = await self._models.answering(
+                    snapshot.environment, spec, before
+                )
             except SeamlineError as error:
                 failures[spec.endpoint] = str(error)
 

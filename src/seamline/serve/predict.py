@@ -77,12 +77,11 @@ class Predictor:
         patience: Patience = UNHURRIED,
         trace: RequestTrace | None = None,
         trace_id: str | None = None,
+        principal: str | None = None,
     ) -> Prediction:
         """InvalidInput, ModelFailed or Unavailable (TookTooLong, ClientGone among them); the log
         holds what was put into the model's queue, with the status that it was answered with.
-
-        `target` must come from the routing table in the same turn of the event loop.
-        """
+        `target` must come from the routing table in the same turn of the event loop."""
         started_ns = time.perf_counter_ns()
         rows = target.reader.read(tensors) or rows_of(tensors, target.spec)
         is_held = target.spec.rules or target.spec.expressions
@@ -112,7 +111,7 @@ class Predictor:
             target.model.leave()
             entry = pack_entry(
                 target, prediction_id, request_id, at, rows, outputs,
-                (time.perf_counter_ns() - started_ns) // 1000, status, trace_id,
+                (time.perf_counter_ns() - started_ns) // 1000, status, trace_id, principal,
             )  # fmt: skip
             self.log.append(entry, must_keep=must_log)
             if trace is not None and timing is not None:

@@ -19,7 +19,9 @@ from seamline.serve.inputs.validate import Tensor, rows_of
 from seamline.serve.metrics import Labels, Metrics
 from seamline.serve.models.batching import Batcher
 from seamline.serve.models.many_models import ManyModels
+from seamline.serve.models.shelf import Want, nobody_brings
 from seamline.serve.models.twins import NoTwin, TwinEngine, TwinRefused
+from seamline.serve.models.warming import warm_as
 from seamline.serve.routing import ServedModel
 from seamline.serve.snapshots.families import Family
 from seamline.serve.snapshots.snapshot import EndpointSpec, TwinPolicy
@@ -41,23 +43,36 @@ def start_identity(spec: EndpointSpec) -> Identity:
 
 
 class RunningModels:
-    """`on_settled` is called whenever a start has ended, well or not."""
+    """`on_settled` is called whenever a start has ended, well or not; `want` asks for a package
+    that is not here yet."""
 
-    def __init__(self, metrics: Metrics, on_settled: Callable[[], None]) -> None:
-        self._metrics = metrics
+    def __init__(
+        self, metrics: Metrics, on_settled: Callable[[], None], want: Want = nobody_brings
+    ) -> None:
+        self._metrics, self._want = metrics, want
         self._on_settled = on_settled
         self._starts: dict[_Key, asyncio.Task[ServedModel]] = {}
         #: What goes on after whoever asked for it has gone on: ends, and starts of what rested.
         self._leaving: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(os.cpu_count() or 1)
 
-    async def answering(self, environment: str, spec: EndpointSpec) -> ServedModel:
-        """One that answers now: warm and asked once more, or started now. Raises why not."""
+    async def answering(
+        self, environment: str, spec: EndpointSpec, before: ServedModel | None = None
+    ) -> ServedModel:
+        """One that answers now: warm and asked once more, or started now. Raises why not.
+
+        Of many models behind one endpoint, those are warm that `before` was asked for.
+        """
         key = (environment, start_identity(spec))
         task = self._starts.get(key)
         if task is not None and task.done() and not await _still_answers(spec, task):
             self._end(key)
-        return await asyncio.shield(self._start(key, spec))
+        found = await asyncio.shield(self._start(key, spec))
+        if before is not None and before is not found:
+            many, previous = found.worker, before.worker
+            if isinstance(many, ManyModels) and isinstance(previous, ManyModels):
+                await warm_as(many, previous)
+        return found
 
     def warm_up(self, environment: str, spec: EndpointSpec) -> None:
         """Starts it unless it runs; what comes of it is told by `warmth`, log and metrics."""
@@ -139,7 +154,7 @@ class RunningModels:
 
     async def _load_family(self, spec: EndpointSpec, family: Family, labels: Labels) -> ServedModel:
         async with self._turns:
-            many = await ManyModels.start(spec, family, self._metrics, labels)
+            many = await ManyModels.start(spec, family, self._metrics, labels, self._want)
         try:
             await _probe(spec, many)
         except BaseException:

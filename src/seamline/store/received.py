@@ -9,6 +9,8 @@ from pathlib import Path
 
 from seamline.domain.digests import Digest
 
+_PIECE_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class ReceivedFile:
@@ -20,26 +22,41 @@ class ReceivedFile:
 
 
 class FileReceiver:
-    """Memory stays bounded whatever the size. `path` must not be there yet."""
+    """Memory stays bounded whatever the size. `path` must not be there yet, unless it `goes_on`
+    with what is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, goes_on: bool = False) -> None:
         self.path = path
-        self._file = path.open("xb")
+        self.size_bytes = 0
         self._hasher = hashlib.sha256()
-        self._size_bytes = 0
+        if goes_on and path.exists():
+            with path.open("rb") as before:
+                while piece := before.read(_PIECE_BYTES):
+                    self._hasher.update(piece)
+                    self.size_bytes += len(piece)
+        self._file = path.open("ab" if goes_on else "xb")
+
+    @property
+    def digest(self) -> Digest:
+        """Of what has come so far."""
+        return Digest("sha256:" + self._hasher.hexdigest())
 
     def write(self, data: bytes) -> None:
         self._hasher.update(data)
         self._file.write(data)
-        self._size_bytes += len(data)
+        self.size_bytes += len(data)
+
+    def begin_again(self) -> None:
+        """What has come is forgotten."""
+        self._file.truncate(0)
+        self._hasher, self.size_bytes = hashlib.sha256(), 0
 
     def finish(self) -> ReceivedFile:
         """Durable once returned: a row may point at it."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self.close()
-        digest = Digest("sha256:" + self._hasher.hexdigest())
-        return ReceivedFile(self.path, digest, self._size_bytes)
+        return ReceivedFile(self.path, self.digest, self.size_bytes)
 
     def close(self) -> None:
         self._file.close()

@@ -7,7 +7,7 @@ holds digests of tokens, never a token; it is replaced in one step, and verified
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -61,7 +61,28 @@ def access_list_path(root: Path) -> Path:
 def write_access_list(path: Path, found: AccessList, key: SigningKey) -> None:
     """Sign and replace: the data plane picks it up by itself."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, sign_envelope(ACCESS_TYPE, canonical_json(asdict(found)), key))
+    write_atomically(path, sign_access_list(found, key))
+
+
+def sign_access_list(found: AccessList, key: SigningKey) -> bytes:
+    return sign_envelope(ACCESS_TYPE, canonical_json(asdict(found)), key)
+
+
+def narrow_to(found: AccessList, environment: str) -> AccessList:
+    """What concerns one environment: whoever may nothing there is not in it, nor what others may
+    elsewhere."""
+    entries = []
+    for one in found.entries:
+        here = (environment,)
+        granted: dict[str, tuple[str, ...] | None] = {
+            verb: here
+            for verb, where in one.granted.items()
+            if verb in one.verbs and (where is None or environment in where)
+        }
+        if granted and (one.environments is None or environment in one.environments):
+            limits = None if one.environments is None else here
+            entries.append(replace(one, environments=limits, granted=granted))
+    return replace(found, entries=tuple(entries))
 
 
 def read_access_list(path: Path, public_key: PublicKey) -> AccessList:
@@ -70,11 +91,16 @@ def read_access_list(path: Path, public_key: PublicKey) -> AccessList:
         envelope = path.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"There is no access list at {path}.") from None
+    return open_access_list(envelope, str(path), public_key)
+
+
+def open_access_list(envelope: bytes, what: str, public_key: PublicKey) -> AccessList:
+    """What an envelope holds; InvalidInput or Refused as `read_access_list`."""
     payload = open_envelope(envelope, ACCESS_TYPE, [public_key])
     try:
         found = msgspec.json.decode(payload, type=AccessList)
     except msgspec.DecodeError as error:
-        raise InvalidInput(f"{path} is no access list: {error}.") from error
+        raise InvalidInput(f"{what} is no access list: {error}.") from error
     if found.schema != SCHEMA:
         raise Refused(
             f"The access list has schema {found.schema}; this data plane reads {SCHEMA}.",

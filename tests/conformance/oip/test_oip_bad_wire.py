@@ -237,6 +237,43 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
     return said
 
 
+def test_requests_sent_before_the_answers_are_answered_in_their_order(plane):
+    """Right, wrong, without a body, right: and the last one as an end."""
+
+    def sent(body: bytes, *more: str) -> bytes:
+        head = [f"POST {INFER} HTTP/1.1", f"Host: {plane.http}", f"Content-Length: {len(body)}"]
+        return "\r\n".join([*head, *more, "", ""]).encode() + body
+
+    asked = [sent(json.dumps(good(value)).encode()) for value in range(20)]
+    asked[10:10] = [sent(b"{"), f"HEAD /v2 HTTP/1.1\r\nHost: {plane.http}\r\n\r\n".encode()]
+    asked.append(sent(json.dumps(good(97)).encode(), "Connection: close"))
+    with open_socket(plane) as connection:
+        connection.sendall(b"".join(asked))
+        said = b""
+        while part := connection.recv(65536):
+            said += part
+    heads, sums, rest = [], [], said
+    while rest:
+        head, _, rest = rest.partition(b"\r\n\r\n")
+        heads.append(head)
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        body, rest = (b"", rest) if len(heads) == 12 else (rest[:length], rest[length:])
+        if b'"data"' in body:
+            sums.append(json.loads(body)["outputs"][0]["data"][0])
+    assert [int(head.split()[1]) for head in heads] == [*[200] * 10, 400, *[200] * 12]
+    assert sums == [*(value + 2.0 for value in range(20)), 99.0]
+    assert all(head.count(b"\r\ndate: ") == 1 for head in heads)
+    assert [b"connection: close" in head for head in heads] == [*[False] * 22, True]
+
+
+def test_who_speaks_the_older_http_is_let_go_with_the_answer(plane):
+    body = json.dumps(good()).encode()
+    head = f"POST {INFER} HTTP/1.0\r\nHost: {plane.http}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with open_socket(plane) as connection:
+        connection.sendall(head.encode() + body)
+        assert read_answer(connection)[0] == 200
+
+
 def test_who_says_nothing_is_let_go(hasty_plane):
     with open_socket(hasty_plane) as connection:
         assert connection.recv(1) == b""

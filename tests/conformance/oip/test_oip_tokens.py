@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
@@ -22,6 +23,7 @@ from tritonclient.utils import InferenceServerException
 
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of
+from seamline.serve.log.tables import read_segments
 from seamline.serve.snapshots.probes import HEADER, Probe, write_probe
 from seamline.trust.access_list import (
     AccessEntry,
@@ -142,6 +144,22 @@ def test_who_is_let_in_and_who_is_not(guarded: Guarded) -> None:
     )
     assert guarded.ask("POST", "/v2/feedback", APP, truth) == says(403, "every endpoint")
     assert guarded.ask("GET", f"{ECHO}/ready", APP)[0] == 403
+
+
+def test_the_log_says_who_asked(guarded: Guarded, wait_until: Callable[..., None]) -> None:
+    client = over_grpc.InferenceServerClient(guarded.served.grpc)
+    guarded.ask("POST", f"{SUMS}/infer", APP, {**PAIR, "id": "who-http"})
+    guarded.ask("POST", f"{SUMS}/predict", APP, {"rows": [{"a": 1}, {"a": 2}], "id": "who-rows"})
+    client.infer("sums", tensors(over_grpc), request_id="who-grpc", headers=bearer(APP))
+    client.close()
+    expected = {("who-http", "app"), ("who-rows", "app"), ("who-grpc", "app")}
+
+    def is_there() -> bool:
+        rows = read_segments(guarded.served.root / "logs" / "predictions" / "production")
+        rows = rows.filter(pl.col("request_id").str.starts_with("who-"))
+        return set(rows.select("request_id", "principal").iter_rows()) == expected
+
+    wait_until(is_there)
 
 
 def test_what_is_seen_is_what_may_be_asked(guarded: Guarded) -> None:

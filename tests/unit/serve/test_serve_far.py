@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from seamline.serve.log.tables import read_feedback, read_predictions
+from seamline.trust.access_list import access_list_path, read_access_list
 from seamline.trust.keys import load_or_create_key
 
 INFER = "/v2/models/late-arrival/infer"
@@ -198,6 +199,14 @@ def test_who_may_ask_there_may_ask_here(house, tmp_path, request_of, until):
     assert guarded.ask("POST", INFER, body)[0] == 401
     token = house.post("/principals", {"name": "kiosk", "roles": ["caller"]})["token"]
     until(lambda: guarded.ask("POST", INFER, body, token)[0] == 200)
+    granted = [
+        where
+        for one in read_access_list(
+            access_list_path(guarded.root), house.workspace.key.public
+        ).entries
+        for where in one.granted.values()
+    ]
+    assert set(granted) == {("production",)}, "nothing of other environments"
     house.post("/principals/kiosk/roles/take", {"role": "caller"})
     until(lambda: guarded.ask("POST", INFER, body, token)[0] in (401, 403))
     assert guarded.started.end() == 0

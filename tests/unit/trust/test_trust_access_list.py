@@ -19,6 +19,7 @@ from seamline.trust.access_list import (
     AccessEntry,
     AccessList,
     access_list_path,
+    narrow_to,
     read_access_list,
     write_access_list,
 )
@@ -88,6 +89,34 @@ def test_what_has_ended_is_not_in_it(people: Stores, clock: Any) -> None:
     assert kept in found
     assert not {revoked, short, ours} & set(found)
     assert found[kept].granted == {}
+
+
+def test_of_an_environment_only_its_own_is_told(people: Stores) -> None:
+    app = issue(people, "app")
+    with people.db.transaction() as tx:
+        grant_role(
+            tx, people.facts, people.clock, "vera", Grant(Role.CALLER, None, "staging"), by="root"
+        )
+    vera = issue(people, "vera")
+    staged = issue(people, "ada", scope=Scope(environments=frozenset({"staging", "production"})))
+    elsewhere = issue(people, "ada", scope=Scope(environments=frozenset({"development"})))
+    whole = AccessList(7, True, "2026-01-01T00:00:00.000000Z", tuple(entries(people).values()))
+
+    def told(environment: str) -> dict[str, AccessEntry]:
+        found = narrow_to(whole, environment)
+        assert (found.version, found.is_required) == (7, True)
+        assert environment in str(found.entries)
+        others = {"production", "staging", "development"} - {environment}
+        assert [one for one in others if one in str(found.entries)] == []
+        return {one.token_id: one for one in found.entries}
+
+    production, staging = told("production"), told("staging")
+    assert production[app].granted == {"predict": ("production",)}
+    assert set(staging) & {app, vera, staged, elsewhere} == {vera, staged}
+    assert staging[vera].granted == {"predict": ("staging",), "read": ("staging",)}
+    assert production[vera].granted == {"read": ("production",)}
+    assert production[staged].environments == ("production",)
+    assert elsewhere in told("development")
 
 
 def test_what_is_written_is_read_and_nothing_else(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class Batch:
     #: Of the source.
     columns: tuple[str, ...]
     kept: tuple[str, ...]
+    #: Who asked.
+    by: str
     tell: Callable[[int, int], None]
 
 
@@ -170,7 +172,7 @@ def _answered(
                 frame,
                 PredictionEntry(
                     target, prediction_id, f"batch-{batch.digest[7:19]}", at, rows, outputs,
-                    took_ns // 1000, ANSWERED,
+                    took_ns // 1000, ANSWERED, principal=batch.by,
                 ),
                 None if place is None else place.to_text(),
             )  # fmt: skip

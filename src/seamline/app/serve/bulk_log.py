@@ -22,7 +22,7 @@ from seamline.serve.log.prediction_log import (
 from seamline.serve.log.runs import in_runs, laid_as, plain, repeat
 
 #: Of what a segment of a batch has in runs, this is one value in each chunk.
-_OF_CHUNK = ("prediction_id", "request_id", "at", "latency_us", "status", "trace_id")
+_OF_CHUNK = ("prediction_id", "request_id", "at", "latency_us", "status", "trace_id", "principal")
 BULK_SCHEMA = in_runs(
     SCHEMA,
     [*_OF_CHUNK, *(one.name for one in SEGMENT_SCHEMA if one.type != SCHEMA.field(one.name).type)],
@@ -58,6 +58,7 @@ def log_batches(
         "latency_us": entry.latency_us,
         "status": entry.status,
         "trace_id": entry.trace_id,
+        "principal": entry.principal,
         **_answered_by(entry),
     }
     if rows.event_times is not None:

@@ -23,7 +23,9 @@ SHOWN_PREDICTIONS = 20
 ANSWERED = 200
 BATCH = "batch"
 _LIGHT = ("prediction_id", "row", "request_id", "at", "route", "latency_us", "status")
-_SHOWN = (*_LIGHT, "features", "outputs", "model", "model_version", "release", "trace_id")
+_SHOWN = (
+    *_LIGHT, "features", "outputs", "model", "model_version", "release", "trace_id", "principal",
+)  # fmt: skip
 
 
 def read_endpoint_log(platform: Platform, environment: str, endpoint: str) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def _prediction(row: Mapping[str, Any]) -> dict[str, Any]:
         "at": iso(row["at"]),
         "request_id": row["request_id"],
         "trace_id": row["trace_id"],
+        "principal": row["principal"],
         "features": json.loads(row["features"]),
         "outputs": None if row["outputs"] is None else json.loads(row["outputs"]),
         "latency_s": row["latency_us"] / 1e6,

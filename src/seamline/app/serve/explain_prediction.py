@@ -24,8 +24,8 @@ def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]
     chain = [
         _link(
             "prediction",
-            f"{prediction_id} by {row['endpoint']} in {row['environment']} at {row['at']}: "
-            f"{row['outputs']}",
+            f"{prediction_id} by {row['endpoint']} in {row['environment']} at {row['at']}"
+            f"{_asked_by(row['principal'])}: {row['outputs']}",
         ),
         *rows_link,
         _link(
@@ -95,6 +95,11 @@ def _training_links(platform: Platform, version: ModelVersion) -> list[dict[str,
             + f" (pipeline {short(lineage['pipeline_digest'])})",
         ),
     ]
+
+
+def _asked_by(principal: object) -> str:
+    """Nothing of a caller who was asked for no token."""
+    return "" if principal is None else f", asked by {principal}"
 
 
 def _link(step: str, sentence: str) -> dict[str, str]:

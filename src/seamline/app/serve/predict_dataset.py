@@ -79,7 +79,7 @@ def predict_dataset(
                 output, kept = plan_output(platform, source, spec, declared, columns, to, name)
                 batch = Batch(
                     platform, snapshot, spec, source, digest, folder, portions,
-                    tuple(columns), kept,
+                    tuple(columns), kept, by,
                     tell=lambda done, total: stage(Stage.PREDICTING, done, total),
                 )  # fmt: skip
                 answers = answer_all(batch)

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
-import pyarrow.dataset as arrow_dataset
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -131,6 +130,9 @@ def _paths(table: DeltaTable) -> set[str]:
 def _rows(
     table: DeltaTable, paths: set[str], name: str, tell: Callable[[int, int], None] | None
 ) -> Iterator[pl.DataFrame]:
+    # It loads pandas where nobody keeps that out: at the top it would, before any server can.
+    from pyarrow.dataset import FileSystemDataset
+
     dataset: Any = table.to_pyarrow_dataset()
     yield plain_frame(frame_of(dataset.schema.empty_table()), name)
     fragments = sorted(dataset.get_fragments(), key=lambda one: str(one.path))
@@ -138,9 +140,7 @@ def _rows(
     if len(wanted) != len(paths):
         raise InvalidInput("The files of the table are not those of its log.")
     for number, fragment in enumerate(wanted, 1):
-        part = arrow_dataset.FileSystemDataset(
-            [fragment], dataset.schema, dataset.format, dataset.filesystem
-        )
+        part = FileSystemDataset([fragment], dataset.schema, dataset.format, dataset.filesystem)
         for batch in part.to_batches(batch_size=_BATCH_ROWS):
             yield plain_frame(frame_of(batch), name)
         if tell is not None:

@@ -9,7 +9,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from seamline.app.serve.far.giving import (
+    Give,
     SignedFilePolls,
+    access_list_of,
+    as_it_is,
     find_served_package,
     place_of_snapshot,
     receive_segment,
@@ -55,17 +58,19 @@ async def access_list(
     wait_s: Annotated[float, Query(ge=0)] = 0.0,
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
-    """Who may ask a data plane of this workspace (signed; digests of tokens, no token), as
+    """Who may ask a data plane of this environment (signed; digests of tokens, no token), as
     `snapshot`."""
     await run_in_threadpool(place_of_snapshot, platform, environment)
-    path = access_list_path(platform.root)
-    return await _answer(request, path, if_none_match, wait_s)
+    path, give = access_list_path(platform.root), access_list_of(platform, environment)
+    return await _answer(request, path, if_none_match, wait_s, give)
 
 
-async def _answer(request: Request, path: Path, if_none_match: str, wait_s: float) -> Response:
+async def _answer(
+    request: Request, path: Path, if_none_match: str, wait_s: float, give: Give = as_it_is
+) -> Response:
     polls: SignedFilePolls = request.app.state.signed_file_polls
     known = if_none_match.strip('"')
-    digest, envelope = await polls.next_file(path, known, min(wait_s, MAX_WAIT_S))
+    digest, envelope = await polls.next_file(path, known, min(wait_s, MAX_WAIT_S), give)
     headers = {"ETag": f'"{digest}"', "Cache-Control": "no-cache"}
     if not envelope:
         return Response(status_code=304, headers=headers)

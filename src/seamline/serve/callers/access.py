@@ -43,6 +43,15 @@ class Caller:
     verbs: frozenset[str] = frozenset(Verb)
     granted: Mapping[str, frozenset[str] | None] | None = None
 
+    @property
+    def principal(self) -> str | None:
+        """As the log names them; None where nobody was asked for a name.
+
+        >>> Caller("ada").principal, ANYBODY.principal
+        ('ada', None)
+        """
+        return None if self is ANYBODY else self.name
+
     def check(self, verb: Verb, environment: str, endpoint: str | None = None) -> None:
         """Raises Forbidden, with what would let them. `endpoint` None: each that there is.
 

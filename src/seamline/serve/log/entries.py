@@ -32,6 +32,8 @@ class PredictionEntry(NamedTuple):
     status: int
     #: W3C's, where the caller sent one or the request is traced.
     trace_id: str | None = None
+    #: Who asked; None where no token was asked for.
+    principal: str | None = None
 
 
 class PackedEntry(NamedTuple):
@@ -48,6 +50,7 @@ class PackedEntry(NamedTuple):
     latency_us: int
     status: int
     trace_id: str | None
+    principal: str | None
 
 
 Entry = PredictionEntry | PackedEntry
@@ -63,13 +66,15 @@ def pack_entry(
     latency_us: int,
     status: int,
     trace_id: str | None = None,
+    principal: str | None = None,
 ) -> Entry:
     """Packed, unless it has more rows, or the log's thread needs its columns."""
     spec = target.spec
     if rows.count != 1 or spec.private or spec.unlogged or spec.family is not None:
         return PredictionEntry(
-            target, prediction_id, request_id, at, rows, outputs, latency_us, status, trace_id
-        )
+            target, prediction_id, request_id, at, rows, outputs, latency_us, status, trace_id,
+            principal,
+        )  # fmt: skip
     features = {**rows.columns, **rows.context} if rows.context else rows.columns
     return PackedEntry(
         target,
@@ -82,6 +87,7 @@ def pack_entry(
         latency_us,
         status,
         trace_id,
+        principal,
     )
 
 

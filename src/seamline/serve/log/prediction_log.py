@@ -64,6 +64,7 @@ SCHEMA = pa.schema(
         ("latency_us", pa.int64()),
         ("status", pa.int16()),
         ("trace_id", pa.string()),
+        ("principal", pa.string()),
         # Where `features` is null: the rows of a dataset version that a batch answered.
         ("features_from", pa.string()),
     ]
@@ -105,13 +106,13 @@ class PredictionBatches:
         ]
 
     def _batch(self, entries: list[PredictionEntry]) -> pa.RecordBatch:
-        targets, ids, request_ids, moments, rows, outputs, latencies, statuses, traces = zip(
+        targets, ids, request_ids, moments, rows, outputs, latencies, statuses, traces, who = zip(
             *entries, strict=True
         )
         target: Target = targets[0]
         counts = [one.count for one in rows]
         total = sum(counts)
-        told = _told(ids, request_ids, moments, latencies, statuses, traces)
+        told = _told(ids, request_ids, moments, latencies, statuses, traces, who)
         if total != len(entries):
             places = pa.array(np.repeat(np.arange(len(entries)), counts))
             told = {name: column.take(places) for name, column in told.items()}
@@ -165,11 +166,12 @@ class PredictionBatches:
 
 
 def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
-    targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces = zip(
-        *entries, strict=True
-    )
+    (
+        targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces,
+        who,
+    ) = zip(*entries, strict=True)  # fmt: skip
     total = len(entries)
-    told = _told(ids, request_ids, moments, latencies, statuses, traces)
+    told = _told(ids, request_ids, moments, latencies, statuses, traces, who)
     event_times = None if times.count(None) == total else pa.array(times, pa.string())
     return _to_batch(
         targets[0],
@@ -192,6 +194,7 @@ def _told(
     latencies: Sequence[int],
     statuses: Sequence[int],
     traces: Sequence[str | None],
+    principals: Sequence[str | None],
 ) -> dict[str, pa.Array]:
     """What is one value for each request."""
     columns: dict[str, Any] = {
@@ -201,6 +204,7 @@ def _told(
         "latency_us": latencies,
         "status": statuses,
         "trace_id": traces,
+        "principal": principals,
     }
     return {name: pa.array(one, SCHEMA.field(name).type) for name, one in columns.items()}
 

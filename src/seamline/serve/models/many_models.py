@@ -17,8 +17,8 @@ from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns, Values
 from seamline.serve.metrics import Labels, Metrics
 from seamline.serve.models.batching import Timing, Waiting
-from seamline.serve.models.shelf import Shelf
-from seamline.serve.snapshots.families import Family
+from seamline.serve.models.shelf import Shelf, Want, nobody_brings
+from seamline.serve.snapshots.families import Family, Key
 from seamline.serve.snapshots.snapshot import EndpointSpec
 
 LOG = logging.getLogger(__name__)
@@ -31,18 +31,21 @@ class ManyModels:
     Which process holds a model goes by its interpreter: one process per requirement set.
     """
 
-    def __init__(self, spec: EndpointSpec, family: Family, metrics: Metrics, labels: Labels):
+    def __init__(
+        self, spec: EndpointSpec, family: Family, metrics: Metrics, labels: Labels, want: Want
+    ) -> None:
         self.spec = spec
         self.samples = 0
         #: A sample row of the first model, with its key.
         self.probe: dict[str, Any] | None = None
         self.is_resting = False
-        self._family, self._metrics, self._labels = family, metrics, labels
+        self.family, self._metrics, self._labels = family, metrics, labels
         self._shelves = {
             python: Shelf(
                 f"endpoint {spec.endpoint}", python, family, spec.signature.outputs,
                 on_batch=lambda rows: metrics.observe("seamline_batch_rows", labels, rows),
                 on_restart=lambda: metrics.add("seamline_worker_restarts_total", labels),
+                want=want,
             )
             for python in dict.fromkeys(member.python for member in family.members)
         }  # fmt: skip
@@ -52,17 +55,24 @@ class ManyModels:
         self._needed: Counter[int] = Counter()
         self._asked: dict[Waiting, asyncio.Task[None]] = {}
         self._room = asyncio.Lock()
+        #: What the metrics have of it.
+        self._told = (0, 0)
 
     @classmethod
     async def start(
-        cls, spec: EndpointSpec, family: Family, metrics: Metrics, labels: Labels
+        cls,
+        spec: EndpointSpec,
+        family: Family,
+        metrics: Metrics,
+        labels: Labels,
+        want: Want = nobody_brings,
     ) -> ManyModels:
         """Each process started, and one model of each loaded and proved; or raises why not."""
-        many = cls(spec, family, metrics, labels)
+        many = cls(spec, family, metrics, labels, want)
         try:
             for python, shelf in many._shelves.items():
                 await shelf.start()
-                await many._load(many._first_of(python))
+                await many._load(many.family.first_of(python))
         except BaseException:
             await many.close()
             raise
@@ -107,6 +117,25 @@ class ManyModels:
 
     predict = submit
 
+    def recent_keys(self) -> list[Key]:
+        """Of the models that are loaded, what was asked for last first."""
+        return [self.family.members[place].key for place in reversed(self._used)]
+
+    async def take_in(self, place: int) -> bool:
+        """Load what nobody asks for yet: the first to make room for what is. False once there is
+        none; raises why it does not load. What has to be fetched first is not waited for."""
+        if place in self._used or not self._shelf_of(place).is_at_hand(place):
+            return True
+        try:
+            if await self._shelf_of(place).load(place):
+                self._metrics.add("seamline_model_loads_total", self._labels)
+        except asyncio.CancelledError:
+            self._put_last(place)  # its load goes on
+            raise
+        self._put_last(place)
+        await self._make_room()
+        return place in self._used
+
     def enqueue(self, columns: Columns, rows: int, timing: Timing | None = None) -> Waiting:
         """As `submit`, for whoever waits for `reply` in a way of their own, and leaves in time."""
         if len(self._asked) >= MAX_WAITING:
@@ -141,8 +170,8 @@ class ManyModels:
         waiting.reply.cancel()
 
     async def _answers(self, columns: Columns, rows: int) -> Columns:
-        places = self._family.places_of(columns)
-        own = {column.name: columns[column.name] for column in self._family.inputs}
+        places = self.family.places_of(columns)
+        own = {column.name: columns[column.name] for column in self.family.inputs}
         if rows == 1 or places.count(places[0]) == rows:
             return await self._predict(places[0], own, rows)
         return await self._share_out(places, own, rows)
@@ -204,6 +233,11 @@ class ManyModels:
         self._used.move_to_end(place)
         await self._make_room()
 
+    def _put_last(self, place: int) -> None:
+        if place not in self._used:
+            self._used[place] = None
+            self._used.move_to_end(place, last=False)
+
     async def _make_room(self) -> None:
         """As many as are too much by what they take on average, and at least one. Not until there
         is room: what an allocator keeps for itself would let everything go."""
@@ -212,7 +246,7 @@ class ManyModels:
             for place in [one for one in self._used if one not in self._shelf_of(one).loaded]:
                 del self._used[place]
             occupied = sum(shelf.memory_bytes for shelf in self._shelves.values())
-            over = occupied - self._family.memory_bytes
+            over = occupied - self.family.memory_bytes
             victims = []
             for place in list(self._used)[:-1]:
                 if over <= 0:
@@ -223,7 +257,7 @@ class ManyModels:
             if over > 0 and not victims:
                 LOG.warning(
                     "%s: %d bytes are occupied, %d allowed, and no model can go.",
-                    self.spec.endpoint, occupied, self._family.memory_bytes,
+                    self.spec.endpoint, occupied, self.family.memory_bytes,
                 )  # fmt: skip
             await self._drop(victims)
 
@@ -237,18 +271,15 @@ class ManyModels:
         self._count()
 
     def _count(self) -> None:
+        """Its share: what stands by, or is just going, is of the same endpoint."""
         occupied = sum(shelf.memory_bytes for shelf in self._shelves.values())
-        self._metrics.put("seamline_models_loaded", self._labels, len(self._used))
-        self._metrics.put("seamline_models_memory_bytes", self._labels, occupied)
+        loaded = len(self._used)
+        self._metrics.add("seamline_models_loaded", self._labels, loaded - self._told[0])
+        self._metrics.add("seamline_models_memory_bytes", self._labels, occupied - self._told[1])
+        self._told = (loaded, occupied)
 
     def _shelf_of(self, place: int) -> Shelf:
-        return self._shelves[self._family.members[place].python]
-
-    def _first_of(self, python: str) -> int:
-        """The default where it is one of them: it is the likeliest to be asked."""
-        mine = [at for at, one in enumerate(self._family.members) if one.python == python]
-        default = self._family.default_place
-        return default if default is not None and default in mine else mine[0]
+        return self._shelves[self.family.members[place].python]
 
 
 def _told(error: Exception) -> SeamlineError:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from seamline.domain.errors import SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns
@@ -34,8 +35,14 @@ LOG = logging.getLogger(__name__)
 #: How long a model that did not load, or ended the process, is not tried again.
 FIRST_STRIKE_S = 1.0
 LONGEST_STRIKE_S = 300.0
+#: How long one waits for a package that is fetched because of it.
+FETCH_WAIT_S = 10.0
+FETCH_LOOK_S = 0.05
 #: How long a request waits for a process that is being started again.
 RESTART_WAIT_S = 5.0
+
+
+Want = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,13 @@ class Strike:
     problem: str
 
 
+def nobody_brings(digest: str) -> bool:
+    """What is not here does not come."""
+    return False
+
+
 class Shelf:
-    """`on_loaded(place)` is awaited after each load, before its rows are answered."""
+    """`want(digest)` asks for a package that is not here: whether somebody is going to bring it."""
 
     def __init__(
         self,
@@ -56,13 +68,14 @@ class Shelf:
         outputs: tuple[Column, ...],
         on_batch: Callable[[int], None],
         on_restart: Callable[[], None],
+        want: Want,
     ) -> None:
         self.problem = ""
         #: Places of the models that the process holds.
         self.loaded: set[int] = set()
         self._name, self._python, self._family = name, python, family
         self._outputs = [(column.name, column.datatype) for column in outputs]
-        self._on_batch, self._on_restart = on_batch, on_restart
+        self._on_batch, self._on_restart, self._want = on_batch, on_restart, want
         self._process: ManyProcess | None = None
         self._batchers: dict[int, Batcher] = {}
         self._loads: dict[int, asyncio.Task[None]] = {}
@@ -191,6 +204,7 @@ class Shelf:
             "inputs": [(column.name, column.datatype) for column in family.inputs],
             "outputs": self._outputs,
         }
+        await self._wait_for_package(place)
         await self._wait_until_up()
         process = self._process
         try:
@@ -209,6 +223,22 @@ class Shelf:
         if process is self._process:
             self.loaded.add(place)
 
+    def is_at_hand(self, place: int) -> bool:
+        """Whether it can be loaded now; False where it is asked for and comes later."""
+        member = self._family.members[place]
+        return Path(member.wheel_path).exists() or not self._want(member.package_digest)
+
+    async def _wait_for_package(self, place: int) -> None:
+        """Of a package that nobody brings, loading says what is wrong."""
+        give_up_at = asyncio.get_running_loop().time() + FETCH_WAIT_S
+        while not self.is_at_hand(place):
+            if asyncio.get_running_loop().time() >= give_up_at:
+                raise Unavailable(
+                    f"The package of {self.say(place)} has not been fetched yet.",
+                    next_step="It is fetched next; try again in some seconds.",
+                )
+            await asyncio.sleep(FETCH_LOOK_S)
+
     def _loaded(self, place: int, done: asyncio.Task[None]) -> None:
         self._loads.pop(place, None)
         if not done.cancelled():
@@ -216,6 +246,8 @@ class Shelf:
 
     async def _wait_until_up(self) -> None:
         """Unavailable when the process does not come back soon."""
+        if self._process is not None and not self._process.is_alive:
+            self._up.clear()  # its keeper has not seen it yet
         try:
             async with asyncio.timeout(RESTART_WAIT_S):
                 await self._up.wait()

@@ -58,6 +58,13 @@ class Family:
         """Key → place in `members`."""
         return {member.key: place for place, member in enumerate(self.members)}
 
+    def first_of(self, python: str) -> int:
+        """Of the models of one interpreter, the one that proves a start. The default where it is
+        one of them: it is the likeliest to be asked."""
+        mine = [at for at, one in enumerate(self.members) if one.python == python]
+        default = self.default_place
+        return default if default is not None and default in mine else mine[0]
+
     @cached_property
     def default_place(self) -> int | None:
         named = [place for place, one in enumerate(self.members) if one.model == self.default]

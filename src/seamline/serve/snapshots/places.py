@@ -19,6 +19,8 @@ from seamline.serve.snapshots.snapshot import EndpointSpec, ServingSnapshot, Sta
 from seamline.store.blobs import write_atomically
 
 FILE_NAME = "places.json"
+#: Holds an empty file for each package that was asked for and is not here, named as its digest.
+_WANTED = "wanted"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,25 @@ def read_places(root: Path) -> dict[str, Place] | None:
             f"{root / FILE_NAME} cannot be read: {error}.",
             next_step="Delete it; seamline serve writes it again once its origin answers.",
         ) from error
+
+
+def want_package(root: Path, digest: str) -> bool:
+    """Ask whoever fills this root for it next. False for a root of its own, which nobody fills."""
+    if not (root / FILE_NAME).exists():
+        return False
+    folder = root / _WANTED
+    folder.mkdir(exist_ok=True)
+    (folder / digest.removeprefix("sha256:")).touch()
+    return True
+
+
+def take_wanted(root: Path) -> list[str]:
+    """What was asked for since, the last first."""
+    found = []
+    for path in sorted((root / _WANTED).glob("*"), key=lambda one: one.stat().st_mtime_ns):
+        path.unlink()
+        found.append(f"sha256:{path.name}")
+    return found[::-1]
 
 
 def localize(snapshot: ServingSnapshot, places: Mapping[str, Place] | None) -> ServingSnapshot:

@@ -49,6 +49,8 @@ class ManyProcess:
         self._ids = itertools.count(1)
         #: By id, in the order in which they were sent: what is asked, and who waits for it.
         self._asked: dict[int, tuple[str, asyncio.Future[Reply]]] = {}
+        #: Its end was seen: what is asked from now on cannot have been the reason.
+        self._is_over = False
         self._reader = asyncio.get_running_loop().create_task(self._read())
 
     @classmethod
@@ -75,7 +77,7 @@ class ManyProcess:
 
     @property
     def is_alive(self) -> bool:
-        return not self._reader.done()
+        return not self._is_over
 
     async def ask(self, header: dict[str, Any], body: bytes = b"", *, timeout_s: float) -> Reply:
         """ProcessLost when the process goes away, or is ended because it took too long."""
@@ -129,6 +131,7 @@ class ManyProcess:
         except Exception:
             LOG.exception("The worker of %s sent what is no frame.", self._name)
         finally:
+            self._is_over = True
             self._signal(signal.SIGKILL)
             await self._tell_the_waiting(await self.process.wait())
 

@@ -42,7 +42,7 @@ def entry_of(
     rows = Rows(3, columns, {"tail": ["N1", None, "N3"]}, times)
     outputs: dict[str, Any] = {"score": np.array([0.25, 1 / 3, 1e22]), "label": ["a", "b", ODD]}
     at = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
-    return PredictionEntry(target, "id", "batch-1", at, rows, outputs, 1234, 200)
+    return PredictionEntry(target, "id", "batch-1", at, rows, outputs, 1234, 200, "t", "bea")
 
 
 def read(batches: list[pa.RecordBatch]) -> list[dict[str, Any]]:

@@ -128,6 +128,7 @@ def check_each_row_once(plane: ControlPlane, scale: float = 0.5) -> None:
     key = ["prediction_id", "row"]
     assert sorted(logged.select(key).rows()) == sorted(found.select(key).rows())
     assert set(logged["route"]) == {"batch"}
+    assert set(logged["principal"]) == {"bea"}
 
 
 def test_every_row_is_answered_logged_and_led_back(plane: ControlPlane, flights: str) -> None:

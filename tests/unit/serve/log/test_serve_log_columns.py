@@ -33,8 +33,10 @@ from seamline.serve.routing import Target
 from seamline.store.stores import open_stores
 from seamline.store.tables import append_frame
 
-#: Of before there were traces, batches that refer to their rows, and runs.
-OLD = pa.schema([one for one in SCHEMA if one.name not in ("trace_id", "features_from")])
+#: Of before there were traces and principals, batches that refer to their rows, and runs.
+NEW = ("trace_id", "principal", "features_from")
+OLD = pa.schema([one for one in SCHEMA if one.name not in NEW])
+COLUMNS = ["prediction_id", "trace_id", "principal"]
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -49,12 +51,12 @@ def stores(tmp_path):
 def batch(workspace):
     target = Target("production", "sha256:" + "ab" * 32, workspace.endpoint(), model=None)
 
-    def make(trace_id: str | None = None) -> tuple[str, pa.RecordBatch]:
+    def make(trace_id: str | None = None, by: str | None = None) -> tuple[str, pa.RecordBatch]:
         made = new_id(SystemClock())
         rows = Rows(1, {"hour": np.array([6])}, {}, None)
         at = datetime(2026, 3, 1, tzinfo=UTC)
         entry = PredictionEntry(
-            target, made, None, at, rows, {"label": np.array([1])}, 1000, 200, trace_id
+            target, made, None, at, rows, {"label": np.array([1])}, 1000, 200, trace_id, by
         )
         return made, PredictionBatches(b"k" * 32)([entry])[0]
 
@@ -71,28 +73,24 @@ def write(stores, batch: pa.RecordBatch, schema: pa.Schema) -> None:
     segment.close()
 
 
-def traces(stores) -> dict[str, str | None]:
-    frame = read_predictions(stores, "production")
-    return dict(frame.select("prediction_id", "trace_id").iter_rows())
+def told(frame: pl.DataFrame) -> dict[str, tuple[str | None, str | None]]:
+    return {one: (trace, by) for one, trace, by in frame.select(COLUMNS).iter_rows()}
 
 
 def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
-    in_table, in_old_segment, in_new_segment = batch(), batch(), batch(TRACE)
+    in_table, in_old_segment, in_new_segment = batch(), batch(), batch(TRACE, "ada")
     table = log_table(stores.root, FOLDER, "production")
     table.parent.mkdir(parents=True)
     append_frame(table, pl.DataFrame(as_before(in_table[1])), PARTITION)
-    expected = {in_table[0]: None}
-    assert traces(stores) == expected
+    expected = {in_table[0]: (None, None)}
+    assert told(read_predictions(stores, "production")) == expected
     assert find_prediction(stores, in_table[0])["trace_id"] is None
     write(stores, as_before(in_old_segment[1]), OLD)
     write(stores, in_new_segment[1], SEGMENT_SCHEMA)
-    expected |= {in_old_segment[0]: None, in_new_segment[0]: TRACE}
-    assert traces(stores) == expected
+    expected |= {in_old_segment[0]: (None, None), in_new_segment[0]: (TRACE, "ada")}
+    assert told(read_predictions(stores, "production")) == expected
     assert compact(stores, "production") == 2
-    assert traces(stores) == expected
-    assert find_prediction(stores, in_new_segment[0])["trace_id"] == TRACE
-    everything = pl.lit(value=True)
-    newest = newest_predictions(stores, "production").pick(
-        everything, ["prediction_id", "trace_id"]
-    )
-    assert dict(newest.iter_rows()) == expected
+    assert told(read_predictions(stores, "production")) == expected
+    assert find_prediction(stores, in_new_segment[0])["principal"] == "ada"
+    newest = newest_predictions(stores, "production").pick(pl.lit(value=True), COLUMNS)
+    assert told(newest) == expected

@@ -138,13 +138,13 @@ def test_a_request_of_one_row_is_logged_as_others_are(stores, write, workspace, 
     target = Target("production", "sha256:" + "ab" * 32, spec, model=None)
     time = "2026-W10-1T05:00:00Z"
     first = entry_of("a", 6, time=time)._replace(target=target)
-    packed = pack_entry(*first._replace(prediction_id="b", trace_id="t"))
+    packed = pack_entry(*first._replace(prediction_id="b", trace_id="t", principal="ada"))
     failed = pack_entry(*first._replace(prediction_id="c", outputs=None, status=500))
     later = entry_of("d", 7, request_id="mine")._replace(target=target)
     assert all(isinstance(one, PackedEntry) for one in (packed, failed))
     write(first, packed, failed, pack_entry(*later))
     rows = read_predictions(stores, "production").to_dicts()
-    assert rows[1] == {**rows[0], "prediction_id": "b", "trace_id": "t"}
+    assert rows[1] == {**rows[0], "prediction_id": "b", "trace_id": "t", "principal": "ada"}
     assert rows[2] == {**rows[0], "prediction_id": "c", "outputs": None, "status": 500}
     assert (rows[0]["ds"], rows[3]["ds"]) == (date(2026, 3, 2), date(2026, 1, 2))
     assert not isinstance(pack_entry(*entry_of("e", 6)), PackedEntry), "its hash is to be made"

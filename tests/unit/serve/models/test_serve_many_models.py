@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import os
 import re
+import signal
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seamline.domain.digests import digest_of
-from seamline.domain.errors import InvalidInput
+from seamline.domain.errors import InvalidInput, Unavailable
 from seamline.serve.log.tables import read_segments
+from seamline.serve.metrics import Metrics
+from seamline.serve.models import shelf
+from seamline.serve.models.many_models import ManyModels
+from seamline.serve.models.shelf import Shelf, nobody_brings
+from seamline.serve.models.warming import warm_as
 from seamline.serve.snapshots.families import Column, Family, Member
+from seamline.serve.snapshots.places import Place, take_wanted, write_places
 from seamline.serve.snapshots.snapshot import Signature
 
 INFER = "/v2/models/air-time/infer"
@@ -192,6 +201,44 @@ def test_a_model_that_ends_the_process_is_refused_for_a_while_and_the_others_are
     until(lambda: plane.ask("POST", INFER, rows(("R4", 2)))[0] == 200)
 
 
+def test_what_waited_behind_a_model_that_ends_the_process_is_asked_of_the_next_one(workspace):
+    """However soon: before anybody but the waiting has seen the end."""
+    members = tuple(make_member(workspace, f"R{n}", n) for n in range(1, 4))
+    family = Family(("route",), (Column("hour", "INT64"),), members, 1 << 30)
+    outputs = (Column("prediction", "FP64"), Column("pid", "INT64"))
+
+    async def ask_all() -> list[object]:
+        shelf = Shelf(
+            "air-time",
+            sys.executable,
+            family,
+            outputs,
+            on_batch=lambda rows: None,
+            on_restart=lambda: None,
+            want=nobody_brings,
+        )
+        await shelf.start()
+        try:
+            for place in range(3):
+                await shelf.predict(place, {"hour": [1]}, 1)
+            os.kill(shelf.pid, signal.SIGSTOP)
+            asked = [
+                asyncio.create_task(shelf.predict(place, {"hour": [hour]}, 1))
+                for place, hour in ((2, 66), (0, 5), (1, 5))
+            ]
+            for _ in range(20):  # turns in which they are sent
+                await asyncio.sleep(0)
+            os.kill(shelf.pid, signal.SIGCONT)
+            return await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            await shelf.close()
+
+    ended, first, second = asyncio.run(ask_all())
+    assert isinstance(ended, Unavailable)
+    assert "exit code 66" in str(ended)
+    assert [list(one["prediction"]) for one in (first, second)] == [[5.0], [10.0]]
+
+
 def test_altered_or_broken_bytes_of_one_key_are_refused_and_the_others_answer(workspace, serve):
     members = [make_member(workspace, f"R{n}", n) for n in range(1, 4)]
     members.append(make_member(workspace, "BROKEN", 9, loading="raise RuntimeError('no file')"))
@@ -207,6 +254,44 @@ def test_altered_or_broken_bytes_of_one_key_are_refused_and_the_others_answer(wo
     assert status == 503
     assert "no file" in reply["error"]
     assert predictions(plane.ask("POST", INFER, rows(("R1", 4), ("R2", 4)))[1]) == [4.0, 8.0]
+
+
+def test_what_is_fetched_behind_the_swap_is_asked_for_and_waited_for(workspace, serve, until):
+    members = [make_member(workspace, f"R{n}", n) for n in range(1, 4)]
+    here = {one.package_digest: Place(one.wheel_path, one.python) for one in members}
+    write_places(workspace.root, here)  # a root that another one fills
+    away = Path(members[2].wheel_path)
+    aside = away.rename(away.with_name("aside"))
+    plane = serve(*members)
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(plane.ask, "POST", INFER, rows(("R3", 2), ("R1", 2)))
+        until(lambda: take_wanted(workspace.root) == [members[2].package_digest])
+        assert predictions(plane.ask("POST", INFER, rows(("R2", 2)))[1]) == [4.0]
+        aside.rename(away)
+        assert predictions(waits.result()[1]) == [6.0, 2.0]
+
+
+def test_a_package_that_does_not_come_refuses_its_own_rows(workspace, monkeypatch):
+    monkeypatch.setattr(shelf, "FETCH_WAIT_S", 0.1)
+    members = [make_member(workspace, f"R{n}", n) for n in (1, 2)]
+    Path(members[1].wheel_path).unlink()
+    wanted = []
+
+    def want(digest: str) -> bool:
+        wanted.append(digest)
+        return True
+
+    async def check() -> None:
+        spec = endpoint_of(workspace, *members)
+        many = await ManyModels.start(spec, spec.family, Metrics(), (), want)
+        with pytest.raises(Unavailable, match=r"air-time-r2 1\.0\.2 .* has not been fetched yet"):
+            await many.submit({"route": ["R2"], "hour": np.array([2])}, 1)
+        answer = await many.submit({"route": ["R1"], "hour": np.array([2])}, 1)
+        assert answer["prediction"].tolist() == [2.0]
+        await many.close()
+
+    asyncio.run(check())
+    assert set(wanted) == {members[1].package_digest}
 
 
 def test_a_cold_load_keeps_no_warm_model_waiting(workspace, serve, tmp_path, until):
@@ -232,6 +317,67 @@ def test_a_swap_changes_all_keys_at_once(workspace, serve):
     assert plane.await_snapshot(2)["version"] == 2
     assert predictions(plane.ask("POST", INFER, rows(("R1", 1), ("R2", 1)))[1]) == [11.0, 12.0]
     assert plane.ask("POST", INFER, rows(("R3", 1)))[0] == 400
+
+
+def test_a_swap_waits_until_what_was_asked_for_before_is_loaded(workspace, serve, until):
+    plane = serve(*(make_member(workspace, f"R{n}", n) for n in range(1, 7)))
+    for asked in ("R2", "R4", "R3", "R6"):
+        plane.ask("POST", INFER, rows((asked, 1)))
+    assert metric(plane, "seamline_models_loaded") == 5
+    after = [make_member(workspace, f"R{n}", n + 10) for n in range(1, 6)]
+    after[3] = make_member(workspace, "R4", 9, loading="raise RuntimeError('no file')")
+    workspace.deploy(2, endpoint_of(workspace, *after))
+    assert plane.await_snapshot(2)["version"] == 2
+    # R1 proved the start; R2 and R3 are as they were; R4 is broken, R6 is gone.
+    until(lambda: metric(plane, "seamline_models_loaded") == 3)
+    loads = metric(plane, "seamline_model_loads_total")
+    assert predictions(plane.ask("POST", INFER, rows(("R3", 1), ("R2", 1)))[1]) == [13.0, 12.0]
+    assert metric(plane, "seamline_model_loads_total") == loads
+    assert plane.ask("POST", INFER, rows(("R4", 1)))[0] == 503
+    assert predictions(plane.ask("POST", INFER, rows(("R5", 1)))[1]) == [15.0]
+
+
+async def many_of(workspace, *members, memory_bytes=1 << 30) -> ManyModels:
+    spec = endpoint_of(workspace, *members, memory_bytes=memory_bytes)
+    return await ManyModels.start(spec, spec.family, Metrics(), ())
+
+
+def test_of_what_was_asked_for_that_is_warm_which_fits(workspace):
+    members = [make_member(workspace, f"R{n}", n, ballast=40 << 20) for n in range(1, 7)]
+
+    async def check() -> None:
+        before = await many_of(workspace, *members)
+        for asked in ("R2", "R4", "R3"):
+            await before.submit({"route": [asked], "hour": np.array([1])}, 1)
+        many = await many_of(workspace, *members, memory_bytes=150 << 20)
+        await warm_as(many, before)
+        warm = [key for (key,) in many.recent_keys()]
+        assert "R3" in warm, "what was asked for last"
+        assert "R2" not in warm
+        await before.close()
+        await many.close()
+
+    asyncio.run(check())
+
+
+def test_a_swap_waits_for_no_model_for_good(workspace, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    slow = make_member(workspace, "R2", 3, loading=f"open({str(gate)!r}).read()")
+
+    async def check() -> None:
+        before = await many_of(workspace, *(make_member(workspace, f"R{n}", n) for n in (1, 2)))
+        asked = {"route": ["R2"], "hour": np.array([2])}
+        await before.submit(asked, 1)
+        many = await many_of(workspace, make_member(workspace, "R1", 1), slow)
+        await warm_as(many, before, within_s=0.05)
+        answer = asyncio.ensure_future(many.submit(asked, 1))
+        await asyncio.to_thread(lambda: gate.open("w").close())  # once the model reads
+        assert (await answer)["prediction"].tolist() == [6.0]
+        await before.close()
+        await many.close()
+
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from seamline.app.serve.far.fetching import Taking
+from seamline.app.serve.far.later import Later
 from seamline.app.serve.far.patience import keep_trying
 from seamline.app.serve.far.trusted import Pin, current_key, known_key, write_pin
 from seamline.domain.errors import Refused, SeamlineError, Unavailable
@@ -20,6 +22,7 @@ from seamline.trust.keys import PublicKey
 LOG = logging.getLogger("seamline.serve")
 HOLD_S = 20.0
 SHIP_PAUSE_S = 5.0
+LATER_PAUSE_S = 0.2
 
 
 @dataclass
@@ -33,8 +36,10 @@ class Follower:
     environment: str
     pinned: str
     on_taken: Callable[[ServingSnapshot], None] = lambda snapshot: None
+    later: Later = field(default_factory=Later)
     _etag: str = ""
     _contact: Contact = field(default_factory=Contact)
+    _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, wait_s: float) -> ServingSnapshot | None:
         """The next snapshot, taken; None where there is none within the time. Raises why the origin
@@ -45,7 +50,7 @@ class Follower:
             if fetched is None:
                 return None
             key = self._key_of(fetched.envelope)
-            snapshot = self.taking.take(self.environment, fetched.envelope, key)
+            taken = self.taking.take(self.environment, fetched.envelope, key)
         except Unavailable:
             raise
         except SeamlineError as error:
@@ -53,7 +58,9 @@ class Follower:
             raise
         # Only now: what was refused is looked at again.
         self._etag = fetched.etag
-        return snapshot
+        self.later.put(taken.later)
+        self._tell()
+        return taken.snapshot
 
     def follow(self, stop: threading.Event) -> None:
         """Until `stop`."""
@@ -64,6 +71,19 @@ class Follower:
                 self.on_taken(snapshot)
 
         keep_trying(stop, step, f"{self.environment}: %s What is served goes on.")
+
+    def fetch_later(self, stop: threading.Event) -> None:
+        """Until `stop`: what the swap did not wait for."""
+        keep_trying(stop, self.fetch_missing, "A model comes later: %s", LATER_PAUSE_S)
+
+    def fetch_missing(self) -> None:
+        if not self.later:
+            return
+        bring = partial(self.taking.bring, self.environment)
+        try:
+            self.later.bring_all(self.taking.root, bring)
+        finally:
+            self._tell()
 
     def ship(self, stop: threading.Event) -> None:
         """Until `stop`: what is not taken stays here and is sent again."""
@@ -113,4 +133,9 @@ class Follower:
 
     def _reached(self, refused: str) -> None:
         self._contact = Contact(self.taking.clock.now().timestamp(), refused)
-        write_contact(self.taking.root, self._contact)
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._telling:
+            told = replace(self._contact, awaited=len(self.later))
+            write_contact(self.taking.root, told)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from seamline.app.platform import Platform
@@ -18,8 +19,17 @@ from seamline.promote.environments import find_environment
 from seamline.serve.log.segments import SUFFIX, parse_segment, put_segment
 from seamline.serve.log.tables import LOGS, has_segment, log_folder
 from seamline.serve.snapshots.snapshot import package_digests, read_snapshot, snapshot_path
+from seamline.trust.access_list import narrow_to, open_access_list, sign_access_list
 
 POLL_S = 0.2
+
+
+#: What is given out of a file's bytes.
+Give = Callable[[bytes], bytes]
+
+
+def as_it_is(envelope: bytes) -> bytes:
+    return envelope
 
 
 class SignedFilePolls:
@@ -32,9 +42,11 @@ class SignedFilePolls:
         """The server stops: who waits is answered now."""
         self._is_closed = True
 
-    async def next_file(self, path: Path, known: str, wait_s: float) -> tuple[str, bytes]:
-        """Its digest and its bytes, once they are not `known`, or the digest alone when the time is
-        over; NotFound where there is none by then."""
+    async def next_file(
+        self, path: Path, known: str, wait_s: float, give: Give = as_it_is
+    ) -> tuple[str, bytes]:
+        """The digest and the bytes that are given of it, once they are not `known`, or the digest
+        alone when the time is over; NotFound where there is none by then."""
         give_up_at = asyncio.get_running_loop().time() + wait_s
         stamp: tuple[int, int] | None = None
         while True:
@@ -42,7 +54,7 @@ class SignedFilePolls:
                 found = path.stat()
                 if stamp != (found.st_ino, found.st_mtime_ns):
                     stamp = (found.st_ino, found.st_mtime_ns)
-                    envelope = path.read_bytes()
+                    envelope = give(path.read_bytes())
                     digest = digest_of(envelope)
                     if digest != known:
                         return digest, envelope
@@ -59,6 +71,17 @@ def place_of_snapshot(platform: Platform, environment: str) -> Path:
     with platform.stores.db.read() as connection:
         find_environment(connection, environment)
     return snapshot_path(platform.root, environment)
+
+
+def access_list_of(platform: Platform, environment: str) -> Give:
+    """Of the workspace's list what concerns the environment, signed as that is."""
+
+    def give(envelope: bytes) -> bytes:
+        key = platform.key
+        found = open_access_list(envelope, "The workspace's access list", key.public)
+        return sign_access_list(narrow_to(found, environment), key)
+
+    return give
 
 
 def find_served_package(platform: Platform, environment: str, digest: str) -> int:

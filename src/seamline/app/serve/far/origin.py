@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ from urllib.parse import urlencode, urlsplit
 
 from seamline.app.other_server import Asked, asking
 from seamline.domain import errors
+from seamline.domain.digests import Digest
+from seamline.store.received import FileReceiver
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
@@ -47,12 +48,29 @@ class Origin:
             document: dict[str, Any] = json.loads(response.read())
             return [str(entry).encode() for entry in document["history"]]
 
-    def fetch_package(self, environment: str, digest: str, take: Callable[[bytes], None]) -> None:
-        """Its bytes, piece by piece and not verified."""
+    def fetch_package(self, environment: str, digest: Digest, receiver: FileReceiver) -> None:
+        """What the receiver does not have of its bytes, not verified. Unavailable where they end
+        too early."""
         path = f"/environments/{environment}/packages/{digest}"
-        with self._asked("GET", path, None, {}) as response:
+        start = receiver.size_bytes
+        sent = {"Range": f"bytes={start}-", "If-Range": f'"{digest}"'} if start else {}
+        beyond = http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+        with self._asked("GET", path, None, sent, reads=beyond) as response:
+            if response.status == beyond:  # no part of these bytes is as long
+                receiver.begin_again()
+                raise errors.Unavailable(f"{self.url} has less of {digest} than was here of it.")
+            told = response.headers["Content-Range"] or ""
+            if response.status != http.client.PARTIAL_CONTENT or not told.startswith(
+                f"bytes {start}-"
+            ):
+                receiver.begin_again()
             while piece := response.read(CHUNK_BYTES):
-                take(piece)
+                receiver.write(piece)
+            if response.length:
+                raise errors.Unavailable(
+                    f"{self.url} broke off {response.length} bytes before the end of {digest}.",
+                    next_step="What has come is kept; the rest is asked for next.",
+                )
 
     def send_segment(self, environment: str, log: str, name: str, data: bytes) -> None:
         path = f"/environments/{environment}/log-segments/{log}/{name}"
@@ -61,9 +79,14 @@ class Origin:
             response.read()
 
     def _asked(
-        self, method: str, path: str, body: bytes | None, sent: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        sent: dict[str, str],
+        reads: int | None = None,
     ) -> AbstractContextManager[http.client.HTTPResponse]:
-        asked = Asked(method, path, body, sent)
+        asked = Asked(method, path, body, sent, reads)
         return asking(self.url, self.token, asked, connect_s=TIMEOUT_S, answer_s=TIMEOUT_S)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from seamline.app.serve.data_plane import (
     start_or_adopt,
     stop_data_plane,
 )
+from seamline.app.serve.far.downloads import Downloads
 from seamline.app.serve.far.fetching import ARRIVING, Taking
 from seamline.app.serve.far.following import Follower
 from seamline.app.serve.far.following_access import AccessFollower
@@ -69,7 +69,7 @@ def serve_far(
         announce(plane, follower, adopted)
         threads = [
             threading.Thread(target=one, args=(stop,), daemon=True)
-            for one in (follower.follow, follower.ship, access.follow)
+            for one in (follower.follow, follower.fetch_later, follower.ship, access.follow)
         ]
         if first is not None:
             threads.append(threading.Thread(target=follower.on_taken, args=(first,), daemon=True))
@@ -100,13 +100,13 @@ def make_follower(wanted: FarPlane, clock: Clock) -> Follower:
             f"{root} follows {pin.environment} of {pin.url}.",
             next_step=f"Choose another folder for {wanted.environment} with --workspace.",
         )
-    shutil.rmtree(root / ARRIVING, ignore_errors=True)  # half of what a killed one fetched
     taking = Taking(
         root,
         wanted.origin,
         Blobs(root / "blobs", clock),
         EnvironmentCache(root / "environments", Path(sys.executable)),
         clock,
+        Downloads(root / ARRIVING, wanted.origin),
     )
     if pin is None:
         return Follower(taking, wanted.environment, wanted.pinned)
