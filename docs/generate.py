@@ -133,6 +133,8 @@ LOGGED = {
     "features_from": "Where the features lie that are not in `features`: rows of a dataset version "
     "that `seamline predict` answered. JSON of the version, the file and its digest, the first row "
     "(`row` counts on from it) and the columns.",
+    "plane": "The machine that answered, where that is one of `seamline serve`; null for the data "
+    "plane of the workspace itself.",
     "principal": "Who asked, as the access list or the sign-in names them; null where no token was "
     "sent to a data plane that asks for none, and in rows from before this column.",
 }

@@ -48,6 +48,7 @@ from seamline.serve.place import (
 )
 from seamline.serve.plane import Plane
 from seamline.serve.predict import Predictor
+from seamline.serve.snapshots.places import follows_another
 from seamline.serve.steering import OnePlane
 from seamline.serve.tracing import start_tracing
 from seamline.trust.requests import LOOPBACK_NAMES
@@ -77,7 +78,10 @@ class DataPlane:
         self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SEGMENT_SCHEMA,
-            PredictionBatches(load_or_create_privacy_key(privacy_key_path(root))),
+            PredictionBatches(
+                load_or_create_privacy_key(privacy_key_path(root)),
+                socket.gethostname() if follows_another(root) else None,
+            ),
             place_of_entry,
             clock,
             interval_s=prediction_log.INTERVAL_S,

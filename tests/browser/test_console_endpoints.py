@@ -9,12 +9,18 @@ import runpy
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from seamline.domain.clock import new_id
+from seamline.serve.inputs.validate import Rows
+from seamline.serve.log.prediction_log import FOLDER, SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.segments import Segment
+from seamline.serve.log.tables import log_folder
+from seamline.serve.routing import ServedModel, Target
 from seamline.serve.snapshots.input_rules import InputRule
 from seamline.serve.snapshots.snapshot import Column
 from seamline.trust.access_list import access_list_path
@@ -23,7 +29,7 @@ from seamline.trust.principals import add_principal, parse_role
 Visit = Callable[..., Page]
 SERVE = Path(__file__).parents[1] / "unit" / "serve"
 served = runpy.run_path(str(SERVE / "conftest.py"))
-family = runpy.run_path(str(SERVE / "test_serve_many_models.py"))
+family = runpy.run_path(str(SERVE / "models" / "test_serve_many_models.py"))
 wait_until = served["wait_until"]
 PLACE = "/environments/production/endpoints/late-arrival"
 HOUR = InputRule("hour", 0.0, 23.0, refuse=True)
@@ -129,6 +135,31 @@ def test_many_values_are_folded(drop_in: Visit, hamlet: Any, workspace: Any, pla
     expect(row.get_by_text("input_8")).to_be_visible()
 
 
+def test_what_was_answered_elsewhere_is_marked(
+    drop_in: Visit, hamlet: Any, workspace: Any, plane: Any
+) -> None:
+    """As the log of `seamline serve` has it when it comes."""
+    spec, place = workspace.endpoint(), "/environments/staging/endpoints/late-arrival"
+    workspace.deploy(2, spec, environment="staging")
+    plane.await_snapshot(2, "staging")
+    assert plane.ask("POST", "/staging/v2/models/late-arrival/predict", {"hour": 6})[0] == 200
+    clock = hamlet.platform.stores.clock
+    target = Target("staging", served["RELEASE"], spec, model=cast(ServedModel, None))
+    entry = PredictionEntry(
+        target, new_id(clock), None, clock.now(), Rows(1, {"hour": [7]}, {}, None),
+        {"label": [0], "score": [0.3]}, 900, 200, principal="kiosk",
+    )  # fmt: skip
+    segment = Segment(log_folder(workspace.root, FOLDER, "staging"), SCHEMA, clock)
+    segment.write(PredictionBatches(b"k" * 32, "shop-7")([entry]))
+    segment.close()
+    wait_until(lambda: len(recent(hamlet, place)) == 2)
+    page = drop_in(place)
+    expect(page.locator("main")).to_contain_text("Of these, 1 on shop-7 (seamline serve)")
+    expect(page.get_by_role("row").nth(1)).to_contain_text("on shop-7")
+    expect(page.get_by_role("row").nth(1)).to_contain_text("kiosk")
+    expect(page.get_by_role("row").nth(2)).not_to_contain_text("shop-7")
+
+
 def test_it_is_tried_as_its_example_and_the_same_from_a_shell(
     drop_in: Visit, hamlet: Any, plane: Any
 ) -> None:
@@ -144,6 +175,7 @@ def test_it_is_tried_as_its_example_and_the_same_from_a_shell(
     made = answer.locator("code").last.inner_text()
     wait_until(lambda: any(one["id"] == made for one in recent(hamlet)))
     logged = next(one for one in recent(hamlet) if one["id"] == made)
+    assert logged["principal"] == hamlet.platform.owner
     assert logged["request_id"] == f"console:{hamlet.platform.owner}"
     curl = page.locator(".command code", has_text="curl").inner_text()
     said = subprocess.run(["bash", "-c", curl], check=True, capture_output=True, timeout=30)

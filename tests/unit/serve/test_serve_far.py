@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -239,6 +240,7 @@ def test_it_goes_on_without_its_origin_and_sends_what_it_has_answered(
     origin = SimpleNamespace(root=house.workspace.root)
     found = read_predictions(origin, "production")
     assert found["prediction_id"].to_list().count(prediction) == 1
+    assert set(found["plane"]) == {socket.gethostname()}
     assert prediction in read_feedback(origin, "production")["prediction_id"].to_list()
     assert list((far.root / "logs").glob("*/*/*.arrows")) == []
 

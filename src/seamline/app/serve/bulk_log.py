@@ -59,6 +59,7 @@ def log_batches(
         "status": entry.status,
         "trace_id": entry.trace_id,
         "principal": entry.principal,
+        "plane": None,
         **_answered_by(entry),
     }
     if rows.event_times is not None:

@@ -22,7 +22,7 @@ FEEDBACK_WINDOW = timedelta(days=1)
 SHOWN_PREDICTIONS = 20
 ANSWERED = 200
 BATCH = "batch"
-_LIGHT = ("prediction_id", "row", "request_id", "at", "route", "latency_us", "status")
+_LIGHT = ("prediction_id", "row", "request_id", "at", "route", "latency_us", "status", "plane")
 _SHOWN = (
     *_LIGHT, "features", "outputs", "model", "model_version", "release", "trace_id", "principal",
 )  # fmt: skip
@@ -64,12 +64,14 @@ def figures_of(requests: pl.DataFrame, since: datetime, now: datetime) -> dict[s
     """Of one row per request; latency of those that were answered."""
     failed = requests.filter(pl.col("status") != ANSWERED)
     by_status = failed.group_by("status").len().sort("status")
+    elsewhere = requests.drop_nulls("plane").group_by("plane").len().sort("plane")
     answered = requests.filter(pl.col("status") == ANSWERED)["latency_us"]
     seconds = max((now - since).total_seconds(), 1e-3)
     return {
         "since": iso(since),
         "requests": requests.height,
         "per_second": requests.height / seconds,
+        "elsewhere": dict(elsewhere.iter_rows()),
         "failed": failed.height,
         "failed_by_status": {str(status): count for status, count in by_status.iter_rows()},
         "latency_s": {
@@ -129,6 +131,7 @@ def _prediction(row: Mapping[str, Any]) -> dict[str, Any]:
         "request_id": row["request_id"],
         "trace_id": row["trace_id"],
         "principal": row["principal"],
+        "plane": row["plane"],
         "features": json.loads(row["features"]),
         "outputs": None if row["outputs"] is None else json.loads(row["outputs"]),
         "latency_s": row["latency_us"] / 1e6,

@@ -24,8 +24,9 @@ def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]
     chain = [
         _link(
             "prediction",
-            f"{prediction_id} by {row['endpoint']} in {row['environment']} at {row['at']}"
-            f"{_asked_by(row['principal'])}: {row['outputs']}",
+            f"{prediction_id} by {row['endpoint']} in {row['environment']}"
+            f"{_said('on', row['plane'])} at {row['at']}{_said('asked by', row['principal'])}: "
+            f"{row['outputs']}",
         ),
         *rows_link,
         _link(
@@ -97,9 +98,9 @@ def _training_links(platform: Platform, version: ModelVersion) -> list[dict[str,
     ]
 
 
-def _asked_by(principal: object) -> str:
-    """Nothing of a caller who was asked for no token."""
-    return "" if principal is None else f", asked by {principal}"
+def _said(words: str, name: object) -> str:
+    """Nothing of a caller who was asked for no token, nor of the workspace's own data plane."""
+    return "" if name is None else f", {words} {name}"
 
 
 def _link(step: str, sentence: str) -> dict[str, str]:

@@ -198,6 +198,7 @@ def _engine(spec: EndpointSpec, environment: str, look: PlaneLook | None) -> dic
         "requirements": len(spec.requirements),
         "loaded": look and look.figure("seamline_models_loaded", **labels),
         "memory_bytes": look and look.figure("seamline_models_memory_bytes", **labels),
+        "processes": look and int(look.figure("seamline_planes") or 1),
     }
 
 

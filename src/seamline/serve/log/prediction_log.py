@@ -65,6 +65,7 @@ SCHEMA = pa.schema(
         ("status", pa.int16()),
         ("trace_id", pa.string()),
         ("principal", pa.string()),
+        ("plane", pa.string()),
         # Where `features` is null: the rows of a dataset version that a batch answered.
         ("features_from", pa.string()),
     ]
@@ -72,7 +73,7 @@ SCHEMA = pa.schema(
 #: Those that the rows of an endpoint have in common, mostly.
 _COMMON = (
     "environment", "endpoint", "model", "model_version", "model_digest", "release", "route",
-    "propensity", "features_from",
+    "propensity", "features_from", "plane",
 )  # fmt: skip
 #: As rows lie in a segment.
 SEGMENT_SCHEMA = in_runs(SCHEMA, _COMMON)
@@ -81,13 +82,14 @@ SEGMENT_SCHEMA = in_runs(SCHEMA, _COMMON)
 @dataclass(frozen=True)
 class PredictionBatches:
     """Turns entries of one environment into record batches; `privacy_key` keys the hashes of
-    private columns.
+    private columns, `plane` names the machine of a data plane elsewhere.
 
     Runs in the log's thread, which the requests' own waits for: what it does, it does for all rows
     at once.
     """
 
     privacy_key: bytes
+    plane: str | None = None
     _texts: dict[tuple[str, ...], RowTexts] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, entries: Sequence[Entry]) -> list[pa.RecordBatch]:
@@ -101,7 +103,7 @@ class PredictionBatches:
             else:
                 groups[entry.target, failed, *entry.rows.context].append(entry)
         return [
-            *(_packed_batch(group) for group in packed.values()),
+            *(_packed_batch(group, self.plane) for group in packed.values()),
             *(self._batch(group) for group in groups.values()),
         ]
 
@@ -129,6 +131,7 @@ class PredictionBatches:
                 "outputs": None if outputs[0] is None else self._texts_of(outputs),
             },
             total,
+            self.plane,
         )
 
     def _logged(self, rows: Sequence[Rows], spec: EndpointSpec) -> Sequence[Columns]:
@@ -165,7 +168,7 @@ class PredictionBatches:
         return f"{HASHED}{hashed.hexdigest()}"
 
 
-def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
+def _packed_batch(entries: list[PackedEntry], plane: str | None) -> pa.RecordBatch:
     (
         targets, ids, request_ids, moments, features, outputs, times, latencies, statuses, traces,
         who,
@@ -184,6 +187,7 @@ def _packed_batch(entries: list[PackedEntry]) -> pa.RecordBatch:
             "outputs": None if outputs[0] is None else join_packed(outputs),
         },
         total,
+        plane,
     )
 
 
@@ -214,7 +218,9 @@ def _micros(moments: Sequence[datetime]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.rint(seconds * 1e6).astype(np.int64)
 
 
-def _to_batch(target: Target, columns: Mapping[str, pa.Array | None], total: int) -> pa.RecordBatch:
+def _to_batch(
+    target: Target, columns: Mapping[str, pa.Array | None], total: int, plane: str | None
+) -> pa.RecordBatch:
     """What is not among the columns is one value of the target; a column of None is all nulls."""
     spec = target.spec
     constants = {
@@ -226,6 +232,7 @@ def _to_batch(target: Target, columns: Mapping[str, pa.Array | None], total: int
         "release": target.release,
         "route": target.route,
         "propensity": target.propensity,
+        "plane": plane,
     }
     arrays = []
     for one in SEGMENT_SCHEMA:

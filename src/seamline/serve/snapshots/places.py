@@ -48,9 +48,14 @@ def read_places(root: Path) -> dict[str, Place] | None:
         ) from error
 
 
+def follows_another(root: Path) -> bool:
+    """Whether it is filled by `seamline serve` from a control plane elsewhere."""
+    return (root / FILE_NAME).exists()
+
+
 def want_package(root: Path, digest: str) -> bool:
     """Ask whoever fills this root for it next. False for a root of its own, which nobody fills."""
-    if not (root / FILE_NAME).exists():
+    if not follows_another(root):
         return False
     folder = root / _WANTED
     folder.mkdir(exist_ok=True)

@@ -76,14 +76,20 @@ def test_figures_are_read_as_the_data_plane_writes_them() -> None:
 
 
 def requests(*of: tuple[float, int, int]) -> pl.DataFrame:
-    """(seconds ago, microseconds, status)"""
+    """(seconds ago, microseconds, status); what failed was asked elsewhere."""
     return pl.DataFrame(
         {
             "at": [NOW - timedelta(seconds=ago) for ago, _, _ in of],
             "latency_us": [taken for _, taken, _ in of],
             "status": [status for _, _, status in of],
+            "plane": [None if status == 200 else "kiosk-7" for _, _, status in of],
         },
-        schema={"at": pl.Datetime("us", "UTC"), "latency_us": pl.Int64(), "status": pl.Int16()},
+        schema={
+            "at": pl.Datetime("us", "UTC"),
+            "latency_us": pl.Int64(),
+            "status": pl.Int16(),
+            "plane": pl.String(),
+        },
     )
 
 
@@ -92,6 +98,7 @@ def test_figures_leave_what_failed_out_of_the_latency() -> None:
     asked = requests(*many, (2, 60_000_000, 504), (2, 60_000_000, 504), (2, 5, 500))
     found = figures_of(asked, NOW - timedelta(seconds=10), NOW)
     assert (found["requests"], found["failed"], found["per_second"]) == (103, 3, 10.3)
+    assert found["elsewhere"] == {"kiosk-7": 3}
     assert found["failed_by_status"] == {"500": 1, "504": 2}
     assert found["latency_s"] == pytest.approx({"p50": 0.050, "p95": 0.095, "p99": 0.099}, rel=0.03)
 

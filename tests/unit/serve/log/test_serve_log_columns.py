@@ -33,10 +33,11 @@ from seamline.serve.routing import Target
 from seamline.store.stores import open_stores
 from seamline.store.tables import append_frame
 
-#: Of before there were traces and principals, batches that refer to their rows, and runs.
-NEW = ("trace_id", "principal", "features_from")
+#: Of before there were traces, who asked and where, batches that refer to their rows, and runs.
+NEW = ("trace_id", "principal", "plane", "features_from")
 OLD = pa.schema([one for one in SCHEMA if one.name not in NEW])
-COLUMNS = ["prediction_id", "trace_id", "principal"]
+COLUMNS = ["prediction_id", "trace_id", "principal", "plane"]
+NOTHING = (None, None, None)
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -58,7 +59,7 @@ def batch(workspace):
         entry = PredictionEntry(
             target, made, None, at, rows, {"label": np.array([1])}, 1000, 200, trace_id, by
         )
-        return made, PredictionBatches(b"k" * 32)([entry])[0]
+        return made, PredictionBatches(b"k" * 32, by and "kiosk-7")([entry])[0]
 
     return make
 
@@ -73,8 +74,8 @@ def write(stores, batch: pa.RecordBatch, schema: pa.Schema) -> None:
     segment.close()
 
 
-def told(frame: pl.DataFrame) -> dict[str, tuple[str | None, str | None]]:
-    return {one: (trace, by) for one, trace, by in frame.select(COLUMNS).iter_rows()}
+def told(frame: pl.DataFrame) -> dict[str, tuple[str | None, ...]]:
+    return {one: tuple(rest) for one, *rest in frame.select(COLUMNS).iter_rows()}
 
 
 def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
@@ -82,12 +83,12 @@ def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
     table = log_table(stores.root, FOLDER, "production")
     table.parent.mkdir(parents=True)
     append_frame(table, pl.DataFrame(as_before(in_table[1])), PARTITION)
-    expected = {in_table[0]: (None, None)}
+    expected = {in_table[0]: NOTHING}
     assert told(read_predictions(stores, "production")) == expected
     assert find_prediction(stores, in_table[0])["trace_id"] is None
     write(stores, as_before(in_old_segment[1]), OLD)
     write(stores, in_new_segment[1], SEGMENT_SCHEMA)
-    expected |= {in_old_segment[0]: (None, None), in_new_segment[0]: (TRACE, "ada")}
+    expected |= {in_old_segment[0]: NOTHING, in_new_segment[0]: (TRACE, "ada", "kiosk-7")}
     assert told(read_predictions(stores, "production")) == expected
     assert compact(stores, "production") == 2
     assert told(read_predictions(stores, "production")) == expected
