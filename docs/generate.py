@@ -38,6 +38,7 @@ from seamline.protocols.application import API
 from seamline.protocols.errors import STATUS
 from seamline.protocols.native import make_router
 from seamline.serve.log.prediction_log import SCHEMA as PREDICTIONS
+from seamline.serve.metrics import METRICS
 from seamline.server import build_control_plane
 from seamline.trust.roles import ALLOWED, OF_NO_TEAM, Grant, Verb
 
@@ -358,6 +359,35 @@ def prediction_log_page() -> str:
     return page("Prediction log", lines)
 
 
+def data_plane_metrics_page() -> str:
+    lines = [
+        "`GET /metrics` of the data plane, in Prometheus' text format; nobody is asked for a",
+        "token. Counters and histograms begin at 0 with the process; with `--workers N` whichever",
+        "process is asked answers for all",
+        "([how](../howto/serve-elsewhere.md#more-processes)). Those of `origin`, `packages` and",
+        "`log_segments` are there where another control plane is followed; series begin when there",
+        "is something to say. The control plane has [its own](metrics.md).",
+        "",
+        "| metric | type | labels | what it says |",
+        "|---|---|---|---|",
+    ]
+    for name, one in METRICS.items():
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        lines.append(f"| `{name}` | {one.kind} | {labels} | {cell(one.says)} |")
+    lines += [
+        "",
+        "`endpoint` and `environment` are names that are served, or `unknown`: what strangers ask",
+        "for makes no series.",
+        "",
+        "Worth an alarm: `seamline_log_stalled == 1`; growth of `seamline_log_lost_rows_total`,",
+        "`seamline_load_failures_total`, `seamline_worker_restarts_total` or",
+        '`seamline_plane_restarts_total`; the share of `status=~"5.."` in',
+        "`seamline_requests_total`; `time() - seamline_origin_contact_timestamp_seconds > 300` and",
+        "`seamline_origin_refused == 1` where another control plane is followed.",
+    ]
+    return page("Metrics of the data plane", lines)
+
+
 def project_page() -> str:
     lines = [
         "One file per repository, applied with `seamline plan` and `seamline apply`. A key that is",
@@ -579,6 +609,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors_page,
     "reference/facts.md": facts_page,
     "reference/reactions.md": reactions_page,
+    "reference/metrics-of-the-data-plane.md": data_plane_metrics_page,
     "reference/prediction-log.md": prediction_log_page,
     "reference/seamline-toml.md": project_page,
     "reference/http-api.md": http_page,

@@ -109,7 +109,7 @@ def foreign() -> Iterator[tuple[ThreadingHTTPServer, str]]:
             """Quiet."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Attack) as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
+        thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server, f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -117,7 +117,7 @@ def test_the_days_before_it_have_no_such_verdict(world):
 def test_logged_rows_are_answered_rows(world):
     """Of the replay, and of the few days of step 7: every flight is in the log exactly once."""
     air = world.seamline("monitor", "show", "air-time")["measurements"]
-    coverage = {one["window"]: one["sentence"] for one in air if one["kind"] == "coverage"}
+    coverage = {one["window"]: one["sentence"] for one in air if one["subject"] == "truth"}
     for month in (7, 8):
         assert f" of {len(world.csv(month)):,} predictions" in coverage[f"2013-{month:02}"]
     late = world.seamline("monitor", "show", "late-arrival")["measurements"]

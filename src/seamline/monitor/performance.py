@@ -73,6 +73,27 @@ def measure_coverage(n_rows: int, n_known: int, n_usable: int) -> Measurement:
     return Measurement(MeasurementKind.COVERAGE, "truth", verdict, text, value=share, n_rows=n_rows)
 
 
+def measure_models(measured: str, n_measured: int, n_rows: int, n_others: int) -> Measurement:
+    """Whose figures a window holds, where several models or versions have answered in it.
+
+    >>> found = measure_models("air-time-jfk 1.0.2", 120, 500, 3)
+    >>> found.sentence
+    'measured is air-time-jfk 1.0.2, which answered 120 of 500 rows (24.0 %); \
+what 3 others answered is in no figure here'
+    >>> found.verdict
+    <Verdict.INCONCLUSIVE: 'inconclusive'>
+    """
+    share = n_measured / n_rows
+    others = "another" if n_others == 1 else f"{n_others:,} others"
+    text = (
+        f"measured is {measured}, which answered {n_measured:,} of {n_rows:,} rows "
+        f"({100 * share:.1f} %); what {others} answered is in no figure here"
+    )
+    return Measurement(
+        MeasurementKind.COVERAGE, "models", Verdict.INCONCLUSIVE, text, value=share, n_rows=n_rows
+    )
+
+
 def _check_columns(served: pl.DataFrame, spec: PerformanceSpec) -> None:
     wanted = [spec.prediction, spec.truth, spec.block, *spec.slices]
     if isinstance(spec.baseline, str):

@@ -13,6 +13,7 @@ from asyncio.events import TimerHandle
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import ref
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -71,9 +72,10 @@ class Connection(HttpToolsProtocol):
             self._header_timer.cancel()
             self._header_timer = None
         super().on_headers_complete()  # the application runs in a later turn of the loop
+        # Weak, for the cycle holds the scope: else each request were garbage to be searched for.
         extensions: dict[str, Any] = {
             WATCH_EXTENSION: self.watch,
-            WHOLE_EXTENSION: partial(_send_whole, self.cycle),
+            WHOLE_EXTENSION: partial(_send_whole, ref(self.cycle)),
         }
         self.scope["extensions"] = extensions
 
@@ -134,10 +136,11 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def _send_whole(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+def _send_whole(asked: ref[RequestResponseCycle], status: int, head: bytes, body: bytes) -> bool:
     """As `cycle.send` does of both messages, where nothing stands in the way: no answer to be
     waited with, and a connection that stays. False where nothing was sent."""
-    if cycle.disconnected:
+    cycle = asked()
+    if cycle is None or cycle.disconnected:
         return True  # as there: nobody is to be told
     if cycle.response_started or not cycle.keep_alive or cycle.flow.write_paused:
         return False

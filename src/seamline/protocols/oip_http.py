@@ -70,7 +70,7 @@ STATUS: tuple[tuple[type[SeamlineError], int], ...] = (
 )
 
 
-# Named tuples: of all that is made anew for each request, these are made quickest.
+# A frozen dataclass takes three times as long to be made, and these are for each request.
 class Request(NamedTuple):
     method: str
     headers: dict[bytes, bytes]

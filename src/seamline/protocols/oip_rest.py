@@ -30,9 +30,14 @@ from seamline.protocols.oip_http import (
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
 from seamline.protocols.oip_openapi import describe
 from seamline.protocols.oip_records import read_records, write_records
-from seamline.protocols.oip_tensors import read_request, wanted_outputs, write_reply
+from seamline.protocols.oip_tensors import (
+    PlainReply,
+    read_request,
+    wanted_outputs,
+    write_reply,
+)
 from seamline.protocols.oip_traces import begin_http, end_http, id_of_trace
-from seamline.serve.callers.access import Access, Caller
+from seamline.serve.callers.access import ANYBODY, Access, Caller
 from seamline.serve.log.feedback import (
     FeedbackRow,
     read_feedback_body,
@@ -51,6 +56,8 @@ from seamline.trust.roles import Verb
 
 LOG = logging.getLogger(__name__)
 MAX_WAIT_S = 120.0
+#: A name with another port is another one.
+MAX_KNOWN_HOSTS = 16
 _PROBE = HEADER.lower().encode()
 
 
@@ -77,6 +84,8 @@ class OipApp:
         self._access = access
         self._host_names = host_names
         self._steering = steering
+        #: The names by which this server was asked last, so that each is looked at once.
+        self._known_hosts: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -209,12 +218,18 @@ class OipApp:
         trace: RequestTrace | None,
     ) -> Reply:
         message, tensors = read_request(body, _header_length(request))
-        wanted = wanted_outputs(message, target.spec.signature.outputs)
+        is_plain = not message.outputs and not message.parameters
+        wanted = [] if is_plain else wanted_outputs(message, target.spec.signature.outputs)
         patience = _patience(request, message.parameters.get("timeout"))
         prediction = await self._predictor.predict(
             target, tensors, message.id, patience, trace, id_of_trace(request, trace),
             caller.principal,
         )  # fmt: skip
+        if is_plain:
+            plain = PlainReply.of(target).write(prediction, message.id)
+            if plain is not None:
+                return Reply(200, plain)
+            wanted = wanted_outputs(message, target.spec.signature.outputs)
         text, json_length = write_reply(prediction, message.id, wanted)
         if json_length is None:
             return Reply(200, text)
@@ -301,6 +316,8 @@ class OipApp:
 
     async def _check_may(self, request: Request, verb: Verb, model: str | None) -> Caller:
         """Before a body is read: whoever sends it."""
+        if not self._access.is_required and b"authorization" not in request.headers:
+            return ANYBODY  # who may
         caller = await self._caller(request)
         caller.check(verb, request.environment, model)
         return caller
@@ -309,15 +326,22 @@ class OipApp:
         """A page of another site must not feed a loopback server. What it sends bears no token."""
         if self._host_names is None or request.method == "GET":
             return
-        if self._access.is_required or b"authorization" in request.headers:
+        headers = request.headers
+        if self._access.is_required or b"authorization" in headers:
+            return
+        host = headers.get(b"host", b"")
+        of_page = b"origin" in headers or b"sec-fetch-site" in headers
+        if host in self._known_hosts and not of_page:
             return
         check_request_site(
             request.method,
-            request.text(b"host") or "",
+            host.decode("latin-1"),
             request.text(b"origin"),
             request.text(b"sec-fetch-site"),
             self._host_names,
         )
+        if len(self._known_hosts) < MAX_KNOWN_HOSTS:
+            self._known_hosts.add(host)
 
 
 def _no_such_path(path: str) -> SeamlineError:

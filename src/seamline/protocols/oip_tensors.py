@@ -17,6 +17,7 @@ from seamline.domain.errors import InvalidInput, nearest
 from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT, Values, to_list
 from seamline.serve.inputs.validate import Tensor
 from seamline.serve.predict import Prediction
+from seamline.serve.routing import Target
 from seamline.serve.snapshots.snapshot import Column
 
 Extent = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -26,7 +27,7 @@ _LENGTH = struct.Struct("<I")
 _HALF = np.dtype("<u2")
 
 
-class InferInput(msgspec.Struct):
+class InferInput(msgspec.Struct, gc=False):
     name: str
     shape: Annotated[list[Extent], msgspec.Meta(max_length=MAX_RANK)]
     datatype: str
@@ -34,12 +35,12 @@ class InferInput(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
-class RequestedOutput(msgspec.Struct):
+class RequestedOutput(msgspec.Struct, gc=False):
     name: str
     parameters: dict[str, Any] = {}
 
 
-class InferRequest(msgspec.Struct):
+class InferRequest(msgspec.Struct, gc=False):
     inputs: list[InferInput]
     id: str | None = None
     parameters: dict[str, Any] = {}
@@ -63,11 +64,11 @@ def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, 
     at = len(body) if header_length is None else header_length
     tensors = []
     for item in request.inputs:
-        size = item.parameters.get("binary_data_size")
-        if size is None and item.data is None:
-            raise InvalidInput(f"Input {item.name!r} has no data.")
+        size = item.parameters.get("binary_data_size") if item.parameters else None
         if size is None:
-            tensors.append(Tensor(item.name, item.datatype, item.shape, item.data or []))
+            if item.data is None:
+                raise InvalidInput(f"Input {item.name!r} has no data.")
+            tensors.append(Tensor(item.name, item.datatype, item.shape, item.data))
             continue
         if type(size) is not int or size < 0 or at + size > len(body):
             raise InvalidInput(
@@ -138,6 +139,45 @@ def wanted_outputs(request: InferRequest, outputs: tuple[Column, ...]) -> list[t
         binary = item.parameters.get("binary_data", default) is True
         wanted.append((known[item.name], binary))
     return wanted
+
+
+class PlainReply:
+    """A target's reply with all of its outputs as JSON, of which most is the same each time."""
+
+    def __init__(self, target: Target) -> None:
+        spec = target.spec
+        names = {"model_name": spec.endpoint, "model_version": spec.model_version}
+        self._head = _ENCODER.encode(names)[:-1]
+        release = _ENCODER.encode({"release": target.release})[1:]
+        self._release = b'",%b,"outputs":[' % release
+        self._outputs = [
+            (column.name, _ENCODER.encode({"name": column.name, "datatype": column.datatype})[:-1])
+            for column in spec.signature.outputs
+        ]
+
+    @classmethod
+    def of(cls, target: Target) -> PlainReply:
+        found: PlainReply | None = target.prepared.get("oip")
+        if found is None:
+            found = target.prepared["oip"] = cls(target)
+        return found
+
+    def write(self, prediction: Prediction, request_id: str | None) -> bytes | None:
+        """As `write_reply` does; None where an output is an array."""
+        parts = [self._head]
+        if request_id is not None:
+            parts += (b',"id":', _ENCODER.encode(request_id))
+        parts += (b',"parameters":{"prediction_id":"', prediction.id.encode(), self._release)
+        between = b""
+        for name, described in self._outputs:
+            values = prediction.outputs[name]
+            if type(values) is not list:
+                return None
+            parts += (between, described, b',"shape":[%d],"data":' % len(values))
+            parts += (_ENCODER.encode(values), b"}")
+            between = b","
+        parts.append(b"]}")
+        return b"".join(parts)
 
 
 def write_reply(

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from seamline.domain.errors import MachineryError, Unavailable
 from seamline.serve.datatypes import Columns
+from seamline.serve.flat_rows import Given
 
 
 class ModelFailed(MachineryError):
@@ -45,7 +46,7 @@ class Engine(Protocol):
         """One sample row of the package, by name."""
         ...
 
-    async def predict(self, columns: Columns, rows: int) -> Columns:
+    async def predict(self, given: Given, rows: int) -> Columns:
         """One value per row and output. ModelFailed, or Unavailable where it went away."""
         ...
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from seamline.domain.errors import InvalidInput, Unavailable
 
@@ -29,32 +29,65 @@ class ClientGone(Unavailable):
     """Nobody is there to be answered."""
 
 
-@dataclass(frozen=True)
-class Patience:
+class Longest:
+    """Whoever waits as long as anybody may, which nearly all do: they are due in the order in which
+    they came, so that one timer serves them all."""
+
+    def __init__(self, limit_s: float = LONGEST_WAIT_S) -> None:
+        self.limit_s = limit_s
+        self._due_s: dict[asyncio.Future[Any], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, reply: asyncio.Future[Any]) -> None:
+        loop = reply.get_loop()
+        self._due_s[reply] = loop.time() + self.limit_s
+        if self._timer is None:
+            self._timer = loop.call_later(self.limit_s, self._look, loop)
+
+    def remove(self, reply: asyncio.Future[Any]) -> None:
+        del self._due_s[reply]
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        for reply, due_s in self._due_s.items():
+            if due_s > loop.time():
+                self._timer = loop.call_at(due_s, self._look, loop)
+                return
+            _give_up(reply, partial(_took_too_long, self.limit_s))
+
+
+class Patience(NamedTuple):
     """`limit_s` from when it is asked for; `watch` where the wire can tell that a client went."""
 
     limit_s: float = LONGEST_WAIT_S
     watch: Watch | None = None
 
-    async def wait_for(self, reply: asyncio.Future[T]) -> T:
+    async def wait_for(self, reply: asyncio.Future[T], longest: Longest) -> T:
         """TookTooLong or ClientGone, instead of the reply, once it is no use."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.limit_s, _give_up, reply, self._took_too_long)
+        timer = None
+        if self.limit_s < longest.limit_s:
+            why = partial(_took_too_long, self.limit_s)
+            timer = reply.get_loop().call_later(self.limit_s, _give_up, reply, why)
+        else:
+            longest.add(reply)
         if self.watch is not None:
-            self.watch(lambda: _give_up(reply, _client_gone))
+            self.watch(partial(_give_up, reply, _client_gone))
         try:
             return await reply
         finally:
-            timer.cancel()
+            if timer is None:
+                longest.remove(reply)
+            else:
+                timer.cancel()
             if self.watch is not None:
                 self.watch(None)
 
-    def _took_too_long(self) -> TookTooLong:
-        return TookTooLong(
-            f"There was no answer within {self.limit_s:g} s.",
-            next_step="Try again, send fewer rows, or allow more time "
-            f"(at most {LONGEST_WAIT_S:g} s).",
-        )
+
+def _took_too_long(limit_s: float) -> TookTooLong:
+    return TookTooLong(
+        f"There was no answer within {limit_s:g} s.",
+        next_step=f"Try again, send fewer rows, or allow more time (at most {LONGEST_WAIT_S:g} s).",
+    )
 
 
 def _client_gone() -> ClientGone:

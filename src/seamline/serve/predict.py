@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from seamline.domain.clock import Clock, id_at
 from seamline.domain.errors import SeamlineError
@@ -17,7 +18,7 @@ from seamline.serve.log.entries import Entry, pack_entry
 from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.metrics import Metrics
 from seamline.serve.models.batching import Timing
-from seamline.serve.patience import ClientGone, Patience, TookTooLong
+from seamline.serve.patience import ClientGone, Longest, Patience, TookTooLong
 from seamline.serve.plane import Plane
 from seamline.serve.routing import Target
 from seamline.serve.snapshots.input_rules import check_inputs
@@ -32,8 +33,7 @@ LOGGED_AS: tuple[tuple[type[SeamlineError], int], ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """Row i has the id `<id>:<i>`."""
 
     id: str
@@ -66,6 +66,7 @@ class Predictor:
     metrics: Metrics
     clock: Clock
     ids: PredictionIds = field(default_factory=PredictionIds)
+    longest: Longest = field(default_factory=Longest)
     #: None: nobody asked for traces.
     tracing: Tracing | None = None
 
@@ -85,8 +86,8 @@ class Predictor:
         started_ns = time.perf_counter_ns()
         rows = target.reader.read(tensors) or rows_of(tensors, target.spec)
         is_held = target.spec.rules or target.spec.expressions
-        if is_held and not target.rules.are_kept(rows.columns):
-            self._count_breaches(target, rows.columns)
+        if is_held and not target.rules.are_kept(columns := rows.columns):
+            self._count_breaches(target, columns)
         if target.spec.family is not None:
             target.spec.family.places_of(rows.columns)  # an unknown key is the caller's mistake
         must_log = target.spec.on_log_full is LogPolicy.BLOCK
@@ -99,8 +100,8 @@ class Predictor:
         timing = None if trace is None else Timing(time.time_ns())
         target.model.enter()
         try:
-            waiting = target.model.batcher.enqueue(rows.columns, rows.count, timing)
-            outputs = await patience.wait_for(waiting.reply)
+            waiting = target.model.batcher.enqueue(rows.given, rows.count, timing)
+            outputs = await patience.wait_for(waiting.reply, self.longest)
             status = 200
         except SeamlineError as error:
             status = next(code for kind, code in LOGGED_AS if isinstance(error, kind))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 from seamline.domain.errors import not_found
 from seamline.serve.engine import Engine
@@ -60,6 +61,8 @@ class Target:
     model: ServedModel
     route: str = INCUMBENT
     propensity: float = 1.0
+    #: What a wire protocol makes ready for this target's replies, by its name; goes with it.
+    prepared: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def reader(self) -> QuickReader:

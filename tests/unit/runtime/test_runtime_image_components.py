@@ -343,7 +343,7 @@ def index(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     handler = partial(Handler, directory=str(tmp_path / "index"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.asked = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/simple", server.asked  # type: ignore[attr-defined]
         server.shutdown()

@@ -8,7 +8,7 @@ import pytest
 
 from seamline.domain.errors import InvalidInput
 from seamline.serve.models.batching import Batcher
-from seamline.serve.patience import ClientGone, Patience, TookTooLong, limit_of
+from seamline.serve.patience import ClientGone, Longest, Patience, TookTooLong, limit_of
 
 
 class Client:
@@ -24,21 +24,41 @@ class Client:
 def test_each_ends_with_its_own_error_and_leaves_nothing_behind():
     async def run():
         loop = asyncio.get_running_loop()
-        client = Client()
+        client, longest = Client(), Longest()
         late = Patience(0.0, client.watch)
         with pytest.raises(TookTooLong, match="within 0 s"):
-            await late.wait_for(loop.create_future())
+            await late.wait_for(loop.create_future(), longest)
         assert client.on_gone is None
-        waits = loop.create_task(Patience(60.0, client.watch).wait_for(loop.create_future()))
+        patient = Patience(60.0, client.watch)
+        waits = loop.create_task(patient.wait_for(loop.create_future(), longest))
         await asyncio.sleep(0)
         client.on_gone()
         with pytest.raises(ClientGone):
             await waits
         done = loop.create_future()
         done.set_result(3)
-        return await Patience(60.0, client.watch).wait_for(done), client.on_gone
+        return await patient.wait_for(done, longest), client.on_gone
 
     assert asyncio.run(run()) == (3, None)
+
+
+def test_the_longest_wait_ends_for_each_who_is_left():
+    """Whoever was answered is none of them; who comes after the others went is noticed, too."""
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        longest, replies = Longest(0.02), [loop.create_future() for _ in range(4)]
+        waits = [loop.create_task(Patience().wait_for(one, longest)) for one in replies[:3]]
+        await asyncio.sleep(0.01)
+        waits.append(loop.create_task(Patience().wait_for(replies[3], longest)))
+        replies[1].set_result(3)
+        ended = await asyncio.gather(*waits, return_exceptions=True)
+        last = Patience().wait_for(loop.create_future(), longest)
+        return [*ended, *await asyncio.gather(last, return_exceptions=True)]
+
+    first, answered, third, later, last = asyncio.run(run())
+    assert answered == 3
+    assert all(isinstance(one, TookTooLong) for one in (first, third, later, last))
 
 
 def test_a_place_in_the_queue_is_given_back():

@@ -27,7 +27,7 @@ from seamline.monitor.measurements import (
     show_measurements,
 )
 from seamline.monitor.outputs import OutputDay, OutputSpec, measure_outputs, profile_outputs
-from seamline.monitor.performance import PerformanceSpec, measure_performance
+from seamline.monitor.performance import PerformanceSpec, measure_models, measure_performance
 from seamline.monitor.windows import Window, complete_windows
 from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.serve.log.columns import hidden_columns, unpack_json
@@ -82,7 +82,8 @@ def show_monitor(platform: Platform, name: str) -> dict[str, Any]:
 def _measure_window(
     platform: Platform, monitor: MonitorDeclaration, window: Window, rows: pl.DataFrame, by: str
 ) -> None:
-    """A window that several versions answered is measured for the one that answered most."""
+    """A window that several models or versions answered is measured for the one that answered
+    most, and says so."""
     counts = rows.group_by("model", "model_version").len().sort("len", "model_version")
     model, version, _ = counts.row(-1)
     mine = rows.filter(pl.col("model") == model, pl.col("model_version") == version)
@@ -95,12 +96,24 @@ def _measure_window(
         wheel=subject.version.wheel_digest,
         reference=sorted(subject.outputs),
         monitor=monitor.__dict__,
+        # Left out of the digest where nobody else answered: such a window is not measured again.
+        **({"rows_of_others": rows.height - mine.height} if counts.height > 1 else {}),
     )
     if not needs_measuring(platform.stores, monitor.name, window, digest):
         return
     logged = find_features(platform.stores, mine)
     measured = _measure(monitor, subject, logged.rows, logged.gone)
+    measured += _whose(counts)
     record_measurements(platform.stores, monitor.name, window, measured, input_digest=digest, by=by)
+
+
+def _whose(counts: pl.DataFrame) -> list[Measurement]:
+    """Of rows by model and version, the most last; nothing where one answered all."""
+    if counts.height == 1:
+        return []
+    model, version, most = counts.row(-1)
+    total = int(counts["len"].sum())
+    return [measure_models(f"{model} {version}", most, total, counts.height - 1)]
 
 
 def _measure(

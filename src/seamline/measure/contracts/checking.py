@@ -115,9 +115,10 @@ def check_rows(
         )
     found: list[Breach] = []
     typed: list[pl.Series] = []
+    given = dict.fromkeys(frame.columns)  # once: Polars makes the list anew each time
     for column in contract.columns:
         policy = contract.policy(column.on_breach)
-        if column.name not in frame.columns:
+        if column.name not in given:
             if column.required:
                 kind, expected = ViolationKind.MISSING_COLUMN, str(column.dtype)
                 found.append(Breach(_whole_column(kind, column.name, expected, policy)))
@@ -129,7 +130,7 @@ def check_rows(
     known = {column.name for column in contract.columns}
     found += [
         Breach(_whole_column(ViolationKind.UNEXPECTED_COLUMN, name, "", contract.on_breach))
-        for name in frame.columns
+        for name in given
         if name not in known
     ]
     rows = pl.DataFrame(typed)
@@ -138,9 +139,10 @@ def check_rows(
 
 def complete(typed: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """With the columns that may be left out, and were; in the contract's order."""
+    given = set(typed.columns)
     columns = [
         pl.col(one.name)
-        if one.name in typed.columns
+        if one.name in given
         else pl.lit(None, POLARS_TYPES[one.dtype]).alias(one.name)
         for one in contract.columns
     ]

@@ -50,11 +50,11 @@ class PlaneCounts:
 
     def gauges(self) -> dict[tuple[str, Labels], float]:
         values = self._latest.values.items()
-        return {key: value for key, value in values if METRICS[key[0]][0] == "gauge"}
+        return {key: value for key, value in values if METRICS[key[0]].kind == "gauge"}
 
 
 def is_counted(name: str) -> bool:
-    return METRICS[name][0] != "gauge"
+    return METRICS[name].kind != "gauge"
 
 
 def merge(own: Metrics, planes: Sequence[tuple[int, PlaneCounts]]) -> Metrics:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seamline.serve.datatypes import TEXT, Columns
+from seamline.serve.flat_rows import FlatRows, Given, RowLayout
 from seamline.serve.inputs.validate import Rows, Tensor, event_times_of
 from seamline.serve.snapshots.snapshot import EndpointSpec
 
@@ -40,7 +41,8 @@ class QuickReader:
         self._context = {c.name for c in spec.context if c.datatype == TEXT and c.nullable}
         self._event_time = spec.event_time
         self._is_known = len(self._readers) == len(inputs)
-        self._integers = [c.name for c in inputs if c.datatype == "INT64"]
+        self._layout = RowLayout(self._names)
+        self._integers = [at for at, column in enumerate(inputs) if column.datatype == "INT64"]
         self._is_matrix = all(column.datatype in ("FP64", "INT64") for column in inputs)
 
     def read(self, tensors: Sequence[Tensor]) -> Rows | None:
@@ -52,16 +54,16 @@ class QuickReader:
             return None
         given: Columns = {}
         context: Columns = {}
-        columns: Columns | None = None
+        rows: Given | None = None
         for tensor in tensors:
             name = tensor.name
             if name in self._readers:
                 into, reader = given, self._readers[name]
             elif name in self._context:
                 into, reader = context, (read_texts, TEXT, True)
-            elif columns is None and len(tensor.shape) == 2 and tensor.shape[0] == count:
-                columns = self._split(tensor, count)
-                if columns is None:
+            elif rows is None and len(tensor.shape) == 2 and tensor.shape[0] == count:
+                rows = self._read_matrix(tensor, count)
+                if rows is None:
                     return None
                 continue
             else:
@@ -70,19 +72,23 @@ class QuickReader:
             if values is None or name in into:
                 return None
             into[name] = values
-        if columns is None and len(given) == len(self._names):
-            columns = {name: given[name] for name in self._names}
-        elif columns is None or given:
+        if rows is None and len(given) == len(self._names):
+            rows = self._in_order(given, count)
+        elif rows is None or given:
             return None
         if self._event_time is None:
-            return Rows(count, columns, context, None)
-        times = {**columns, **context}.get(self._event_time)
-        return Rows(count, columns, context, event_times_of(times, self._event_time))
+            return Rows(count, rows, context, None)
+        times = {**given, **context}.get(self._event_time)  # no number of a matrix is a time
+        return Rows(count, rows, context, event_times_of(times, self._event_time))
 
-    def _split(self, tensor: Tensor, count: int) -> Columns | None:
+    def _in_order(self, given: Columns, count: int) -> Given:
+        if count == 1:
+            return FlatRows(self._layout, [given[name][0] for name in self._names])
+        return {name: given[name] for name in self._names}
+
+    def _read_matrix(self, tensor: Tensor, count: int) -> FlatRows | None:
         """One [n, k] input stands for all k columns of numbers."""
-        names, data = self._names, tensor.data
-        width = len(names)
+        width, data = len(self._names), tensor.data
         if not self._is_matrix or tensor.datatype != "FP64" or type(data) is not list:
             return None
         if len(data) == count and type(data[0]) is list:
@@ -94,16 +100,14 @@ class QuickReader:
         values = read_floats(data, False)
         if values is None:
             return None
-        if count == 1:
-            columns: Columns = {name: [value] for name, value in zip(names, values, strict=True)}
-        else:
-            columns = {name: values[place::width] for place, name in enumerate(names)}
-        for name in self._integers:
-            column = columns[name]
+        if self._integers:
+            values = list(values)  # what was sent stays as it is, for the long way
+        for place in self._integers:
+            column = values[place::width]
             if not all(value.is_integer() and -EXACT <= value <= EXACT for value in column):
                 return None
-            columns[name] = [int(value) for value in column]
-        return columns
+            values[place::width] = [int(value) for value in column]
+        return FlatRows(self._layout, values)
 
 
 def read_floats(values: list[Any], nullable: bool) -> list[Any] | None:

@@ -8,11 +8,12 @@ at once, while its values are at hand.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from seamline.serve.datatypes import Columns, to_list
+from seamline.serve.flat_rows import FlatRows
 from seamline.serve.inputs.validate import Rows
 from seamline.serve.routing import Target
 
@@ -37,8 +38,7 @@ class PredictionEntry(NamedTuple):
 
 
 class PackedEntry(NamedTuple):
-    """One request of one row. In `features` and `outputs` each value stands in a list of its own,
-    as it came."""
+    """One request of one row; `features` and `outputs` as JSON."""
 
     target: Target
     prediction_id: str
@@ -75,13 +75,12 @@ def pack_entry(
             target, prediction_id, request_id, at, rows, outputs, latency_us, status, trace_id,
             principal,
         )  # fmt: skip
-    features = {**rows.columns, **rows.context} if rows.context else rows.columns
     return PackedEntry(
         target,
         prediction_id,
         request_id,
         at,
-        _pack(features),
+        _features(rows),
         None if outputs is None else _pack(outputs),
         rows.event_times[0] if rows.event_times else None,
         latency_us,
@@ -97,9 +96,11 @@ def place_of_entry(entry: Entry) -> tuple[str, int]:
     return entry.target.environment, rows
 
 
+def _features(rows: Rows) -> bytes:
+    if type(rows.given) is FlatRows and not rows.context:
+        return rows.given.layout.pack(rows.given.cells)
+    return _pack({**rows.columns, **rows.context})
+
+
 def _pack(columns: Columns) -> bytes:
-    try:
-        return _ENCODE(columns)
-    except TypeError:  # it knows no arrays
-        plain: dict[str, list[Any]] = {name: to_list(one) for name, one in columns.items()}
-        return _ENCODE(plain)
+    return _ENCODE({name: to_list(values)[0] for name, values in columns.items()})

@@ -14,11 +14,7 @@ from seamline.serve.datatypes import Columns, to_list
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _NEWLINE = 10
-#: So many rows together are small enough not to be given new memory by the kernel each time, which
-#: would take longer than all else.
-_NEAR = 128
 _ENCODE_LINES = msgspec.json.Encoder().encode_lines
-_DECODE = msgspec.json.Decoder(dict[str, list[Any]]).decode
 
 
 class RowTexts:
@@ -46,25 +42,13 @@ class RowTexts:
 
 
 def join_packed(texts: Sequence[bytes]) -> pa.StringArray:
-    """Rows that were encoded with each value in a list of its own, without those lists.
+    """Rows that were encoded one by one.
 
-    To take the values out of their lists before would cost as much again as to encode them. So the
-    brackets are left out of the text, where no value holds one, too.
-
-    >>> join_packed([b'{"hour":[5],"a":["x"]}', b'{"hour":[6],"a":[null]}']).to_pylist()
+    >>> join_packed([b'{"hour":5,"a":"x"}', b'{"hour":6,"a":null}']).to_pylist()
     ['{"hour":5,"a":"x"}', '{"hour":6,"a":null}']
-    >>> join_packed([b'{"hour":[5],"a":["[x]"]}', b'{"hour":[6],"a":["y"]}']).to_pylist()
-    ['{"hour":5,"a":"[x]"}', '{"hour":6,"a":"y"}']
     """
-    parts = [b"".join(texts[start : start + _NEAR]) for start in range(0, len(texts), _NEAR)]
-    data = b"".join(part.translate(None, b"[]") for part in parts)
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
-    brackets = 2 * len(_DECODE(texts[0]))
-    if len(data) == ends[-1] - len(texts) * brackets:
-        return _texts(ends - brackets * np.arange(1, len(texts) + 1), data)
-    rows = [{name: value for name, (value,) in _DECODE(text).items()} for text in texts]
-    lines = _ENCODE_LINES(rows)
-    return _texts(_ends(lines), lines.replace(b"\n", b""))
+    return _texts(ends, b"".join(texts))
 
 
 def _ends(lines: bytes) -> Array:

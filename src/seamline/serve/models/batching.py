@@ -16,9 +16,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
-from seamline.serve.datatypes import Columns, join_rows, take_rows
+from seamline.serve.datatypes import Columns, Values, take_rows
 from seamline.serve.engine import EngineLost, ModelFailed
+from seamline.serve.flat_rows import Given, join_given
 
 LOG = logging.getLogger(__name__)
 
@@ -31,7 +34,10 @@ NEWEST = 0.2
 #: A request of a batch that was lost is asked alone; one that hangs must not take the others' time.
 ALONE_S = 5.0
 
-Predict = Callable[[Columns, int], Awaitable[Columns]]
+#: Answers of at most so many rows are shared out as lists: a piece of an array costs more.
+FEW_ROWS = 64
+
+Predict = Callable[[Given, int], Awaitable[Columns]]
 
 
 @dataclass(slots=True)
@@ -46,9 +52,9 @@ class Timing:
     batch_rows: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Waiting:
-    columns: Columns
+    given: Given
     rows: int
     reply: asyncio.Future[Columns]
     timing: Timing | None = None
@@ -85,16 +91,16 @@ class Batcher:
         self._waiting: deque[Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
 
-    async def submit(self, columns: Columns, rows: int) -> Columns:
+    async def submit(self, given: Given, rows: int) -> Columns:
         """The outputs of exactly these rows. Unavailable when too many requests wait already."""
-        waiting = self.enqueue(columns, rows)
+        waiting = self.enqueue(given, rows)
         try:
             return await waiting.reply
         except asyncio.CancelledError:
             self.leave(waiting)
             raise
 
-    def enqueue(self, columns: Columns, rows: int, timing: Timing | None = None) -> Waiting:
+    def enqueue(self, given: Given, rows: int, timing: Timing | None = None) -> Waiting:
         """As `submit`, for whoever waits for `reply` in a way of their own, and leaves in time."""
         if len(self._waiting) >= self._max_waiting:
             raise Unavailable(
@@ -102,7 +108,7 @@ class Batcher:
                 next_step="Try again in a second.",
             )
         loop = asyncio.get_running_loop()
-        waiting = Waiting(columns, rows, loop.create_future(), timing)
+        waiting = Waiting(given, rows, loop.create_future(), timing)
         self._waiting.append(waiting)
         if self._running is None:
             # The task starts in the next turn of the loop: what this turn still reads joins in.
@@ -182,7 +188,7 @@ class Batcher:
         if traced:
             _note_asked(traced, rows)
         started_s = self._now_s()
-        outputs = await self._predict(join_rows([one.columns for one in batch]), rows)
+        outputs = await self._predict(join_given([one.given for one in batch]), rows)
         self._call_s += NEWEST * (self._now_s() - started_s - self._call_s)
         if traced:
             _note_answered(traced)
@@ -224,8 +230,15 @@ def _fail(batch: list[Waiting], error: SeamlineError) -> None:
 
 
 def _share_out(batch: list[Waiting], outputs: Columns) -> None:
+    if max(waiting.rows for waiting in batch) <= FEW_ROWS:
+        outputs = {name: _listed(values) for name, values in outputs.items()}
     start = 0
     for waiting in batch:
         if not waiting.reply.done():
             waiting.reply.set_result(take_rows(outputs, start, start + waiting.rows))
         start += waiting.rows
+
+
+def _listed(values: Values) -> Values:
+    """Of one value a row; else as they are: a list has no shape."""
+    return values.tolist() if isinstance(values, np.ndarray) and values.ndim == 1 else values

@@ -15,6 +15,7 @@ import numpy as np
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns, Values
+from seamline.serve.flat_rows import Given, columns_of
 from seamline.serve.metrics import Labels, Metrics
 from seamline.serve.models.batching import Timing, Waiting
 from seamline.serve.models.shelf import Shelf, Want, nobody_brings
@@ -105,10 +106,10 @@ class ManyModels:
         """Requests that are not answered yet."""
         return len(self._asked)
 
-    async def submit(self, columns: Columns, rows: int) -> Columns:
+    async def submit(self, given: Given, rows: int) -> Columns:
         """The outputs of exactly these rows, in their order. Raises the first problem of a model
         that was to answer some; other requests do not notice."""
-        waiting = self.enqueue(columns, rows)
+        waiting = self.enqueue(given, rows)
         try:
             return await waiting.reply
         except asyncio.CancelledError:
@@ -136,7 +137,7 @@ class ManyModels:
         await self._make_room()
         return place in self._used
 
-    def enqueue(self, columns: Columns, rows: int, timing: Timing | None = None) -> Waiting:
+    def enqueue(self, given: Given, rows: int, timing: Timing | None = None) -> Waiting:
         """As `submit`, for whoever waits for `reply` in a way of their own, and leaves in time."""
         if len(self._asked) >= MAX_WAITING:
             raise Unavailable(
@@ -144,7 +145,7 @@ class ManyModels:
                 next_step="Try again in a second.",
             )
         loop = asyncio.get_running_loop()
-        waiting = Waiting(columns, rows, loop.create_future(), timing)
+        waiting = Waiting(given, rows, loop.create_future(), timing)
         task = self._asked[waiting] = loop.create_task(self._answer(waiting))
         task.add_done_callback(lambda _done: self._forget(waiting))
         return waiting
@@ -157,7 +158,7 @@ class ManyModels:
 
     async def _answer(self, waiting: Waiting) -> None:
         try:
-            outputs = await self._answers(waiting.columns, waiting.rows)
+            outputs = await self._answers(columns_of(waiting.given), waiting.rows)
             if not waiting.reply.done():
                 waiting.reply.set_result(outputs)
         except Exception as error:

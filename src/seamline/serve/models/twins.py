@@ -27,6 +27,7 @@ import numpy as np
 from seamline.domain.errors import DigestMismatch, SeamlineError, Unavailable
 from seamline.serve.datatypes import TEXT, Columns, Values, to_list
 from seamline.serve.engine import ModelFailed
+from seamline.serve.flat_rows import FlatRows, Given, columns_of
 from seamline.serve.snapshots.snapshot import EndpointSpec
 
 #: A batch that takes longer leaves the loop: health and other models go on being answered.
@@ -96,15 +97,15 @@ class TwinEngine:
     def can_answer(self) -> bool:
         return not self._is_closed
 
-    async def predict(self, columns: Columns, rows: int) -> Columns:
+    async def predict(self, given: Given, rows: int) -> Columns:
         if self._graph is None:
             await self.wake()
         if rows * self._row_s <= LOOP_S:
-            return self.predict_now(columns, rows)
+            return self.predict_now(given, rows)
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, f"twin-{self.spec.endpoint}")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self.predict_now, columns, rows)
+        return await loop.run_in_executor(self._thread, self.predict_now, given, rows)
 
     async def come_back(self) -> None:
         """It lives and dies with the plane."""
@@ -138,13 +139,13 @@ class TwinEngine:
     def _name(self) -> str:
         return f"{self.spec.model} {self.spec.model_version} (endpoint {self.spec.endpoint})"
 
-    def predict_now(self, columns: Columns, rows: int) -> Columns:
+    def predict_now(self, given: Given, rows: int) -> Columns:
         """Runs in whatever thread asks. Raises ModelFailed."""
         graph, started_s = self._graph, time.perf_counter()
         if graph is None:
             raise Unavailable(self.problem)
         try:
-            outputs = graph.outputs(columns, rows)
+            outputs = graph.outputs(given, rows)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise ModelFailed(
@@ -182,9 +183,9 @@ class TwinGraph:
             raise ValueError("the graph is of another task than the model")
         self._output = [(scores or outputs)[0].name]
 
-    def outputs(self, columns: Columns, rows: int) -> Columns:
+    def outputs(self, given: Given, rows: int) -> Columns:
         """{label, score} of a classifier, {prediction} of a regression."""
-        feed = self._feed_matrix(columns) if self._matrix else self._feed_columns(columns)
+        feed = self._feed_matrix(given) if self._matrix else self._feed_columns(columns_of(given))
         found = self._run(self._output, feed)[0]
         if isinstance(found, list):  # skl2onnx's ZipMap: a dict a row
             found = np.array([[row[label] for label in sorted(row)] for row in found])
@@ -195,14 +196,17 @@ class TwinGraph:
         score = found[:, 1].astype(np.float64)
         return {"label": (score >= self._threshold).astype(np.int64), "score": score}
 
-    def _feed_matrix(self, columns: Columns) -> dict[str, Any]:
+    def _feed_matrix(self, given: Given) -> dict[str, Any]:
         name, _, element = self._inputs[0]
-        given = [columns[column] for column in self._columns]
-        if all(type(values) is list and None not in values for values in given):
+        if type(given) is FlatRows and None not in given.cells:
+            return {name: np.array(given.cells, element).reshape(-1, len(self._columns))}
+        columns = columns_of(given)
+        told = [columns[column] for column in self._columns]
+        if all(type(values) is list and None not in values for values in told):
             # One conversion of many short lists is cheaper than many of one.
-            return {name: np.array(given, element).T.copy()}
-        matrix = np.empty((len(given[0]), len(given)), element)
-        for place, values in enumerate(given):
+            return {name: np.array(told, element).T.copy()}
+        matrix = np.empty((len(told[0]), len(told)), element)
+        for place, values in enumerate(told):
             matrix[:, place] = _numbers(values)
         return {name: matrix}
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from seamline.domain.errors import MachineryError
 from seamline.serve.datatypes import DTYPES, Columns, Values, to_list
+from seamline.serve.flat_rows import Given, columns_of
 from seamline.serve.snapshots.snapshot import Column
 
 LENGTHS = struct.Struct("<IQ")
@@ -26,8 +27,9 @@ def encode_frame(header: dict[str, Any], body: bytes = b"") -> bytes:
     return LENGTHS.pack(len(text), len(body)) + text + body
 
 
-def encode_predict(columns: Columns, inputs: tuple[Column, ...], rows: int) -> bytes:
+def encode_predict(given: Given, inputs: tuple[Column, ...], rows: int) -> bytes:
     """Numbers travel raw; text, and integers with nulls, as JSON."""
+    columns = columns_of(given)
     raw: list[tuple[str, str, int]] = []
     as_json: dict[str, list[Any]] = {}
     parts: list[bytes] = []

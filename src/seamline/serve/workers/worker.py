@@ -18,6 +18,7 @@ from typing import Any
 from seamline.domain.errors import DigestMismatch, MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns
 from seamline.serve.engine import EngineLost, ModelFailed
+from seamline.serve.flat_rows import Given
 from seamline.serve.snapshots.snapshot import EndpointSpec
 from seamline.serve.workers import worker_main
 from seamline.serve.workers.frames import decode_outputs, encode_frame, encode_predict, read_frame
@@ -88,9 +89,9 @@ class WorkerProcess:
             raise
         return worker
 
-    async def predict(self, columns: Columns, rows: int) -> Columns:
+    async def predict(self, given: Given, rows: int) -> Columns:
         """ModelFailed when the model raised, Unavailable when the process went away."""
-        frame = encode_predict(columns, self.spec.signature.inputs, rows)
+        frame = encode_predict(given, self.spec.signature.inputs, rows)
         try:
             async with self._turn, asyncio.timeout(PREDICT_TIMEOUT_S):
                 header, body = await self._exchange(frame)
@@ -191,14 +192,14 @@ class ModelWorker:
     def pid(self) -> int | None:
         return None if self._current is None else self._current.process.pid
 
-    async def predict(self, columns: Columns, rows: int) -> Columns:
+    async def predict(self, given: Given, rows: int) -> Columns:
         if self._current is None and self.is_resting:
             await self.wake()
         if self._current is None or self._current.is_lost:
             await self.come_back()
         if self._current is None:
             raise Unavailable(self.problem, next_step="It is being started again; try again.")
-        return await self._current.predict(columns, rows)
+        return await self._current.predict(given, rows)
 
     async def come_back(self) -> None:
         """The first start after a loss is waited for; where it failed, nobody is kept waiting."""

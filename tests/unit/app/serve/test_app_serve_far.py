@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 from seamline.app.serve.far.downloads import Downloads
 from seamline.app.serve.far.fetching import Taking
 from seamline.app.serve.far.following import Follower
+from seamline.app.serve.far.later import Later
 from seamline.app.serve.far.origin import Origin, check_url
 from seamline.domain.clock import SystemClock
 from seamline.domain.digests import digest_of
@@ -110,7 +111,7 @@ def giver():
     found = Giver()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         found.url = f"http://127.0.0.1:{server.server_address[1]}"
         yield found
@@ -267,14 +268,35 @@ def test_of_many_models_one_that_cannot_come_keeps_no_other_waiting(tmp_path, ta
     assert want_package(taking.root, digests[4])
     with pytest.raises(DigestMismatch):
         follower.fetch_missing()
-    assert [one for one, _ in giver.asked[:2]] == [digests[4], digests[1]]
+    asked = [digests[4], digests[1], digests[2], digests[3]]
+    assert [one for one, _ in giver.asked] == asked, "what is wanted first, and each once"
     giver.answers[digests[1]] = wheels[1]
     follower.fetch_missing()
-    assert [one for one, _ in giver.asked[2:]] == [digests[2], digests[3], digests[1]]
+    assert [one for one, _ in giver.asked[4:]] == [digests[1]]
     assert all(taking.blobs.get(one) == wheel for one, wheel in zip(digests, wheels, strict=True))
     assert len(follower.later) == 0
     taking.forget_others(taken.snapshot)
     assert len(list(taking.blobs.stored())) == 5
+
+
+def test_where_nothing_comes_those_that_had_no_turn_are_next(tmp_path):
+    later, came, tried = Later(), [], []
+    later.put(dict.fromkeys("abcdefgh", "a model"))
+
+    def bring(digest, what):
+        tried.append(digest)
+        if digest not in came:
+            raise Unavailable(f"not {digest}")
+
+    for expected in ("abc", "def", "gh", "abc"):
+        tried.clear()
+        with pytest.raises(Unavailable, match=f"not {expected[0]}"):
+            later.bring_all(tmp_path, bring)
+        assert "".join(tried) == expected
+    came += "abcdefgh"
+    later.bring_all(tmp_path, bring)
+    later.bring_all(tmp_path, bring)
+    assert len(later) == 0
 
 
 def test_a_key_that_is_not_trusted_changes_nothing(tmp_path, taking, key):

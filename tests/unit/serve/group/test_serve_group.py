@@ -18,6 +18,7 @@ OF_ALL = {
     "seamline_planes",
     "seamline_origin_contact_timestamp_seconds",
     "seamline_origin_refused",
+    "seamline_packages_awaited",
     "seamline_log_segments",
 }
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
+from seamline.serve.datatypes import to_list
 from seamline.serve.engine import EngineLost, ModelFailed
 from seamline.serve.models.batching import LONGEST_COMPANY_S, Batcher
 
@@ -46,7 +47,7 @@ def test_one_turn_of_the_loop_is_one_batch():
         replies = await asyncio.gather(
             batcher.submit(x(1), 1), batcher.submit(x(2, 3), 2), batcher.submit(x(4), 1)
         )
-        return model.batches, [reply["y"].tolist() for reply in replies]
+        return model.batches, [to_list(reply["y"]) for reply in replies]
 
     batches, replies = asyncio.run(run())
     assert batches == [[1, 2, 3, 4]]
@@ -62,7 +63,7 @@ def test_a_bad_request_fails_alone():
         )
 
     first, second, third = asyncio.run(run())
-    assert (first["y"].tolist(), third["y"].tolist()) == ([2], [6])
+    assert (to_list(first["y"]), to_list(third["y"])) == ([2], [6])
     assert isinstance(second, ModelFailed)
 
 
@@ -78,7 +79,7 @@ def test_a_lost_worker_or_a_defect_fails_the_batch_and_no_more(value, error):
 
     together, later, batches = asyncio.run(run())
     assert all(isinstance(reply, error) for reply in together)
-    assert later["y"].tolist() == [10]
+    assert to_list(later["y"]) == [10]
     assert len(batches) == 2
 
 
@@ -106,7 +107,7 @@ def test_who_gives_up_is_left_out():
         stays = asyncio.create_task(batcher.submit(x(2), 1))
         await asyncio.sleep(0)
         gone.cancel()
-        return (await stays)["y"].tolist(), model.batches
+        return to_list((await stays)["y"]), model.batches
 
     reply, batches = asyncio.run(run())
     assert reply == [4]
@@ -152,7 +153,7 @@ def test_whatever_fails_each_request_gets_the_answers_of_its_own_rows(
         async def ask(rows):
             given = rows if len(rows) % 2 else np.array(rows)
             try:
-                return (await batcher.submit({"x": given}, len(rows)))["y"].tolist()
+                return to_list((await batcher.submit({"x": given}, len(rows)))["y"])
             except SeamlineError as error:
                 return error
 
@@ -215,7 +216,7 @@ def test_what_kills_does_so_once_more_and_the_others_are_answered():
     replies, batches, returns = asyncio.run(run())
     assert batches == [[1, 7, 3], [1], [7], [3]]
     assert returns == [1, 2, 3]
-    assert (replies[0]["y"].tolist(), replies[2]["y"].tolist()) == ([2], [6])
+    assert (to_list(replies[0]["y"]), to_list(replies[2]["y"])) == ([2], [6])
     assert isinstance(replies[1], EngineLost)
 
 

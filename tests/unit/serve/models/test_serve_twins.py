@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from seamline.domain.errors import DigestMismatch, MachineryError, Unavailable
+from seamline.serve.datatypes import to_list
 from seamline.serve.engine import ModelFailed
 from seamline.serve.metrics import Metrics
 from seamline.serve.models import twins
@@ -163,7 +164,7 @@ def test_the_policy_says_what_answers(workspace, graph_of, policy, offset, runs_
         try:
             model = await models.answering("production", spec)
             outputs = await model.batcher.submit(columns(12), 1)
-            return type(model.worker), outputs["score"].tolist()
+            return type(model.worker), to_list(outputs["score"])
         finally:
             await models.close()
 
