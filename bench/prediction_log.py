@@ -57,7 +57,7 @@ def show_writing(names: Sequence[str], rows: int, request: int) -> None:
     make, count = entry_maker(names, request), COMMIT_ROWS // request
     batches = PredictionBatches(bytes(32))
     with tempfile.TemporaryDirectory() as folder:
-        segment = Segment(Path(folder), prediction_log.SCHEMA, SystemClock())
+        segment = Segment(Path(folder), prediction_log.SEGMENT_SCHEMA, SystemClock())
         commit(batches, segment, make, count)  # what is made once is made
         commits = [commit(batches, segment, make, count) for _ in range(rows // COMMIT_ROWS)]
         segment.close()
@@ -182,7 +182,7 @@ def answering_us(names: Sequence[str], request: int, *, is_logged: bool) -> floa
 
     with tempfile.TemporaryDirectory() as folder:
         log = SegmentLog(
-            Path(folder), prediction_log.SCHEMA, PredictionBatches(bytes(32)),
+            Path(folder), prediction_log.SEGMENT_SCHEMA, PredictionBatches(bytes(32)),
             place_of_entry, clock, interval_s=prediction_log.INTERVAL_S,
         )  # fmt: skip
         kept: Any = log if is_logged else NoLog()

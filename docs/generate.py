@@ -125,11 +125,15 @@ LOGGED = {
     "release": "Digest of the release.",
     "route": "`incumbent`, or `batch` for what `seamline predict` asked.",
     "propensity": "With which probability it was routed there.",
-    "features": "What was sent, as JSON; `private` columns hashed, `unlogged` ones left out.",
+    "features": "What was sent, as JSON; `private` columns hashed, `unlogged` ones left "
+    "out; null where `features_from` says where it lies.",
     "outputs": "What was answered, as JSON; null where the model failed.",
     "latency_us": "From the checked request to the answer, in microseconds.",
     "status": "What it was answered with: 200, or the status of its failure.",
     "trace_id": "W3C's, where the caller sent one or the request is traced.",
+    "features_from": "Where the features lie that are not in `features`: rows of a dataset version "
+    "that `seamline predict` answered. JSON of the version, the file and its digest, the first row "
+    "(`row` counts on from it) and the columns.",
     "plane": "The machine that answered, where that is one of `seamline serve`; null for the data "
     "plane of the workspace itself.",
     "principal": "Who asked, as the access list or the sign-in names them; null where no token was "

@@ -77,7 +77,7 @@ class DataPlane:
         self.plane = Plane(root, public_key_path, self.metrics)
         self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
-            prediction_log.SCHEMA,
+            prediction_log.SEGMENT_SCHEMA,
             PredictionBatches(
                 load_or_create_privacy_key(privacy_key_path(root)),
                 socket.gethostname() if follows_another(root) else None,

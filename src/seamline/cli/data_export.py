@@ -34,9 +34,10 @@ def export(client: Client, what: str, to: str, predictions: bool, **given: Any) 
     said = {key: value for key, value in given.items() if value is not None}
     found = client.post(path, {"to": place, **said})
     verb = "are in" if found["is_new"] else "were already in"
+    gone = f"\nSome have no features: {why}" if (why := found.get("features_gone")) else ""
     return found, (
         f"{found['rows']:,} rows of {found['what']} {verb} {found['target']} "
-        f"(digest {found['digest'][7:19]})"
+        f"(digest {found['digest'][7:19]}){gone}"
     )
 
 

@@ -348,7 +348,8 @@ def _checked(
 def _write(
     job: _Job, basis: Basis, frames: Iterable[pl.DataFrame]
 ) -> tuple[list[WrittenFile], Mapping[str, Profile]]:
-    with DayFiles(job.folder, basis, new_id(job.stores.clock)) as files:
+    in_days = job.delivery.in_days
+    with DayFiles(job.folder, basis, new_id(job.stores.clock), in_days=in_days) as files:
         for frame in frames:
             files.add(frame)
         files.finish()

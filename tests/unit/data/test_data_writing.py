@@ -72,6 +72,33 @@ def test_every_row_is_in_one_file_of_its_day_in_order(tmp_path: Path, limits: Li
     assert sum_profiles(made.profiles.values()) == profile_frame(FRAME.drop("ds"), BASIS)
 
 
+@pytest.mark.parametrize("limits", [SMALL, Limits()])
+def test_rows_that_come_day_by_day_wait_for_none(tmp_path: Path, limits: Limits) -> None:
+    """Files are those that they would be otherwise; a row that comes late has one more."""
+    in_order = FRAME.sort("ds", maintain_order=True)
+    frames = list(in_order.iter_slices(37))
+    waited = written(tmp_path / "waited", frames, limits)
+    (tmp_path / "f").mkdir()
+    with DayFiles(tmp_path / "f", BASIS, "d", limits, in_days=True) as files:
+        for frame in frames:
+            files.add(frame)
+        early = {path.name for path in (tmp_path / "f").glob("*.parquet")}
+        files.add(in_order.head(1))
+        files.finish()
+    assert early
+    late = [one for one in files.files if one.file.rows == 1]
+    assert len(late) >= 1
+    names = [
+        sorted((one.file.partition, one.file.sha256) for one in made)
+        for made in (waited.files, files.files)
+    ]
+    assert set(names[0]) < set(names[1])
+    assert len(names[1]) == len(names[0]) + 1
+    assert sum_profiles(files.profiles.values()) == profile_frame(
+        pl.concat([in_order, in_order.head(1)]).drop("ds"), BASIS
+    )
+
+
 def test_files_hold_no_more_than_their_limits(tmp_path: Path) -> None:
     made = written(tmp_path / "f", [FRAME], SMALL)
     for one in made.files:

@@ -416,3 +416,15 @@ def _one_at_a_time(frame: pl.DataFrame, basis: Basis) -> Profile:
     """The sum of its rows' profiles, where there are any: nothing repeats within one."""
     rows = [profile_frame(frame[at], basis) for at in range(frame.height)]
     return sum_profiles([profile_frame(frame.head(0), basis), *rows])
+
+
+def test_a_column_that_says_one_thing_is_counted_as_any_other() -> None:
+    """What the basis keeps, and what it does not; rows of the partitions in any order."""
+    labels = pl.Series("ds", ["b", "a", "b", "c"] * 25)
+    for text in ("AA", "unheard of", ""):
+        frame = pl.DataFrame({"s": [text] * 100})
+        basis = make_basis(pl.DataFrame({"s": ["AA", "BB", "AA", "CC"] * 30}))
+        found = profile_partitions(frame, basis, labels)
+        assert found == {
+            day: profile_frame(frame.filter(labels == day), basis) for day in ("a", "b", "c")
+        }

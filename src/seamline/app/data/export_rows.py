@@ -13,6 +13,7 @@ import polars as pl
 
 from seamline.app.data.ingest_source import fetching_folder
 from seamline.app.platform import Platform
+from seamline.app.serve.bulk_features import find_features
 from seamline.data.credentials import load_credentials
 from seamline.data.declaration import DAY
 from seamline.data.locations import parse_location
@@ -52,16 +53,22 @@ def export_dataset(
 def export_predictions(
     platform: Platform, endpoint: str, order: ExportOrder, who: Principal
 ) -> dict[str, Any]:
-    """Those that are logged now, read into memory: name days where there are very many."""
+    """Those that are logged now, read into memory: name days where there are very many.
+
+    Features that a batch has read from a dataset version leave with them; `features_gone` says why
+    some do not.
+    """
     frame = read_predictions(platform.stores, order.environment, endpoint, order.since, order.until)
     if frame.is_empty():
         raise InvalidInput(
             f"No predictions of {endpoint} are logged in {order.environment} in these days.",
             next_step="Name another environment, endpoint or time.",
         )
-    frame = frame.with_columns(pl.col(DAY).cast(pl.Date))
+    logged = find_features(platform.stores, frame)
+    frame = logged.rows.with_columns(pl.col(DAY).cast(pl.Date))
     what = f"predictions of {endpoint} in {order.environment}"
-    return _send(platform, export_of_frame(what, frame, order.since, order.until), order, who)
+    sent = _send(platform, export_of_frame(what, frame, order.since, order.until), order, who)
+    return {**sent, "features_gone": logged.gone}
 
 
 def _send(platform: Platform, export: Export, order: ExportOrder, who: Principal) -> dict[str, Any]:

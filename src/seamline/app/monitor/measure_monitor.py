@@ -12,6 +12,7 @@ import polars as pl
 
 from seamline.app.declarations import MonitorDeclaration
 from seamline.app.platform import Platform
+from seamline.app.serve.bulk_features import find_features
 from seamline.domain.errors import InvalidInput
 from seamline.evaluate.evaluations import latest_evaluation
 from seamline.measure.basis import Basis
@@ -100,7 +101,8 @@ def _measure_window(
     )
     if not needs_measuring(platform.stores, monitor.name, window, digest):
         return
-    measured = _measure(monitor, subject, mine)
+    logged = find_features(platform.stores, mine)
+    measured = _measure(monitor, subject, logged.rows, logged.gone)
     measured += _whose(counts)
     record_measurements(platform.stores, monitor.name, window, measured, input_digest=digest, by=by)
 
@@ -115,10 +117,11 @@ def _whose(counts: pl.DataFrame) -> list[Measurement]:
 
 
 def _measure(
-    monitor: MonitorDeclaration, subject: _Subject, rows: pl.DataFrame
+    monitor: MonitorDeclaration, subject: _Subject, rows: pl.DataFrame, gone: str = ""
 ) -> list[Measurement]:
+    """`gone`: why some rows have no features any more; the others alone would say another thing."""
     inputs = [one["name"] for one in subject.version.document["signature"]["inputs"]]
-    hidden = hidden_columns(rows, inputs)
+    hidden = set(inputs) if gone else hidden_columns(rows, inputs)
     table = _table(subject, rows, hidden)
     threshold = subject.version.document["threshold"]
     measured: list[Measurement] = []
@@ -126,7 +129,8 @@ def _measure(
         shown = [name for name in inputs if name not in hidden]
         measured += measure_drift(table.select(*shown, DAY), subject.drift, threshold=monitor.drift)
         measured += [
-            not_measured(name, "the log does not hold what was sent") for name in sorted(hidden)
+            not_measured(name, gone or "the log does not hold what was sent")
+            for name in sorted(hidden)
         ]
     if monitor.drift > 0:
         spec = OutputSpec(subject.prediction, threshold, monitor.positive)

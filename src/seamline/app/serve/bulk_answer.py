@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from seamline.app.platform import Platform
-from seamline.app.serve.bulk_job import CHUNK_ROWS, JobFolder, Portion
+from seamline.app.serve.bulk_features import place_of_chunk
+from seamline.app.serve.bulk_job import JobFolder, Portion
 from seamline.app.serve.bulk_log import log_batches
 from seamline.app.serve.bulk_source import BulkSource
+from seamline.data.versions.version import VersionFile
 from seamline.domain.digests import Digest
 from seamline.serve.datatypes import Columns
 from seamline.serve.inputs.bulk_rows import columns_read, rows_of_frame
@@ -42,6 +46,8 @@ ANSWERED = 200
 #: Who answered a row, and the columns by which the log knows it.
 TOLD = ("model", "model_version", "release", "prediction_id", "row")
 
+#: Rows, their file, the first one's place in it, prediction id.
+_Chunk = tuple[pl.DataFrame, VersionFile, int, str]
 #: Of a chunk: rows of the output, and of the log.
 _Written = tuple[pl.DataFrame, list[pa.RecordBatch]]
 
@@ -90,14 +96,17 @@ def answer_all(batch: Batch) -> Answers:
     log = log_folder(root, FOLDER, batch.snapshot.environment)
     with (
         open_model(batch.spec) as model,
+        ThreadPoolExecutor(1, "reading") as reading,
         ThreadPoolExecutor(1, "asking") as asking,
         ThreadPoolExecutor(1, "writing") as writing,
     ):
         # While one portion is written, the next is answered; no more of them wait in memory.
         pending: Future[None] | None = None
+        frames = _frames(batch, left, reading)
         for portion in left:
             parts = []
-            for answered in _answered(batch, portion, model, asking, breaches):
+            chunks = _chunks(portion, frames)
+            for answered in _answered(batch, chunks, model, asking, breaches):
                 parts.append(writing.submit(_written, batch, answered, key))
                 done += answered.frame.height
                 batch.tell(done, total)
@@ -110,7 +119,7 @@ def answer_all(batch: Batch) -> Answers:
 
 
 def _written(batch: Batch, answered: _Answered, key: bytes) -> _Written:
-    return _result(batch, answered), log_batches(answered.entry, key)
+    return _result(batch, answered), log_batches(answered.entry, key, answered.features_from)
 
 
 def _finish(folder: JobFolder, portion: Portion, log: Path, parts: list[Future[_Written]]) -> None:
@@ -123,11 +132,12 @@ def _finish(folder: JobFolder, portion: Portion, log: Path, parts: list[Future[_
 class _Answered:
     frame: pl.DataFrame
     entry: PredictionEntry
+    features_from: str | None
 
 
 def _answered(
     batch: Batch,
-    portion: Portion,
+    chunks: Iterator[_Chunk],
     model: BulkTwin | BulkWorker,
     asking: ThreadPoolExecutor,
     breaches: dict[str, int],
@@ -145,17 +155,18 @@ def _answered(
     )
     at = batch.platform.stores.clock.now()
     before = None
-    for chunk in [*_chunks(batch, portion), None]:
+    for chunk in chain(chunks, [None]):
         coming = None
         if chunk is not None:
-            frame, prediction_id, where = chunk
-            rows = rows_of_frame(frame, batch.spec, where)
+            frame, file, start, prediction_id = chunk
+            rows = rows_of_frame(frame, batch.spec, batch.source.where(file, start))
+            place = place_of_chunk(batch.source, file, start, rows, batch.spec)
             for one in check_inputs(rows.columns, batch.spec.rules, batch.spec.expressions):
                 name = f"{one.column}: {one.what}"
                 breaches[name] = breaches.get(name, 0) + one.count
-            coming = (frame, prediction_id, rows, asking.submit(ask, rows))
+            coming = (frame, prediction_id, rows, place, asking.submit(ask, rows))
         if before is not None:
-            frame, prediction_id, rows, asked = before
+            frame, prediction_id, rows, place, asked = before
             outputs, took_ns = asked.result()
             yield _Answered(
                 frame,
@@ -163,37 +174,62 @@ def _answered(
                     target, prediction_id, f"batch-{batch.digest[7:19]}", at, rows, outputs,
                     took_ns // 1000, ANSWERED, principal=batch.by,
                 ),
+                None if place is None else place.to_text(),
             )  # fmt: skip
         before = coming
 
 
-def _chunks(batch: Batch, portion: Portion) -> Iterator[tuple[pl.DataFrame, str, str]]:
-    """(rows, prediction id, where they are)."""
-    source, taken = batch.source, columns_read(batch.spec, list(batch.columns))
-    wanted = list(dict.fromkeys((*taken, *batch.kept)))
+def _frames(
+    batch: Batch, portions: Sequence[Portion], reading: ThreadPoolExecutor
+) -> Iterator[pl.DataFrame]:
+    """Of each file, one after another; while one is answered, the next is read and verified."""
+    wanted = list(dict.fromkeys((*columns_read(batch.spec, list(batch.columns)), *batch.kept)))
+    coming: Future[pl.DataFrame] | None = None
+    for one in [file for portion in portions for file in portion.files]:
+        before = coming
+        coming = reading.submit(batch.source.read, batch.folder.rows, one.file, wanted)
+        if before is not None:
+            yield before.result()
+    if coming is not None:
+        yield coming.result()
+
+
+def _chunks(portion: Portion, frames: Iterator[pl.DataFrame]) -> Iterator[_Chunk]:
     for one in portion.files:
-        frame = source.read(batch.folder.rows, one.file, wanted)
-        for number, prediction_id in enumerate(one.ids):
-            start = number * CHUNK_ROWS
-            where = source.where(one.file, start)
-            yield frame.slice(start, CHUNK_ROWS), prediction_id, where
+        frame = next(frames)
+        for prediction_id, start, rows in one.chunks():
+            yield frame.slice(start, rows), one.file, start, prediction_id
 
 
 def _result(batch: Batch, answered: _Answered) -> pl.DataFrame:
-    """Keys and time, outputs, who answered, and the columns by which the log knows the row."""
+    """Keys and time, outputs, and of many models which answered."""
     entry, family = answered.entry, batch.spec.family
-    outputs = entry.outputs or {}
-    names: pl.Series | pl.Expr = pl.lit(batch.spec.model)
-    versions: pl.Series | pl.Expr = pl.lit(batch.spec.model_version)
-    if family is not None:
-        members = family.members_of(entry.rows.columns)
-        names = pl.Series([one.model for one in members])
-        versions = pl.Series([one.model_version for one in members])
-    return answered.frame.select(batch.kept).with_columns(
-        *(pl.Series(name, values) for name, values in outputs.items()),
-        model=names,
-        model_version=versions,
+    found = answered.frame.select(batch.kept).with_columns(
+        pl.Series(name, values) for name, values in (entry.outputs or {}).items()
+    )
+    if family is None:
+        return found
+    members = family.members_of(entry.rows.columns)
+    return found.with_columns(
+        model=pl.Series([one.model for one in members]),
+        model_version=pl.Series([one.model_version for one in members]),
+    )
+
+
+def read_answers(batch: Batch, portion: Portion) -> pl.DataFrame:
+    """The result of a portion that is done, and the columns by which the log knows its rows: what
+    they have in common lies in no file, it is known."""
+    chunks = [chunk for file in portion.files for chunk in file.chunks()]
+    counts = [rows for _, _, rows in chunks]
+    found = pl.read_parquet(batch.folder.result_of(portion))
+    if batch.spec.family is None:
+        found = found.with_columns(
+            model=pl.lit(batch.spec.model), model_version=pl.lit(batch.spec.model_version)
+        )
+    return found.with_columns(
         release=pl.lit(batch.snapshot.release),
-        prediction_id=pl.lit(entry.prediction_id),
-        row=pl.int_range(entry.rows.count),
+        prediction_id=pl.Series([one for one, _, _ in chunks])[
+            np.repeat(range(len(chunks)), counts)
+        ],
+        row=pl.Series(np.concatenate([np.arange(rows) for rows in counts])),
     )

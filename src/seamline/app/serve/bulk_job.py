@@ -22,7 +22,6 @@ import pyarrow as pa
 from seamline.data.versions.version import VersionFile
 from seamline.domain.clock import Clock, new_id
 from seamline.domain.errors import Conflict, InvalidInput, NotFound, Refused
-from seamline.serve.log.prediction_log import SCHEMA
 from seamline.serve.log.segments import SUFFIX
 from seamline.store.blobs import write_atomically
 
@@ -37,6 +36,12 @@ class InputFile:
 
     file: VersionFile
     ids: tuple[str, ...]
+
+    def chunks(self) -> Iterator[tuple[str, int, int]]:
+        """(prediction id, first row, rows)."""
+        for number, prediction_id in enumerate(self.ids):
+            start = number * CHUNK_ROWS
+            yield prediction_id, start, min(CHUNK_ROWS, self.file.rows - start)
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,8 @@ class JobFolder:
         name = portion.files[0].ids[0]
         partial = log / f".{name}.partial"
         with partial.open("wb") as file:
-            # Most columns say the same in every row.
             options = pa.ipc.IpcWriteOptions(compression="lz4")
-            with pa.ipc.new_stream(file, SCHEMA, options=options) as writer:
+            with pa.ipc.new_stream(file, batches[0].schema, options=options) as writer:
                 for batch in batches:
                     writer.write_batch(batch)
             file.flush()

@@ -12,25 +12,38 @@ import polars as pl
 import pyarrow as pa
 
 from seamline.serve.datatypes import Columns
-from seamline.serve.log.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.columns import json_rows
+from seamline.serve.log.prediction_log import (
+    SCHEMA,
+    SEGMENT_SCHEMA,
+    PredictionBatches,
+    PredictionEntry,
+)
+from seamline.serve.log.runs import in_runs, laid_as, plain, repeat
 
+#: Of what a segment of a batch has in runs, this is one value in each chunk.
+_OF_CHUNK = ("prediction_id", "request_id", "at", "latency_us", "status", "trace_id", "principal")
+BULK_SCHEMA = in_runs(
+    SCHEMA,
+    [*_OF_CHUNK, *(one.name for one in SEGMENT_SCHEMA if one.type != SCHEMA.field(one.name).type)],
+)
 _DAY = r"^\d{4}-\d{2}-\d{2}"
 
 
-def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBatch]:
-    """Private columns are hashed one by one: they go the way of a request's rows."""
+def log_batches(
+    entry: PredictionEntry, privacy_key: bytes, features_from: str | None = None
+) -> list[pa.RecordBatch]:
+    """Private columns are hashed one by one: they go the way of a request's rows.
+
+    `features_from`: where the features lie; they are not logged then.
+    """
     if entry.target.spec.private or not _says_days(entry.rows.event_times):
-        return PredictionBatches(privacy_key)([entry])
+        return [_laid(one, features_from) for one in PredictionBatches(privacy_key)([entry])]
     target, rows, count = entry.target, entry.rows, entry.rows.count
     columns: dict[str, Any] = {
         "row": pa.array(np.arange(count, dtype=np.int32)),
-        "features": _json_rows(
-            {
-                name: values
-                for name, values in {**rows.columns, **rows.context}.items()
-                if name not in target.spec.unlogged
-            }
-        ),
+        "features": None if features_from is not None else _json_rows(_logged(entry)),
+        "features_from": features_from,
         "outputs": _json_rows(entry.outputs or {}),
         "prediction_id": entry.prediction_id,
         "request_id": entry.request_id,
@@ -54,17 +67,31 @@ def log_batches(entry: PredictionEntry, privacy_key: bytes) -> list[pa.RecordBat
         columns["event_time"] = times.to_arrow(compat_level=pl.CompatLevel.oldest())
         days = times.str.slice(0, 10).str.to_date().fill_null(entry.at.date())
         columns["ds"] = days.to_arrow()
-    arrays = [_array(columns[one.name], one.type, count) for one in SCHEMA]
-    return [pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)]
+    arrays = [_array(columns[one.name], one.type, count) for one in BULK_SCHEMA]
+    return [pa.RecordBatch.from_arrays(arrays, schema=BULK_SCHEMA)]
+
+
+def _logged(entry: PredictionEntry) -> Columns:
+    sent = {**entry.rows.columns, **entry.rows.context}
+    return {name: one for name, one in sent.items() if name not in entry.target.spec.unlogged}
+
+
+def _laid(batch: pa.RecordBatch, features_from: str | None) -> pa.RecordBatch:
+    columns = {name: plain(batch.column(name)) for name in batch.schema.names}
+    if features_from is not None:
+        columns["features"] = pa.nulls(batch.num_rows, pa.string())
+        columns["features_from"] = pa.repeat(pa.scalar(features_from), batch.num_rows)
+    arrays = [laid_as(columns[one.name], one.type) for one in BULK_SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=BULK_SCHEMA)
 
 
 def _array(values: Any, kind: pa.DataType, count: int) -> pa.Array:
     """A value that all rows have is repeated."""
     if isinstance(values, pa.Array):
-        return values if values.type == kind else values.cast(kind)
+        return laid_as(values, kind)
     if isinstance(values, list):
-        return pa.array(values, kind)
-    return pa.repeat(pa.scalar(values, kind), count)
+        return laid_as(pa.array(values), kind)
+    return repeat(values, kind, count)
 
 
 def _says_days(times: list[str | None] | None) -> bool:
@@ -89,9 +116,5 @@ def _answered_by(entry: PredictionEntry) -> dict[str, str | list[str]]:
 
 
 def _json_rows(columns: Columns) -> pa.Array:
-    """One JSON object per row; NaN becomes null."""
     frame = pl.DataFrame({name: pl.Series(values) for name, values in columns.items()})
-    floats = [name for name, kind in frame.schema.items() if kind.is_float()]
-    plain = frame.with_columns(pl.col(name).fill_nan(None) for name in floats)
-    texts = plain.select(pl.struct(pl.all()).struct.json_encode().alias("json")).to_series()
-    return texts.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return json_rows(frame).to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
+
 from seamline.app.platform import Platform
+from seamline.app.serve.bulk_features import FeaturesPlace, find_features
 from seamline.domain.digests import short
 from seamline.domain.promote_facts import ApprovalGiven, EnvironmentChanged
 from seamline.evaluate.evaluations import list_evaluations
@@ -16,7 +19,7 @@ from seamline.train.runs import show_run
 
 
 def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]:
-    row = find_prediction(platform.stores, prediction_id)
+    row, rows_link = _with_features(platform, find_prediction(platform.stores, prediction_id))
     version = find_model_version(platform.stores, str(row["model"]), str(row["model_version"]))
     chain = [
         _link(
@@ -25,6 +28,7 @@ def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]
             f"{_said('on', row['plane'])} at {row['at']}{_said('asked by', row['principal'])}: "
             f"{row['outputs']}",
         ),
+        *rows_link,
         _link(
             "model",
             f"{version.model} {version.version}, wheel {short(str(row['model_digest']))}",
@@ -34,6 +38,20 @@ def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]
         *_training_links(platform, version),
     ]
     return {"prediction": {**row, "at": str(row["at"]), "ds": str(row["ds"])}, "chain": chain}
+
+
+def _with_features(
+    platform: Platform, row: dict[str, object]
+) -> tuple[dict[str, object], list[dict[str, str]]]:
+    """Of a batch the log says where they lie; and a link that says it in words."""
+    if row["features_from"] is None:
+        return row, []
+    place = FeaturesPlace.from_text(str(row["features_from"]))
+    frame = pl.DataFrame([row]).select("row", pl.col("features").cast(pl.String), "features_from")
+    found = find_features(platform.stores, frame)
+    where = f"row {place.row + int(str(row['row']))} of {place.file} in {place.dataset}"
+    told = f"{where}, file {short(place.digest)}" + (f": {found.gone}" if found.gone else "")
+    return {**row, "features": found.rows["features"].item()}, [_link("row", told)]
 
 
 def _release_links(platform: Platform, digest: str, environment: str) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from seamline.app.platform import Platform
-from seamline.app.serve.bulk_answer import Answers, Batch, answer_all
+from seamline.app.serve.bulk_answer import Answers, Batch, answer_all, read_answers
 from seamline.app.serve.bulk_job import JobFolder, Portion
 from seamline.app.serve.bulk_output import plan_output
 from seamline.app.serve.bulk_source import BulkSource
@@ -83,7 +83,9 @@ def predict_dataset(
                     tell=lambda done, total: stage(Stage.PREDICTING, done, total),
                 )  # fmt: skip
                 answers = answer_all(batch)
-            result = take_in(platform.stores, output, _delivery(batch), _bringer(batch, by))
+            in_days = select is None and output.day_columns == declared.day_columns
+            delivery = replace(_delivery(batch), in_days=in_days)
+            result = take_in(platform.stores, output, delivery, _bringer(batch, by))
             shutil.rmtree(folder.folder)
     return _told(result.version, answers, is_new=result.is_new)
 
@@ -172,17 +174,15 @@ def _made_before(
 
 
 def _delivery(batch: Batch) -> Delivery:
-    paths = [batch.folder.result_of(one) for one in batch.portions]
-
     def batches() -> Iterator[pl.DataFrame]:
-        return map(pl.read_parquet, paths)
+        return (read_answers(batch, one) for one in batch.portions)
 
     snapshot = batch.snapshot
     return Delivery(
         name=f"predictions of {batch.spec.endpoint} ({snapshot.release_alias}, "
         f"{snapshot.environment}) for {batch.source.described}",
         digest=batch.digest,
-        schema=pl.Schema(pl.read_parquet_schema(paths[0])),
+        schema=next(batches()).schema,
         batches=batches,
         rows=sum(one.rows for one in batch.portions),
     )

@@ -45,6 +45,8 @@ class Delivery:
     #: The watermark that it was read from. When another delivery has moved it meanwhile, this one
     #: is refused with a Conflict, and has to be read again. No new rows are then no error.
     follows: str | None = None
+    #: The rows of a day come one after another: none of them has to wait for the rest.
+    in_days: bool = False
 
 
 def frame_of(batch: pa.RecordBatch | pa.Table) -> pl.DataFrame:

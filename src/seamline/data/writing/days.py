@@ -7,7 +7,7 @@ rest waits on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,12 +46,25 @@ class _Waiting:
 class DayFiles:
     """Add every batch, then finish; leave the block to give up what is being written."""
 
-    def __init__(self, folder: Path, basis: Basis, name: str, limits: Limits | None = None) -> None:
-        """Files go to `folder/NAME-….parquet`; it is the caller's to sweep."""
+    def __init__(
+        self,
+        folder: Path,
+        basis: Basis,
+        name: str,
+        limits: Limits | None = None,
+        *,
+        in_days: bool = False,
+    ) -> None:
+        """Files go to `folder/NAME-….parquet`; it is the caller's to sweep.
+
+        `in_days`: a day's rows come one after another, so that it waits for none once there are
+        later ones; what comes all the same is a file more.
+        """
         self._folder = folder
         self._basis = basis
         self._name = name
         self._limits = limits or Limits()
+        self._in_days = in_days
         self._days: dict[str, _Waiting] = {}
         self._spill = Spill(folder / "spill")
         self._in_memory = 0
@@ -72,16 +85,26 @@ class DayFiles:
         """`frame` is typed and has `ds`."""
         if not self._rows_per_file:
             self._rows_per_file = max(1, self._limits.file_cells // max(1, frame.width))
-        for day, part, text_bytes in _by_day(frame):
-            self._add_to(day, part, np.cumsum(text_bytes))
+        newest = ""
+        for newest, part, text_bytes in _by_day(frame):
+            self._add_to(newest, part, np.cumsum(text_bytes))
+        if self._in_days:
+            self._write_all([day for day in self._days if day < newest])
         if self._in_memory > self._limits.waiting_bytes:
             self._make_room()
 
     def finish(self) -> None:
         """Then `files` and `profiles` are complete, by day."""
+        self._write_all(self._days)
+        self._settle()
+        self.profiles = dict(sorted(self.profiles.items()))
+        self.files.sort(key=lambda one: (one.file.partition, one.file.relative))
+
+    def _write_all(self, days: Iterable[str]) -> None:
+        """As many of them together as a file may have rows."""
         group: list[str] = []
         rows = text_bytes = 0
-        for day in sorted(day for day, one in self._days.items() if one.rows):
+        for day in sorted(day for day in days if self._days[day].rows):
             one = self._days[day]
             rows, text_bytes = rows + one.rows, text_bytes + one.text_bytes
             if group and (rows > self._rows_per_file or text_bytes > self._limits.file_text_bytes):
@@ -90,9 +113,6 @@ class DayFiles:
             group.append(day)
         if group:
             self._write(group)
-        self._settle()
-        self.profiles = dict(sorted(self.profiles.items()))
-        self.files.sort(key=lambda one: (one.file.partition, one.file.relative))
 
     def _add_to(self, day: str, frame: pl.DataFrame, text_upto: Counts) -> None:
         """`text_upto`: the bytes of text up to and with each row."""

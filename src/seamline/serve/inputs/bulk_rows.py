@@ -45,7 +45,7 @@ def rows_of_frame(frame: pl.DataFrame, spec: EndpointSpec, where: str) -> Rows:
 
 def _tensor(series: pl.Series, column: Column) -> Tensor:
     if column.datatype == TEXT:
-        return Tensor(column.name, TEXT, [len(series)], _text(series))
+        return Tensor(column.name, TEXT, [len(series)], text_of(series))
     if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
         raise InvalidInput(
             f"Column {column.name!r} is {series.dtype}; the model takes {column.datatype}."
@@ -59,7 +59,7 @@ def _tensor(series: pl.Series, column: Column) -> Tensor:
     return Tensor(column.name, _SENT_AS.get(values.dtype, "FP64"), [len(series)], values)
 
 
-def _text(series: pl.Series) -> list[Any]:
+def text_of(series: pl.Series) -> list[Any]:
     """Times in ISO 8601, as callers send them."""
     if isinstance(series.dtype, pl.Datetime):
         zone = "%:z" if series.dtype.time_zone else ""

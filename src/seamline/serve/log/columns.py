@@ -10,6 +10,17 @@ import polars as pl
 from seamline.serve.log.prediction_log import HASHED
 
 
+def json_rows(frame: pl.DataFrame) -> pl.Series:
+    """One JSON object per row, as the log holds them; NaN is null there.
+
+    >>> json_rows(pl.DataFrame({"hour": [5], "share": [float("nan")]})).to_list()
+    ['{"hour":5,"share":null}']
+    """
+    floats = [name for name, kind in frame.schema.items() if kind.is_float()]
+    told = frame.with_columns(pl.col(name).fill_nan(None) for name in floats)
+    return told.select(pl.struct(pl.all()).struct.json_encode().alias("json")).to_series()
+
+
 def unpack_json(frame: pl.DataFrame, column: str, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """The named fields of a JSON text column (`features`, `outputs`) as typed columns."""
     if not types:

@@ -23,6 +23,7 @@ from seamline.serve.datatypes import Columns, to_list
 from seamline.serve.inputs.validate import Rows
 from seamline.serve.log.entries import Entry, PackedEntry, PredictionEntry
 from seamline.serve.log.json_rows import RowTexts, join_packed
+from seamline.serve.log.runs import in_runs, laid_as, repeat
 from seamline.serve.routing import Target
 from seamline.serve.snapshots.snapshot import EndpointSpec
 
@@ -34,6 +35,7 @@ __all__ = [
     "HASHED",
     "INTERVAL_S",
     "SCHEMA",
+    "SEGMENT_SCHEMA",
     "PredictionBatches",
     "PredictionEntry",
 ]
@@ -64,8 +66,17 @@ SCHEMA = pa.schema(
         ("trace_id", pa.string()),
         ("principal", pa.string()),
         ("plane", pa.string()),
+        # Where `features` is null: the rows of a dataset version that a batch answered.
+        ("features_from", pa.string()),
     ]
 )
+#: Those that the rows of an endpoint have in common, mostly.
+_COMMON = (
+    "environment", "endpoint", "model", "model_version", "model_digest", "release", "route",
+    "propensity", "features_from", "plane",
+)  # fmt: skip
+#: As rows lie in a segment.
+SEGMENT_SCHEMA = in_runs(SCHEMA, _COMMON)
 
 
 @dataclass(frozen=True)
@@ -190,16 +201,21 @@ def _told(
     principals: Sequence[str | None],
 ) -> dict[str, pa.Array]:
     """What is one value for each request."""
-    columns: dict[str, Sequence[Any]] = {
+    columns: dict[str, Any] = {
         "prediction_id": ids,
         "request_id": request_ids,
-        "at": [round(at.timestamp() * 1e6) for at in moments],
+        "at": _micros(moments),
         "latency_us": latencies,
         "status": statuses,
         "trace_id": traces,
         "principal": principals,
     }
     return {name: pa.array(one, SCHEMA.field(name).type) for name, one in columns.items()}
+
+
+def _micros(moments: Sequence[datetime]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    seconds = np.fromiter(map(datetime.timestamp, moments), np.float64, len(moments))
+    return np.rint(seconds * 1e6).astype(np.int64)
 
 
 def _to_batch(
@@ -219,12 +235,13 @@ def _to_batch(
         "plane": plane,
     }
     arrays = []
-    for one in SCHEMA:
+    for one in SEGMENT_SCHEMA:
         found = columns.get(one.name)
         if found is None:
-            found = pa.repeat(pa.scalar(constants.get(one.name), one.type), total)
-        arrays.append(found)
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+            arrays.append(repeat(constants.get(one.name), one.type, total))
+        else:
+            arrays.append(laid_as(found, one.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=SEGMENT_SCHEMA)
 
 
 def _members(spec: EndpointSpec, rows: Sequence[Rows]) -> dict[str, pa.Array]:

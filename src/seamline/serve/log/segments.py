@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from seamline.domain.clock import Clock, new_id
 from seamline.domain.errors import InvalidInput
+from seamline.serve.log.runs import plain, plain_schema
 
 LOG = logging.getLogger(__name__)
 SUFFIX = ".arrows"
@@ -121,7 +122,7 @@ def parse_segment(data: bytes, schema: pa.Schema) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     try:
         with pa.ipc.open_stream(data) as reader:
-            if not set(reader.schema) <= set(schema):
+            if not set(plain_schema(reader.schema)) <= set(schema):
                 raise InvalidInput("The segment has other columns than this log.")
             with suppress(pa.ArrowInvalid, OSError):  # a torn tail, as a killed writer leaves it
                 batches.extend(_with_all(batch, schema) for batch in reader)
@@ -143,10 +144,10 @@ def put_segment(folder: Path, name: str, data: bytes) -> None:
 
 
 def _with_all(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """A segment may be older than the newest columns: those are null."""
-    if batch.schema.names == schema.names:
+    """A segment may be older than the newest columns: those are null. Runs are written out."""
+    if batch.schema == schema:
         return batch
-    held = {name: batch.column(name) for name in batch.schema.names}
+    held = {name: plain(batch.column(name)) for name in batch.schema.names}
     columns = [held.get(one.name, pa.nulls(batch.num_rows, one.type)) for one in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

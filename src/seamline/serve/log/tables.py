@@ -84,16 +84,15 @@ def read_predictions(
 
 def recent_features(
     stores: Stores, environment: str, endpoint: str, since: datetime, most: int
-) -> list[str]:
-    """What callers sent last, at most so many rows of it that arrived since, as logged: JSON."""
+) -> pl.DataFrame:
+    """The last rows, at most so many, that arrived since: `features`, or where they lie."""
 
     def narrow(rows: pl.LazyFrame) -> pl.LazyFrame:
         mine = rows.filter(pl.col("endpoint") == endpoint, pl.col("at") >= since)
-        return mine.select("prediction_id", "row", "features")
+        return mine.select("prediction_id", "row", "features", "features_from")
 
     found = _collect(stores.root, prediction_log.FOLDER, environment, narrow)
-    last = found.sort("prediction_id", "row").tail(most)
-    return last.get_column("features").to_list()
+    return found.sort("prediction_id", "row").tail(most)
 
 
 def read_feedback(stores: Stores, environment: str) -> pl.DataFrame:

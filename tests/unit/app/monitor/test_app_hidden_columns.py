@@ -80,3 +80,11 @@ def test_drift_of_what_the_log_does_not_hold(subject: Any, hidden: dict[str, str
     assert unknown == set(hidden)
     assert all("the log does not hold what was sent" in found[name].sentence for name in hidden)
     assert {found[name].verdict for name in set(INPUTS) - set(hidden)} <= {Verdict.PASS}
+
+
+def test_rows_that_are_gone_leave_no_drift_to_be_told_by_the_rest(subject: Any) -> None:
+    gone = "The rows of flights@1 were removed on 2026-03-01 by ann: asked for."
+    measured = measure_monitor._measure(MONITOR, subject, logged({}), gone)
+    found = [one for one in measured if one.kind == "drift"]
+    assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
+    assert {one.sentence for one in found} == {f"{name}: {gone}" for name in INPUTS}

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from seamline.app.serve.bulk_log import log_batches
+from seamline.app.serve.bulk_log import BULK_SCHEMA, log_batches
 from seamline.domain.digests import digest_of
 from seamline.serve.inputs.validate import Rows
-from seamline.serve.log.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.prediction_log import PredictionBatches, PredictionEntry
+from seamline.serve.log.runs import plain
 from seamline.serve.routing import ServedModel, Target
 from seamline.serve.snapshots.snapshot import Column, EndpointSpec, Signature
 
@@ -45,7 +46,10 @@ def entry_of(
 
 
 def read(batches: list[pa.RecordBatch]) -> list[dict[str, Any]]:
-    found = pa.Table.from_batches(batches, SCHEMA).to_pylist()
+    found = []
+    for batch in batches:
+        columns = {name: plain(batch.column(name)) for name in batch.schema.names}
+        found += pa.table(columns).to_pylist()
     for row in found:
         row["features"], row["outputs"] = json.loads(row["features"]), json.loads(row["outputs"])
     return found
@@ -70,3 +74,19 @@ def test_a_column_at_a_time_says_what_a_row_at_a_time_says(
     assert read(log_batches(entry, KEY)) == expected
     assert {"tail", "hour", "carrier"} - set(expected[0]["features"]) == set(unlogged)
     assert entry.target.route == expected[0]["route"] == "batch"
+
+
+@pytest.mark.parametrize("times", [None, ["20260301T233000", None, "2026-W10-1"]])
+def test_where_features_lie_is_logged_in_their_place(times: list[str | None] | None) -> None:
+    entry = entry_of(times, (), ())
+    (copied,) = log_batches(entry, KEY)
+    (referring,) = log_batches(entry, KEY, "rows@1")
+    assert referring.schema == copied.schema == BULK_SCHEMA
+    for name in BULK_SCHEMA.names:
+        told = plain(referring.column(name)).to_pylist()
+        if name == "features":
+            assert told == [None, None, None]
+        elif name == "features_from":
+            assert told == ["rows@1"] * 3
+        else:
+            assert told == plain(copied.column(name)).to_pylist()

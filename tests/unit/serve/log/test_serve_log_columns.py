@@ -12,7 +12,14 @@ import pytest
 from seamline.domain.clock import SystemClock, new_id
 from seamline.serve.inputs.validate import Rows
 from seamline.serve.log.newest_rows import newest_predictions
-from seamline.serve.log.prediction_log import FOLDER, SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.prediction_log import (
+    FOLDER,
+    SCHEMA,
+    SEGMENT_SCHEMA,
+    PredictionBatches,
+    PredictionEntry,
+)
+from seamline.serve.log.runs import plain
 from seamline.serve.log.segments import Segment
 from seamline.serve.log.tables import (
     PARTITION,
@@ -26,7 +33,9 @@ from seamline.serve.routing import Target
 from seamline.store.stores import open_stores
 from seamline.store.tables import append_frame
 
-OLD = pa.schema([one for one in SCHEMA if one.name not in ("trace_id", "principal", "plane")])
+#: Of before there were traces, who asked and where, batches that refer to their rows, and runs.
+NEW = ("trace_id", "principal", "plane", "features_from")
+OLD = pa.schema([one for one in SCHEMA if one.name not in NEW])
 COLUMNS = ["prediction_id", "trace_id", "principal", "plane"]
 NOTHING = (None, None, None)
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -55,9 +64,13 @@ def batch(workspace):
     return make
 
 
+def as_before(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([plain(batch[name]) for name in OLD.names], schema=OLD)
+
+
 def write(stores, batch: pa.RecordBatch, schema: pa.Schema) -> None:
     segment = Segment(log_folder(stores.root, FOLDER, "production"), schema, SystemClock())
-    segment.write([batch.select(schema.names)])
+    segment.write([batch])
     segment.close()
 
 
@@ -69,12 +82,12 @@ def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
     in_table, in_old_segment, in_new_segment = batch(), batch(), batch(TRACE, "ada")
     table = log_table(stores.root, FOLDER, "production")
     table.parent.mkdir(parents=True)
-    append_frame(table, pl.DataFrame(in_table[1].select(OLD.names)), PARTITION)
+    append_frame(table, pl.DataFrame(as_before(in_table[1])), PARTITION)
     expected = {in_table[0]: NOTHING}
     assert told(read_predictions(stores, "production")) == expected
     assert find_prediction(stores, in_table[0])["trace_id"] is None
-    write(stores, in_old_segment[1], OLD)
-    write(stores, in_new_segment[1], SCHEMA)
+    write(stores, as_before(in_old_segment[1]), OLD)
+    write(stores, in_new_segment[1], SEGMENT_SCHEMA)
     expected |= {in_old_segment[0]: NOTHING, in_new_segment[0]: (TRACE, "ada", "kiosk-7")}
     assert told(read_predictions(stores, "production")) == expected
     assert compact(stores, "production") == 2

@@ -27,7 +27,7 @@ from seamline.serve.log.feedback import (
     read_feedback_body,
     rows_of_feedback,
 )
-from seamline.serve.log.prediction_log import SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.prediction_log import SEGMENT_SCHEMA, PredictionBatches, PredictionEntry
 from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.log.segments import Segment, list_segments
 from seamline.serve.log.tables import (
@@ -77,7 +77,7 @@ def write(stores):
 
     def write(*entries):
         log = SegmentLog(
-            stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
+            stores.root / "logs" / "predictions", SEGMENT_SCHEMA, PredictionBatches(b"k"),
             place_of_entry, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
@@ -195,7 +195,7 @@ def test_compaction_moves_each_row_once(stores, write, entry_of, monkeypatch):
 
 def test_an_open_segment_is_read_and_left_alone(stores, entry_of):
     folder = log_folder(stores.root, "predictions", "production")
-    segment = Segment(folder, SCHEMA, stores.clock)
+    segment = Segment(folder, SEGMENT_SCHEMA, stores.clock)
     assert read_segments(folder).is_empty()
     segment.write(PredictionBatches(b"k")([entry_of("a", 6)]))
     assert compact(stores, "production") == 0
@@ -206,7 +206,7 @@ def test_an_open_segment_is_read_and_left_alone(stores, entry_of):
 
 def test_a_torn_tail_is_left_out(stores, write, entry_of):
     folder = log_folder(stores.root, "predictions", "production")
-    segment = Segment(folder, SCHEMA, stores.clock)
+    segment = Segment(folder, SEGMENT_SCHEMA, stores.clock)
     batches = PredictionBatches(b"k")
     segment.write(batches([entry_of("a", 6)]))
     (path,) = list_segments(folder)
@@ -227,7 +227,7 @@ def test_a_torn_tail_is_left_out(stores, write, entry_of):
 def test_segments_rotate(stores, entry_of, monkeypatch):
     monkeypatch.setattr(segments, "MAX_SEGMENT_ROWS", 2)
     log = SegmentLog(
-        stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
+        stores.root / "logs" / "predictions", SEGMENT_SCHEMA, PredictionBatches(b"k"),
             place_of_entry, stores.clock,
         interval_s=0.0,
     )  # fmt: skip
@@ -279,7 +279,7 @@ def test_find_prediction_everywhere(stores, write, entry_of):
 
 def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of):
     log = SegmentLog(
-        stores.root / "logs" / "predictions", SCHEMA, PredictionBatches(b"k"),
+        stores.root / "logs" / "predictions", SEGMENT_SCHEMA, PredictionBatches(b"k"),
             place_of_entry, stores.clock,
         interval_s=0.5,
     )  # fmt: skip

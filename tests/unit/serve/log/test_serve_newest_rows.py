@@ -20,8 +20,7 @@ from seamline.serve.log.feedback import (
 )
 from seamline.serve.log.newest_rows import newest_feedback, newest_predictions, newest_rows
 from seamline.serve.log.prediction_log import FOLDER as PREDICTIONS
-from seamline.serve.log.prediction_log import SCHEMA as PREDICTION_SCHEMA
-from seamline.serve.log.prediction_log import PredictionBatches, PredictionEntry
+from seamline.serve.log.prediction_log import SEGMENT_SCHEMA, PredictionBatches, PredictionEntry
 from seamline.serve.log.segments import Segment
 from seamline.serve.log.tables import compact, log_folder
 from seamline.serve.routing import Target
@@ -46,7 +45,7 @@ def log(stores, workspace):
 
     def write(*hours: int) -> list[str]:
         entries = [entry(hour) for hour in hours]
-        segment = Segment(folder, PREDICTION_SCHEMA, SystemClock())
+        segment = Segment(folder, SEGMENT_SCHEMA, SystemClock())
         segment.write(PredictionBatches(b"k" * 32)(entries))
         segment.close()
         return [one.prediction_id for one in entries]

@@ -27,6 +27,7 @@ from typing import Any
 from seamline.app.platform import Platform
 from seamline.app.promote.endpoint_changes import Sent, decide_changes, sent_in
 from seamline.app.promote.tables_made import TableFound, look_at_tables
+from seamline.app.serve.bulk_features import find_features
 from seamline.domain.clock import iso
 from seamline.domain.durations import parse_moment
 from seamline.domain.errors import DigestMismatch
@@ -130,7 +131,8 @@ def _endpoints(
 
 
 def _sent(platform: Platform, environment: str, endpoint: str, since: datetime) -> Sent:
-    rows = recent_features(platform.stores, environment, endpoint, since, _MOST_ROWS)
+    recent = recent_features(platform.stores, environment, endpoint, since, _MOST_ROWS)
+    rows = find_features(platform.stores, recent).rows["features"].drop_nulls()
     declared = platform.declarations().deployments.get(endpoint)
     hidden = frozenset(declared.private) if declared else frozenset()
     unlogged = frozenset(declared.unlogged) if declared else frozenset()

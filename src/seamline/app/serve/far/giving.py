@@ -106,5 +106,11 @@ def receive_segment(platform: Platform, environment: str, log: str, name: str, d
         raise Refused(
             f"Segment {name} holds rows of {', '.join(map(str, others))}, not of {environment}."
         )
+    if "features_from" in rows.column_names and rows["features_from"].null_count < rows.num_rows:
+        raise Refused(
+            f"Segment {name} refers to rows of this server's datasets, as only batch predictions "
+            "do that are made here.",
+            next_step="Send the features themselves, as a data plane does.",
+        )
     if not has_segment(platform.root, log, environment, name):
         put_segment(log_folder(platform.root, log, environment), name, data)
