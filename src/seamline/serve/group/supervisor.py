@@ -65,7 +65,8 @@ class Supervisor:
         self._served: dict[str, Served] = {}
         self._watch = SnapshotWatch(root / "serving", self._metrics, self._take, self._state_of)
         self._turns = Turns()
-        self._is_whole = asyncio.Event()
+        #: As many processes answer as should.
+        self.is_whole = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -103,7 +104,7 @@ class Supervisor:
             raise
         self._metrics.put("seamline_planes", (), len(self._planes))
         if len(self._planes) == self._size:
-            self._is_whole.set()
+            self.is_whole.set()
 
     async def _bring_up(self, plane: PlaneProcess, environment: str, served: Served) -> None:
         told = await plane.ask(
@@ -122,7 +123,7 @@ class Supervisor:
             LOG.warning("%s: %s The snapshot is prepared once more.", environment, lost)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WHOLE_S):
-                    await self._is_whole.wait()
+                    await self.is_whole.wait()
         return await self._take_together(environment, envelope)
 
     async def _take_together(self, environment: str, envelope: str) -> Problem | None:
@@ -195,7 +196,7 @@ class Supervisor:
     def _forget(self, plane: PlaneProcess, code: int) -> None:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         LOG.error("Process %d of the data plane ended %s. It is started again.", plane.number, how)
-        self._is_whole.clear()
+        self.is_whole.clear()
         del self._planes[plane.number]
         self._counts[plane.number].end()
         self._metrics.add("seamline_plane_restarts_total", (("plane", str(plane.number)),))
