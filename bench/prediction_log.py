@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from seamline.domain.clock import SystemClock, new_id
 from seamline.serve.datatypes import Columns
+from seamline.serve.flat_rows import FlatRows, Given, RowLayout
 from seamline.serve.inputs.validate import Rows, Tensor
 from seamline.serve.log import prediction_log
 from seamline.serve.log.entries import Entry, PredictionEntry, pack_entry, place_of_entry
@@ -99,7 +100,7 @@ def make_target(names: Sequence[str]) -> Target:
         Signature(tuple(Column(name, "FP64") for name in names), (Column("y", "FP64"),)), "python",
     )  # fmt: skip
 
-    async def answer(columns: Columns, rows: int) -> Columns:
+    async def answer(given: Given, rows: int) -> Columns:
         return {"label": [1] * rows, "score": [0.123456789] * rows}
 
     # Nobody asks the engine behind it.
@@ -109,12 +110,12 @@ def make_target(names: Sequence[str]) -> Target:
 
 def entry_maker(names: Sequence[str], request: int) -> Callable[[int], PredictionEntry]:
     target = make_target(names)
-    clock, at = SystemClock(), datetime.now(UTC)
+    clock, at, layout = SystemClock(), datetime.now(UTC), RowLayout(names)
 
     def entry(number: int) -> PredictionEntry:
-        columns = {name: [number * 0.37 + one for one in range(request)] for name in names}
-        rows = Rows(request, dict(columns), {}, None)
-        outputs = {"label": [1] * request, "score": [0.123456789] * request}
+        cells = [number * 0.37 + one for one in range(request) for _ in names]
+        rows = Rows(request, FlatRows(layout, cells), {}, None)
+        outputs: Columns = {"label": [1] * request, "score": [0.123456789] * request}
         return PredictionEntry(target, new_id(clock), None, at, rows, dict(outputs), 250, 200)
 
     return entry

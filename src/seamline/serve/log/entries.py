@@ -8,7 +8,7 @@ at once, while its values are at hand.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -97,10 +97,21 @@ def place_of_entry(entry: Entry) -> tuple[str, int]:
 
 
 def _features(rows: Rows) -> bytes:
-    if type(rows.given) is FlatRows and not rows.context:
-        return rows.given.layout.pack(rows.given.cells)
-    return _pack({**rows.columns, **rows.context})
+    given = rows.given
+    if type(given) is not FlatRows:
+        return _ENCODE({**_first_row(rows.columns), **_first_row(rows.context)})
+    if not rows.context:
+        return given.layout.pack(given.cells)
+    named = dict(zip(given.layout.names, given.cells, strict=True))
+    return _ENCODE({**named, **_first_row(rows.context)})
 
 
 def _pack(columns: Columns) -> bytes:
-    return _ENCODE({name: to_list(values)[0] for name, values in columns.items()})
+    return _ENCODE(_first_row(columns))
+
+
+def _first_row(columns: Columns) -> dict[str, Any]:
+    return {
+        name: values[0] if type(values) is list else to_list(values)[0]
+        for name, values in columns.items()
+    }
