@@ -17,7 +17,12 @@ from playwright.sync_api import Page, expect
 
 from seamline.domain.clock import new_id
 from seamline.serve.inputs.validate import Rows
-from seamline.serve.log.prediction_log import FOLDER, SCHEMA, PredictionBatches, PredictionEntry
+from seamline.serve.log.prediction_log import (
+    FOLDER,
+    SEGMENT_SCHEMA,
+    PredictionBatches,
+    PredictionEntry,
+)
 from seamline.serve.log.segments import Segment
 from seamline.serve.log.tables import log_folder
 from seamline.serve.routing import ServedModel, Target
@@ -149,7 +154,7 @@ def test_what_was_answered_elsewhere_is_marked(
         target, new_id(clock), None, clock.now(), Rows(1, {"hour": [7]}, {}, None),
         {"label": [0], "score": [0.3]}, 900, 200, principal="kiosk",
     )  # fmt: skip
-    segment = Segment(log_folder(workspace.root, FOLDER, "staging"), SCHEMA, clock)
+    segment = Segment(log_folder(workspace.root, FOLDER, "staging"), SEGMENT_SCHEMA, clock)
     segment.write(PredictionBatches(b"k" * 32, "shop-7")([entry]))
     segment.close()
     wait_until(lambda: len(recent(hamlet, place)) == 2)

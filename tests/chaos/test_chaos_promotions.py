@@ -9,6 +9,7 @@ rounds of each phase. A failure names the round and the moment.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import os
 import random
@@ -110,7 +111,7 @@ def _killed_in(house: Any, phase: str, kind: str, target: str, after_s: float) -
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             _ask_for(house, kind, target)
             answered.append("request")
             if kind == "regular":

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import zipfile
 from collections.abc import Callable
 from itertools import pairwise
@@ -128,6 +129,28 @@ def test_errors_name_the_file_and_what_is_wrong(
     with pytest.raises(InvalidInput, match=told) as caught:
         rows(opened(filename, data))
     assert "s3://in/delivery" in caught.value.message
+
+
+def damaged(data: bytes, draws: random.Random) -> bytes:
+    altered = bytearray(data)
+    for _ in range(draws.choice((1, 2, 8))):
+        altered[draws.randrange(len(altered))] = draws.choice((0, 0x7F, 0x80, 0xFF))
+    return bytes(altered)
+
+
+@pytest.mark.parametrize("kind", ["write_ipc", "write_ipc_stream"])
+def test_damaged_arrow_is_read_or_refused_and_ends_no_process(kind: str, opened: Opener) -> None:
+    """Its numbers say where in memory values lie: without a look at them the process would end."""
+    buffer = io.BytesIO()
+    texts = ["x" * length for length in range(50)]
+    getattr(pl.DataFrame({"id": range(50), "text": texts}), kind)(buffer)
+    draws, refused = random.Random(20261122), 0
+    for _ in range(200):
+        try:
+            rows(opened("a", damaged(buffer.getvalue(), draws)))
+        except InvalidInput:
+            refused += 1
+    assert 50 < refused < 200
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def _open_arrow(found: Format) -> Callable[[Path, str, Digest], Delivery]:
         with _explaining(name, found, path), pa.OSFile(str(path)) as file:
             opened = pa.ipc.open_file if found is Format.ARROW else pa.ipc.open_stream
             arrow = opened(file).schema
-        check_columns(name, arrow.names)
+            names = arrow.names
+        check_columns(name, names)
         with _explaining(name, found, path):
             empty = plain_frame(frame_of(pa.Table.from_batches([], arrow)), name)
         return Delivery(name, digest, empty.schema, lambda: _read_arrow(path, name, found))
@@ -158,6 +159,8 @@ def _read_arrow(path: Path, name: str, found: Format) -> Iterator[pl.DataFrame]:
         else:
             batches = iter(pa.ipc.open_stream(file))
         for batch in batches:
+            # Places in memory come from the file: one that points elsewhere would end the process.
+            batch.validate(full=True)
             yield from plain_frame(frame_of(batch), name).iter_slices(BATCH_ROWS)
 
 

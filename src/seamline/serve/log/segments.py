@@ -21,7 +21,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from seamline.domain.clock import Clock, new_id
-from seamline.domain.errors import InvalidInput
+from seamline.domain.errors import InvalidInput, MachineryError
 from seamline.serve.log.runs import plain, plain_schema
 
 LOG = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ MAX_IDLE_S = 10.0
 MAX_AGE_S = 600.0
 #: How an IPC stream ends.
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+#: What Arrow says of bytes that are torn or damaged.
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError)
 
 
 class Segment:
@@ -41,6 +43,7 @@ class Segment:
         name = new_id(clock)
         self.rows = 0
         self.opened_at_s = self.written_at_s = time.monotonic()
+        self._schema = schema
         self._path = folder / f"{name}{SUFFIX}"
         partial = folder / f".{name}.partial"
         self._file = partial.open("xb", buffering=0)
@@ -60,6 +63,9 @@ class Segment:
 
         Nothing may follow a flush that failed: what the kernel could not write it has forgotten.
         """
+        for batch in batches:
+            if batch.schema != self._schema:  # whoever reads it would read other places in memory
+                raise MachineryError(f"{self._path.name}: a batch has other columns than the log.")
         size = self._durable_bytes
         try:
             for batch in batches:
@@ -112,7 +118,7 @@ def read_segment(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
             batches.extend(_with_all(batch, schema) for batch in reader)
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         LOG.info("%s ends after %d whole batches: %s", path.name, len(batches), error)
     return pa.Table.from_batches(batches, schema)
 
@@ -124,9 +130,9 @@ def parse_segment(data: bytes, schema: pa.Schema) -> pa.Table:
         with pa.ipc.open_stream(data) as reader:
             if not set(plain_schema(reader.schema)) <= set(schema):
                 raise InvalidInput("The segment has other columns than this log.")
-            with suppress(pa.ArrowInvalid, OSError):  # a torn tail, as a killed writer leaves it
+            with suppress(*_UNREADABLE):  # a torn tail, as a killed writer leaves it
                 batches.extend(_with_all(batch, schema) for batch in reader)
-    except pa.ArrowInvalid as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"This is no segment: {error}.") from error
     return pa.Table.from_batches(batches, schema)
 
@@ -144,7 +150,11 @@ def put_segment(folder: Path, name: str, data: bytes) -> None:
 
 
 def _with_all(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """A segment may be older than the newest columns: those are null. Runs are written out."""
+    """A segment may be older than the newest columns: those are null. Runs are written out.
+
+    Raises ArrowInvalid where bytes are damaged: they would be read as places in memory.
+    """
+    batch.validate(full=True)
     if batch.schema == schema:
         return batch
     held = {name: plain(batch.column(name)) for name in batch.schema.names}

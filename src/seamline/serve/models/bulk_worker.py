@@ -25,8 +25,8 @@ from seamline.serve.models.many_models import put_together, rows_at
 from seamline.serve.snapshots.families import Member
 from seamline.serve.snapshots.snapshot import EndpointSpec
 from seamline.serve.workers import many_main
-from seamline.serve.workers.frames import LENGTHS, decode_outputs, encode_frame
-from seamline.serve.workers.many_worker import encode_rows, worker_environment
+from seamline.serve.workers.frames import LENGTHS, decode_outputs, encode_frame, pack_rows
+from seamline.serve.workers.many_worker import worker_environment
 
 CLOSE_GRACE_S = 3.0
 #: Of a load, or of the prediction of one chunk.
@@ -73,7 +73,7 @@ class BulkWorker:
         process = self._process_of(member)
         if place not in self._loaded:
             self._load(process, place, member)
-        header, body = encode_rows(columns, self._inputs, rows)
+        header, body = pack_rows(columns, self._inputs, rows)
         header, body = process.ask({**header, "member": place}, body)
         if header["op"] == "failed":
             raise MachineryError(f"{_say(member)} failed: {header['type']}: {header['message']}")

@@ -21,8 +21,8 @@ from seamline.serve.engine import ModelFailed
 from seamline.serve.models.batching import Batcher
 from seamline.serve.snapshots.families import Family
 from seamline.serve.snapshots.snapshot import Column
-from seamline.serve.workers.frames import decode_outputs
-from seamline.serve.workers.many_worker import ManyProcess, ProcessLost, Reply, encode_rows
+from seamline.serve.workers.frames import decode_outputs, pack_rows
+from seamline.serve.workers.many_worker import ManyProcess, ProcessLost, Reply
 from seamline.serve.workers.worker import (
     FIRST_PAUSE_S,
     HEALTHY_AFTER_S,
@@ -181,7 +181,7 @@ class Shelf:
     async def _ask(self, place: int, columns: Columns, rows: int) -> Columns:
         await self._wait_until_up()
         await self.load(place)  # the process may be another one by now
-        header, body = encode_rows(columns, self._family.inputs, rows)
+        header, body = pack_rows(columns, self._family.inputs, rows)
         reply = await self._exchange({**header, "member": place}, body, PREDICT_TIMEOUT_S)
         if reply[0]["op"] == "absent":
             self.loaded.discard(place)

@@ -12,7 +12,7 @@ import numpy as np
 
 from seamline.domain.errors import MachineryError
 from seamline.serve.datatypes import DTYPES, Columns, Values, to_list
-from seamline.serve.flat_rows import Given, columns_of
+from seamline.serve.flat_rows import FlatRows, Given, columns_of
 from seamline.serve.snapshots.snapshot import Column
 
 LENGTHS = struct.Struct("<IQ")
@@ -27,8 +27,11 @@ def encode_frame(header: dict[str, Any], body: bytes = b"") -> bytes:
     return LENGTHS.pack(len(text), len(body)) + text + body
 
 
-def encode_predict(given: Given, inputs: tuple[Column, ...], rows: int) -> bytes:
-    """Numbers travel raw; text, and integers with nulls, as JSON."""
+def pack_rows(given: Given, inputs: tuple[Column, ...], rows: int) -> tuple[dict[str, Any], bytes]:
+    """(header, body) of a prediction. Numbers travel raw: floats alone as one matrix, else column
+    by column; text, and integers with nulls, travel as JSON."""
+    if isinstance(given, FlatRows) and _are_floats(given, inputs):
+        return {"op": "predict", "rows": rows, "flat": True}, array("d", given.cells).tobytes()
     columns = columns_of(given)
     raw: list[tuple[str, str, int]] = []
     as_json: dict[str, list[Any]] = {}
@@ -41,8 +44,11 @@ def encode_predict(given: Given, inputs: tuple[Column, ...], rows: int) -> bytes
             parts.append(data)
         else:
             as_json[column.name] = to_list(values)
-    header = {"op": "predict", "rows": rows, "raw": raw, "json": as_json}
-    return encode_frame(header, b"".join(parts))
+    return {"op": "predict", "rows": rows, "raw": raw, "json": as_json}, b"".join(parts)
+
+
+def _are_floats(given: FlatRows, inputs: tuple[Column, ...]) -> bool:
+    return given.layout.names == tuple(one.name for one in inputs if one.datatype == "FP64")
 
 
 def _raw(values: Values, datatype: str) -> bytes:

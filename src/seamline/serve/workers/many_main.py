@@ -144,7 +144,8 @@ class Shelf:
         if model is None:
             return {"op": "absent"}, b""
         try:
-            return model.answer(model.tensors.of_frame(header, body), header["rows"])
+            columns = model.tensors.of_frame(header, body, model.start["inputs"])
+            return model.answer(columns, header["rows"])
         except Exception as error:
             return worker_main.failure(error), b""
 

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from seamline.domain.errors import MachineryError, Unavailable
-from seamline.serve.datatypes import Columns, to_list
-from seamline.serve.snapshots.families import Column
 from seamline.serve.workers import many_main
-from seamline.serve.workers.frames import RAW, encode_frame, read_frame
+from seamline.serve.workers.frames import encode_frame, read_frame
 from seamline.serve.workers.worker import (
     CLOSE_GRACE_S,
     FIXED_VARIABLES,
@@ -150,24 +148,6 @@ class ManyProcess:
         """To the whole group: a model may have started helpers."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-
-
-def encode_rows(
-    columns: Columns, inputs: tuple[Column, ...], rows: int
-) -> tuple[dict[str, Any], bytes]:
-    """(header, body) of a prediction: arrays travel raw; lists (text, or nulls) as JSON."""
-    raw: list[tuple[str, str, int]] = []
-    as_json: dict[str, list[Any]] = {}
-    parts: list[bytes] = []
-    for column in inputs:
-        values = columns[column.name]
-        if hasattr(values, "tobytes") and column.datatype in RAW:
-            data = values.tobytes()
-            raw.append((column.name, column.datatype, len(data)))
-            parts.append(data)
-        else:
-            as_json[column.name] = to_list(values)
-    return {"op": "predict", "rows": rows, "raw": raw, "json": as_json}, b"".join(parts)
 
 
 def worker_environment() -> dict[str, str]:

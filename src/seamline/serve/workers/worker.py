@@ -21,7 +21,7 @@ from seamline.serve.engine import EngineLost, ModelFailed
 from seamline.serve.flat_rows import Given
 from seamline.serve.snapshots.snapshot import EndpointSpec
 from seamline.serve.workers import worker_main
-from seamline.serve.workers.frames import decode_outputs, encode_frame, encode_predict, read_frame
+from seamline.serve.workers.frames import decode_outputs, encode_frame, pack_rows, read_frame
 
 LOG = logging.getLogger(__name__)
 LOAD_TIMEOUT_S = 120.0
@@ -91,7 +91,7 @@ class WorkerProcess:
 
     async def predict(self, given: Given, rows: int) -> Columns:
         """ModelFailed when the model raised, Unavailable when the process went away."""
-        frame = encode_predict(given, self.spec.signature.inputs, rows)
+        frame = encode_frame(*pack_rows(given, self.spec.signature.inputs, rows))
         try:
             async with self._turn, asyncio.timeout(PREDICT_TIMEOUT_S):
                 header, body = await self._exchange(frame)

@@ -5,8 +5,9 @@ with `-I`. It reads the wheel once, checks its digest, and imports the model fro
 it has hashed (law 2): nothing on disk is looked at again.
 
 Frames, both ways: u32 length of the header, u64 length of the body (little-endian), the header
-(JSON), the body (the raw tensors one after another). stdin and stdout are taken away from the
-model's code before it is imported, so that a print cannot break a frame.
+(JSON), the body (the raw tensors one after another, or one matrix of all columns). stdin and
+stdout are taken away from the model's code before it is imported, so that a print cannot break a
+frame.
 """
 
 from __future__ import annotations
@@ -169,13 +170,27 @@ class Tensors:
         filled = [math.nan if value is None else value for value in values]
         return self.decode(form, memoryview(bytearray(self.encode(form, filled)[1])))
 
-    def of_frame(self, header: Header, body: bytearray) -> dict[str, Any]:
+    def of_frame(
+        self, header: Header, body: bytearray, inputs: Sequence[Sequence[str]] = ()
+    ) -> dict[str, Any]:
+        """`inputs`: (name, datatype) of the columns of a frame that is one matrix of floats."""
+        if header.get("flat"):
+            return self.of_matrix(body, [name for name, _ in inputs], header["rows"])
         columns = dict(header["json"])
         start = 0
         for name, datatype, size in header["raw"]:
             columns[name] = self.decode(FORMATS[datatype], memoryview(body)[start : start + size])
             start += size
         return columns
+
+    def of_matrix(self, body: bytearray, names: list[str], rows: int) -> dict[str, Any]:
+        """Row after row on the wire; each column's values side by side for the model."""
+        values = self.decode("d", memoryview(body))
+        if self.numpy is None:
+            return {name: values[place :: len(names)] for place, name in enumerate(names)}
+        return dict(
+            zip(names, self.numpy.array(values.reshape(rows, -1).T, order="C"), strict=True)
+        )
 
 
 class Worker:
@@ -252,7 +267,8 @@ class Worker:
         while (frame := frames.read()) is not None:
             header, body = frame
             try:
-                reply = self.answer(self.tensors.of_frame(header, body), header["rows"])
+                columns = self.tensors.of_frame(header, body, self.start["inputs"])
+                reply = self.answer(columns, header["rows"])
             except Exception as error:
                 reply = (failure(error), b"")
             frames.write(*reply)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from seamline.domain.clock import SystemClock
-from seamline.domain.errors import Unavailable
+from seamline.domain.errors import InvalidInput, MachineryError, Unavailable
 from seamline.serve.log import segment_log
 from seamline.serve.log.segment_log import Lost, SegmentLog
-from seamline.serve.log.segments import list_segments, read_segment
+from seamline.serve.log.segments import Segment, list_segments, parse_segment, read_segment
 
 SCHEMA = pa.schema([("number", pa.int64()), ("padding", pa.string())])
 PATIENCE_S = 30.0
@@ -286,3 +289,30 @@ def test_what_cannot_be_encoded_takes_no_other_along(
     assert numbers_in(tmp_path / "logs" / "production") == [0, 1, 3, 4]
     assert watched.lost == [("production", 1, Lost.UNREADABLE)]
     assert isinstance(told[0], ValueError)
+
+
+def test_a_batch_of_other_columns_is_not_written(tmp_path: Path) -> None:
+    """Readers would take its bytes for those of the log's columns."""
+    segment = Segment(tmp_path, SCHEMA, SystemClock())
+    segment.write(batches_of([("here", 1, 2)]))
+    with pytest.raises(MachineryError, match="other columns than the log"):
+        segment.write([pa.record_batch({"number": pa.array(["1"])})])
+    segment.close()
+    assert [read_segment(path, SCHEMA).num_rows for path in list_segments(tmp_path)] == [2]
+
+
+def test_a_damaged_segment_ends_no_process(tmp_path: Path) -> None:
+    """Of one that came from elsewhere, or from a bad disk, whole batches are read."""
+    segment = Segment(tmp_path, SCHEMA, SystemClock())
+    segment.write(batches_of([("here", number, 20) for number in range(3)]))
+    segment.close()
+    (path,) = list_segments(tmp_path)
+    data, draws = path.read_bytes(), random.Random(20261122)
+    for _ in range(300):
+        altered = bytearray(data)
+        for _ in range(draws.choice((1, 2, 8))):
+            altered[draws.randrange(len(altered))] = draws.choice((0, 0x7F, 0x80, 0xFF))
+        path.write_bytes(altered)
+        pl.DataFrame(read_segment(path, SCHEMA))
+        with contextlib.suppress(InvalidInput):
+            pl.DataFrame(parse_segment(bytes(altered), SCHEMA))
