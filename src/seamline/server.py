@@ -58,6 +58,8 @@ from seamline.trust.principals import ensure_owner
 from seamline.trust.requests import is_loopback
 
 LOOPBACK = "127.0.0.1"
+#: For requests that a command was interrupted at; what they began is finished by the next server.
+IN_PROCESS_END_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -219,10 +221,16 @@ def serve_in_process(settings: Settings) -> Iterator[str]:
             )
             thread.start()
             ready.wait()
-            yield url
-            plane.platform.changes.wait_until(plane.loop.is_idle, timeout_s=3600)
-            server.should_exit = True
-            thread.join()
+            try:
+                yield url
+                plane.platform.changes.wait_until(plane.loop.is_idle, timeout_s=3600)
+            except KeyboardInterrupt:
+                server.force_exit = True  # nobody waits for what is being answered
+                raise
+            finally:
+                # A loop that still turns when Python ends may take the process with it.
+                server.should_exit = True
+                thread.join(IN_PROCESS_END_S)
 
 
 def _check_serve_host(settings: Settings) -> None:

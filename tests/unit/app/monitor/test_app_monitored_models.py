@@ -34,7 +34,8 @@ def measure(stores: Stores, monkeypatch: pytest.MonkeyPatch, *answered: tuple[st
     monkeypatch.setattr(measure_monitor, "_subject", subject)
     rows = pl.DataFrame(
         [
-            {"model": model, "model_version": "1.0.0", "ds": DAY, "features": "{}",
+            {"model": model, "model_version": "1.0.0", "ds": DAY, "row": 0, "features": "{}",
+             "features_from": None,
              "outputs": '{"prediction":1.5}', "truth": "1.0"}
             for model, count in answered for _ in range(count)
         ]
