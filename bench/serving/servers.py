@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,10 +90,11 @@ def running(server: Server, log: Path) -> Iterator[Running]:
         yield Running(server, url, process.pid, time.monotonic() - started_s)
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(15)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):  # some leave their own workers behind
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _free_ports() -> dict[str, int]:
