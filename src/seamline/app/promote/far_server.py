@@ -40,10 +40,8 @@ class FarServer:
     def _ask(self, method: str, path: str, body: bytes | None, sent: dict[str, str]) -> Any:
         asked = Asked(method, path, body, sent)
         answer_s = ANSWER_S[method]
-        with asking(
-            self.url, self.token, asked, connect_s=CONNECT_S, answer_s=answer_s
-        ) as response:
-            return json.loads(response.read(_LONGEST_ANSWER))
+        with asking(self.url, self.token, asked, connect_s=CONNECT_S, answer_s=answer_s) as answer:
+            return answer.read_json(_LONGEST_ANSWER)
 
 
 def find_far_server(platform: Platform, environment: Environment) -> FarServer:

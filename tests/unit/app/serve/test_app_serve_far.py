@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -186,6 +187,35 @@ def test_what_came_before_the_line_broke_is_not_asked_for_again(tmp_path, taking
     assert giver.asked == [(digest, None), (digest, "bytes=3000-")]
     assert taking.blobs.get(digest) == wheel
     assert list((taking.root / "arriving").iterdir()) == []
+
+
+def test_a_full_disk_here_is_not_taken_for_an_origin_that_is_away(tmp_path, taking, giver, key):
+    wheel = make_wheel()
+    envelope = make_envelope(tmp_path, 1, wheel, key)
+    giver.answers[digest_of(wheel)] = wheel
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))  # no file of this process grows further
+    try:
+        with pytest.raises(Unavailable) as refused:
+            taking.take("production", envelope, key.public)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.value.message == (
+        f"late 1.0.0 cannot be kept in {taking.root / 'arriving'}: File too large."
+    )
+    assert "Make room there" in refused.value.next_step
+    taking.take("production", envelope, key.public)
+    assert digest_of(wheel) in read_places(taking.root)
+
+
+def test_what_answers_and_is_no_seamline_is_said_so(giver):
+    giver.answers["keys"] = b"<html>a proxy's page</html>"
+    with pytest.raises(Unavailable, match="answered 200, and not as Seamline does") as refused:
+        Origin(giver.url, "").key_history()
+    assert "address of a Seamline server" in refused.value.next_step
+    giver.answers["keys"] = b'{"other": []}'
+    with pytest.raises(Unavailable, match="answered 200, and not as Seamline does"):
+        Origin(giver.url, "").key_history()
 
 
 def test_a_killed_one_goes_on_where_it_was(tmp_path, taking, giver, key):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seamline.app.serve.far.origin import Origin
 from seamline.domain.digests import Digest
-from seamline.domain.errors import DigestMismatch
+from seamline.domain.errors import DigestMismatch, Unavailable
 from seamline.store.received import FileReceiver, ReceivedFile
 
 LOG = logging.getLogger("seamline.serve")
@@ -52,12 +52,18 @@ class Downloads:
                 path.unlink(missing_ok=True)
 
     def _receive(self, environment: str, digest: str, path: Path, what: str) -> ReceivedFile:
-        with closing(FileReceiver(path, goes_on=True)) as receiver:
-            if receiver.size_bytes:
-                LOG.info("%s: %d bytes of it are here already", what, receiver.size_bytes)
-            if receiver.digest != digest:
-                self.origin.fetch_package(environment, Digest(digest), receiver)
-            return receiver.finish()
+        try:
+            with closing(FileReceiver(path, goes_on=True)) as receiver:
+                if receiver.size_bytes:
+                    LOG.info("%s: %d bytes of it are here already", what, receiver.size_bytes)
+                if receiver.digest != digest:
+                    self.origin.fetch_package(environment, Digest(digest), receiver)
+                return receiver.finish()
+        except OSError as error:
+            raise Unavailable(
+                f"{what} cannot be kept in {self.folder}: {error.strerror}.",
+                next_step="Make room there; what has come of it is kept.",
+            ) from error
 
     def _path_of(self, digest: str) -> Path:
         return self.folder / f"{digest.removeprefix('sha256:')}{_ENDING}"

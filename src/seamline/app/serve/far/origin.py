@@ -6,13 +6,11 @@ What it refuses is raised by its meaning; that it cannot be reached is Unavailab
 from __future__ import annotations
 
 import http.client
-import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from seamline.app.other_server import Asked, asking
+from seamline.app.other_server import Answer, Asked, asking, foreign_answer
 from seamline.domain import errors
 from seamline.domain.digests import Digest
 from seamline.store.received import FileReceiver
@@ -38,15 +36,18 @@ class Origin:
         as it waits."""
         path = f"/environments/{environment}/{name}?{urlencode({'wait_s': wait_s})}"
         sent = {"If-None-Match": known} if known else {}
-        with self._asked("GET", path, None, sent) as response:
-            if response.status == http.client.NOT_MODIFIED:
+        with self._asked("GET", path, None, sent) as answer:
+            if answer.status == http.client.NOT_MODIFIED:
                 return None
-            return Fetched(response.headers["ETag"] or "", response.read(_LONGEST_FILE))
+            return Fetched(answer.header("ETag"), answer.read(_LONGEST_FILE))
 
     def key_history(self) -> list[bytes]:
-        with self._asked("GET", "/keys", None, {}) as response:
-            document: dict[str, Any] = json.loads(response.read())
-            return [str(entry).encode() for entry in document["history"]]
+        with self._asked("GET", "/keys", None, {}) as answer:
+            document = answer.read_json()
+            try:
+                return [str(entry).encode() for entry in document["history"]]
+            except (KeyError, TypeError) as error:
+                raise foreign_answer(self.url, answer.status) from error
 
     def fetch_package(self, environment: str, digest: Digest, receiver: FileReceiver) -> None:
         """What the receiver does not have of its bytes, not verified. Unavailable where they end
@@ -55,28 +56,29 @@ class Origin:
         start = receiver.size_bytes
         sent = {"Range": f"bytes={start}-", "If-Range": f'"{digest}"'} if start else {}
         beyond = http.client.REQUESTED_RANGE_NOT_SATISFIABLE
-        with self._asked("GET", path, None, sent, reads=beyond) as response:
-            if response.status == beyond:  # no part of these bytes is as long
+        with self._asked("GET", path, None, sent, reads=beyond) as answer:
+            if answer.status == beyond:  # no part of these bytes is as long
                 receiver.begin_again()
                 raise errors.Unavailable(f"{self.url} has less of {digest} than was here of it.")
-            told = response.headers["Content-Range"] or ""
-            if response.status != http.client.PARTIAL_CONTENT or not told.startswith(
+            told = answer.header("Content-Range")
+            if answer.status != http.client.PARTIAL_CONTENT or not told.startswith(
                 f"bytes {start}-"
             ):
                 receiver.begin_again()
-            while piece := response.read(CHUNK_BYTES):
+            while piece := answer.read(CHUNK_BYTES):
                 receiver.write(piece)
-            if response.length:
+            if answer.missing_bytes:
+                missing = answer.missing_bytes
                 raise errors.Unavailable(
-                    f"{self.url} broke off {response.length} bytes before the end of {digest}.",
+                    f"{self.url} broke off {missing} bytes before the end of {digest}.",
                     next_step="What has come is kept; the rest is asked for next.",
                 )
 
     def send_segment(self, environment: str, log: str, name: str, data: bytes) -> None:
         path = f"/environments/{environment}/log-segments/{log}/{name}"
         sent = {"Content-Type": "application/octet-stream"}
-        with self._asked("PUT", path, data, sent) as response:
-            response.read()
+        with self._asked("PUT", path, data, sent) as answer:
+            answer.read()
 
     def _asked(
         self,
@@ -85,7 +87,7 @@ class Origin:
         body: bytes | None,
         sent: dict[str, str],
         reads: int | None = None,
-    ) -> AbstractContextManager[http.client.HTTPResponse]:
+    ) -> AbstractContextManager[Answer]:
         asked = Asked(method, path, body, sent, reads)
         return asking(self.url, self.token, asked, connect_s=TIMEOUT_S, answer_s=TIMEOUT_S)
 
