@@ -30,7 +30,6 @@ from seamline.serve.log.tables import (
     read_predictions,
 )
 from seamline.serve.routing import Target
-from seamline.store.stores import open_stores
 from seamline.store.tables import append_frame
 
 #: Of before there were traces, who asked and where, batches that refer to their rows, and runs.
@@ -39,13 +38,6 @@ OLD = pa.schema([one for one in SCHEMA if one.name not in NEW])
 COLUMNS = ["prediction_id", "trace_id", "principal", "plane"]
 NOTHING = (None, None, None)
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-@pytest.fixture
-def stores(tmp_path):
-    opened = open_stores(tmp_path, SystemClock())
-    yield opened
-    opened.db.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from seamline.domain.clock import ManualClock, SystemClock, new_id
+from seamline.domain.clock import ManualClock, new_id
 from seamline.domain.errors import InvalidInput, NotFound
 from seamline.serve.inputs.validate import Rows
 from seamline.serve.log import segments
@@ -40,16 +40,8 @@ from seamline.serve.log.tables import (
     read_segments,
 )
 from seamline.serve.routing import Target
-from seamline.store.stores import open_stores
 
 INFER = "/v2/models/late-arrival/infer"
-
-
-@pytest.fixture
-def stores(tmp_path):
-    opened = open_stores(tmp_path, SystemClock())
-    yield opened
-    opened.db.close()
 
 
 @pytest.fixture

@@ -24,17 +24,9 @@ from seamline.serve.log.prediction_log import SEGMENT_SCHEMA, PredictionBatches,
 from seamline.serve.log.segments import Segment
 from seamline.serve.log.tables import compact, log_folder
 from seamline.serve.routing import Target
-from seamline.store.stores import open_stores
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 MINE = pl.col("endpoint") == "late-arrival"
-
-
-@pytest.fixture
-def stores(tmp_path):
-    opened = open_stores(tmp_path, SystemClock())
-    yield opened
-    opened.db.close()
 
 
 @pytest.fixture
