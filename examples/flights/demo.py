@@ -580,6 +580,7 @@ class Demo:
         return []
 
     def replay_air_time(self, plane: DataPlane, since: date, until: date) -> None:
+        prediction = ""
         for day, rows in self.year.days(since, until):
             answer = plane.infer("air-time", air_columns(day, rows))
             prediction = answer["parameters"]["prediction_id"]
@@ -589,13 +590,24 @@ class Demo:
                 if row["air_time"] not in ("", "NA")
             ]
             plane.post("/v2/feedback", {"feedback": truths})
+        self.await_logged(prediction)
 
     def replay_late(self, plane: DataPlane, since: date, until: date, planted: date) -> None:
+        prediction = ""
         for day, rows in self.year.days(since, until):
             columns = late_columns(self.year, day, rows)
             if day >= planted:
                 columns["hour"] = ("INT64", [0] * len(rows))
-            plane.infer("late-arrival", columns)
+            prediction = plane.infer("late-arrival", columns)["parameters"]["prediction_id"]
+        self.await_logged(prediction)
+
+    def await_logged(self, prediction: str) -> None:
+        """The log is written behind the answers, in their order; a busy disk takes its time."""
+        for _ in range(12):
+            with contextlib.suppress(Refusal):  # `why` waits for it as well, for some seconds
+                self.server.seamline("why", prediction)
+                return
+        raise SystemExit(f"prediction {prediction} did not come into the log")
 
     # 10 ----------------------------------------------------------------------------------------
     def audit(self) -> str:
