@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -75,13 +76,11 @@ class DataPlane:
         self.metrics = Metrics()
         self.access = Access(root, public_key_path, self.metrics, clock, is_required=require_tokens)
         self.plane = Plane(root, public_key_path, self.metrics)
+        machine = socket.gethostname() if follows_another(root) else None
         self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SEGMENT_SCHEMA,
-            PredictionBatches(
-                load_or_create_privacy_key(privacy_key_path(root)),
-                socket.gethostname() if follows_another(root) else None,
-            ),
+            PredictionBatches(load_or_create_privacy_key(privacy_key_path(root)), machine),
             place_of_entry,
             clock,
             interval_s=prediction_log.INTERVAL_S,
@@ -91,7 +90,7 @@ class DataPlane:
         self.feedback: SegmentLog[Sequence[FeedbackRow]] = SegmentLog(
             root / "logs" / feedback.FOLDER,
             feedback.SCHEMA,
-            feedback_batches,
+            partial(feedback_batches, plane=machine),
             place_of_feedback,
             clock,
             interval_s=0.0,
