@@ -12,7 +12,9 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 
@@ -21,6 +23,7 @@ from seamline.domain.errors import MachineryError, SeamlineError
 from seamline.protocols.oip_connections import Connection
 from seamline.protocols.oip_grpc import GrpcServer, start_grpc
 from seamline.protocols.oip_http import Receive, Scope, Send
+from seamline.protocols.oip_quick_answers import Coming
 from seamline.protocols.oip_rest import OipApp
 from seamline.serve.callers.access import Access
 from seamline.serve.group.member import Member, end_with_supervisor
@@ -32,6 +35,7 @@ from seamline.serve.log.prediction_log import PredictionBatches
 from seamline.serve.log.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.metrics import Metrics
+from seamline.serve.patience import Watch
 from seamline.serve.place import (
     address_path,
     write_address,
@@ -66,13 +70,11 @@ class DataPlane:
         self.metrics = Metrics()
         self.access = Access(root, public_key_path, self.metrics, clock, is_required=require_tokens)
         self.plane = Plane(root, public_key_path, self.metrics, ahead)
+        machine = socket.gethostname() if follows_another(root) else None
         self.predictions: SegmentLog[Entry] = SegmentLog(
             root / "logs" / prediction_log.FOLDER,
             prediction_log.SEGMENT_SCHEMA,
-            PredictionBatches(
-                load_or_create_privacy_key(privacy_key_path(root)),
-                socket.gethostname() if follows_another(root) else None,
-            ),
+            PredictionBatches(load_or_create_privacy_key(privacy_key_path(root)), machine),
             place_of_entry,
             clock,
             interval_s=prediction_log.INTERVAL_S,
@@ -82,7 +84,7 @@ class DataPlane:
         self.feedback: SegmentLog[Sequence[FeedbackRow]] = SegmentLog(
             root / "logs" / feedback.FOLDER,
             feedback.SCHEMA,
-            feedback_batches,
+            partial(feedback_batches, plane=machine),
             place_of_feedback,
             clock,
             interval_s=0.0,
@@ -148,7 +150,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 self._answer,
                 loop="uvloop",
-                http=Connection,
+                http=cast(type[asyncio.Protocol], partial(Connection, answer=self._answer_quick)),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -210,6 +212,12 @@ class Server(uvicorn.Server):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._data_plane is not None  # uvicorn calls after startup only
         await self._data_plane.app(scope, receive, send)
+
+    def _answer_quick(
+        self, method: str, path: str, headers: dict[bytes, bytes], body: bytes, watch: Watch
+    ) -> Coming:
+        assert self._data_plane is not None
+        return self._data_plane.app.answer(method, path, headers, body, watch)
 
 
 async def serve_plane(server: Server, listener: socket.socket, *, is_member: bool) -> str:
