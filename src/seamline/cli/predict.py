@@ -15,7 +15,9 @@ _DEFAULT = "production"
 @command()
 @click.argument("model")
 @click.option("--data", required=True, metavar="NAME@VERSION", help="The rows to answer.")
-@click.option("--query", metavar="SELECT", help="Which of them: one SELECT over that dataset, joins included.")
+@click.option(
+    "--query", metavar="SELECT", help="Which of them: one SELECT over that dataset, joins included."
+)
 @click.option("--to", required=True, metavar="NAME", help="The dataset that the answers go to.")
 @click.option("-e", "--environment", default=_DEFAULT, show_default=True)
 def predict(
