@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import pyarrow as pa
 import uvicorn
 
 from seamline.domain.clock import Clock, SystemClock
@@ -40,6 +41,7 @@ from seamline.serve.log.prediction_log import PredictionBatches
 from seamline.serve.log.privacy import load_or_create_privacy_key, privacy_key_path
 from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.metrics import Metrics
+from seamline.serve.models.twins import keep_to_ourselves
 from seamline.serve.patience import Watch
 from seamline.serve.place import (
     address_path,
@@ -285,6 +287,9 @@ def _prepare_process() -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     sys.meta_path.insert(0, WithoutPandas())
+    keep_to_ourselves()  # here, for no other thread reads the environment yet
+    # What is logged in a twentieth of a second is small: Arrow's own pool holds 14 MB for it.
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def _settle_garbage() -> None:

@@ -297,8 +297,15 @@ def load_twin(spec: EndpointSpec) -> tuple[TwinGraph, Mapping[str, Any]]:
     return graph, files.samples
 
 
+def keep_to_ourselves() -> None:
+    """Before ONNX Runtime is imported: since 1.29 it sends its maker names and hashes of the graphs
+    that it loads, and keeps an id of the machine. Whoever wants that sets the variable to 0."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def _session(graph: bytes) -> Any:
     """One thread: a request is a few rows, and the cores have other requests."""
+    keep_to_ourselves()
     try:
         import onnxruntime as runtime
     except ImportError as error:

@@ -35,8 +35,14 @@ LONGEST_PAUSE_S = 10.0
 HEALTHY_AFTER_S = 60.0
 #: Nothing else of the plane's environment reaches a model: no secret can leak into it.
 PASSED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-#: One request is a few rows: threads inside the model cost more than they give.
-FIXED_VARIABLES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: One request is a few rows: threads inside the model cost more than they give. ONNX Runtime does
+#: not tell its maker of the models that it loads.
+FIXED_VARIABLES = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
 
 
 class WorkerProcess:
