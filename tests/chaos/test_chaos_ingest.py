@@ -28,8 +28,9 @@ from seamline.store.tables import table_version
 
 READINGS = DatasetDeclaration("readings", time="at", keys=("id",))
 
-#: Ingests argv[2:-1] into argv[1]. With argv[-1] = N > 0 it kills itself as the N-th function of
-#: ours is entered or left; it prints how many times that happened.
+#: Ingests argv[2:-2] into argv[1]. With argv[-1] = N > 0 it kills itself at the N-th moment of the
+#: kind argv[-2], and prints how many there were. "step": a function of ours is entered or left.
+#: "effect": something has just been done that stays.
 CHILD = """
 import os, signal, sys
 from pathlib import Path
@@ -41,16 +42,24 @@ from seamline.store.stores import open_stores
 ours = str(Path(commit.__file__).parents[1])
 readings = DatasetDeclaration("readings", time="at", keys=("id",))
 stores = open_stores(Path(sys.argv[1]), SystemClock())
-last, seen = int(sys.argv[-1]), 0
+kind, last, seen = sys.argv[-2], int(sys.argv[-1]), 0
+def is_moment(frame, event, argument):
+    if kind == "step":
+        return event in ("call", "return") and frame.f_code.co_filename.startswith(ours)
+    # A file in place or gone; a commit of the database, or of the table.
+    return event == "c_return" and (
+        argument in (os.replace, os.unlink)
+        or argument.__name__ in ("commit", "create_write_transaction")
+    )
 
 def watch(frame, event, argument):
     global seen
-    if event in ("call", "return") and frame.f_code.co_filename.startswith(ours):
+    if is_moment(frame, event, argument):
         seen += 1
         if seen == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-for path in sys.argv[2:-1]:
+for path in sys.argv[2:-2]:
     sys.setprofile(watch)
     taking.ingest(stores, readings, Path(path), source=path, by="ada")
     sys.setprofile(None)
@@ -58,9 +67,11 @@ print(seen)
 """
 
 
-def start(stores_root: Path, paths: list[Path], last: int = 0) -> subprocess.Popen[str]:
+def start(
+    stores_root: Path, paths: list[Path], last: int = 0, kind: str = "step"
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(stores_root), *map(str, paths), str(last)],
+        [sys.executable, "-c", CHILD, str(stores_root), *map(str, paths), kind, str(last)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -100,8 +111,7 @@ def check_whole(stores: Stores, deliveries: int, rows: int = 300) -> None:
 def test_killed_at_any_moment_of_an_ingest(tmp_path: Path, soak: bool) -> None:
     stores = open_stores(tmp_path / "workspace", SystemClock())
     try:
-        begun = start(stores.root, [delivery(tmp_path, 0)])
-        moments = int(begun.communicate(timeout=120)[0])
+        moments = count_moments(stores, tmp_path, "step")
         draw = random.Random(20261121)
         counts = 1_000 if soak else 6
         for number in range(1, counts + 1):
@@ -109,19 +119,45 @@ def test_killed_at_any_moment_of_an_ingest(tmp_path: Path, soak: bool) -> None:
             first = 1 if number % 2 else moments - moments // 4
             moment = draw.randint(first, moments)
             path = delivery(tmp_path, number)
-            child = start(stores.root, [path], moment)
-            told, _ = child.communicate(timeout=120)
             where = f"delivery {number}, killed at moment {moment} of {moments}"
-            assert child.returncode == -signal.SIGKILL or told, where
-            finish_all_pending(stores)
-            before = len(list_versions(stores, "readings"))
-            assert before in (number, number + 1), where
-            check_whole(stores, before)
-            again = ingest(stores, READINGS, path, source="again", by="ada")
-            assert again.is_new == (before == number), where
+            check_killed(stores, path, number, start(stores.root, [path], moment), where)
         check_whole(stores, counts + 1)
     finally:
         stores.db.close()
+
+
+def test_killed_right_after_each_thing_that_stays(tmp_path: Path) -> None:
+    """What comes between two of them is what a sample of all moments hardly ever hits."""
+    stores = open_stores(tmp_path / "workspace", SystemClock())
+    try:
+        moments = 1 + count_moments(stores, tmp_path, "effect")
+        assert moments > 5  # the intent, three files, the table, the version
+        for number in range(1, moments):
+            path = delivery(tmp_path, number)
+            child = start(stores.root, [path], number, "effect")
+            check_killed(stores, path, number, child, f"killed after effect {number}")
+    finally:
+        stores.db.close()
+
+
+def count_moments(stores: Stores, folder: Path, kind: str) -> int:
+    """Of one ingest, the first."""
+    begun = start(stores.root, [delivery(folder, 0)], kind=kind)
+    return int(begun.communicate(timeout=120)[0])
+
+
+def check_killed(
+    stores: Stores, path: Path, number: int, child: subprocess.Popen[str], where: str
+) -> None:
+    """Before, `number` deliveries were in it; in the end this one is, too."""
+    told, _ = child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGKILL or told, where
+    finish_all_pending(stores)
+    before = len(list_versions(stores, "readings"))
+    assert before in (number, number + 1), where
+    check_whole(stores, before)
+    again = ingest(stores, READINGS, path, source="again", by="ada")
+    assert again.is_new == (before == number), where
 
 
 def test_four_processes_that_append_to_one_dataset(tmp_path: Path, soak: bool) -> None:

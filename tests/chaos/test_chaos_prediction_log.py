@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,21 +30,25 @@ RATE = 10_000
 SLACK_S = 0.5
 
 WRITER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 import pyarrow as pa
 from seamline.domain.clock import SystemClock
 from seamline.serve.log.segment_log import SegmentLog
 
 schema = pa.schema([("number", pa.int64())])
-rate, interval_s = int(sys.argv[2]), float(sys.argv[3])
+rate, interval_s, last = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 
 def batches(entries):
     return [pa.record_batch([pa.array(entries, pa.int64())], schema)]
 
 def committed(number):
-    # One write each, by either thread: what is read was said whole.
-    return lambda problem: os.write(1, f"committed {number} {problem}\\n".encode())
+    def tell(problem):
+        # One write each, by either thread: what is read was said whole.
+        os.write(1, f"committed {number} {problem}\\n".encode())
+        if number == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return tell
 
 def place(entry):
     return "production", 1
@@ -102,11 +107,35 @@ def test_a_killed_writer_loses_its_last_interval_at_most(folder: Path) -> None:
     assert len(late) < KILLS, "more than an interval is lost, each time"
 
 
+@pytest.mark.parametrize("last", [0, 4_200])
+def test_it_is_there_at_the_very_moment_it_is_called_durable(folder: Path, last: int) -> None:
+    """The writer dies as it says so: of the first row, and in the midst of it."""
+    heard = Heard()
+    with start(folder, last) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            heard.take(line)
+    assert (writer.returncode, heard.committed) == (-signal.SIGKILL, last)
+    assert len(written(folder)) > last
+
+
+def start(folder: Path, last: int = -1) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(folder), str(RATE), str(INTERVAL_S), str(last)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def written(folder: Path) -> list[int]:
+    numbers: list[int] = []
+    for path in list_segments(folder / "production"):
+        numbers += read_segment(path, SCHEMA)["number"].to_pylist()
+    assert numbers == list(range(len(numbers))), "a row is missing, doubled or out of place"
+    return numbers
+
+
 def is_bound_kept(folder: Path, kill: int) -> bool:
     """Whether all is there but the last interval; what was called durable has to be, always."""
-    command = [sys.executable, "-c", WRITER, str(folder), str(RATE), str(INTERVAL_S)]
     heard = Heard()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+    with start(folder) as writer:
         assert writer.stdout is not None
         for line in writer.stdout:
             heard.take(line)
@@ -117,10 +146,7 @@ def is_bound_kept(folder: Path, kill: int) -> bool:
         writer.kill()
         for line in writer.stdout:  # what it had said before it died
             heard.take(line)
-    numbers: list[int] = []
-    for path in list_segments(folder / "production"):
-        numbers += read_segment(path, SCHEMA)["number"].to_pylist()
-    assert numbers == list(range(len(numbers))), "a row is missing, doubled or out of place"
+    numbers = written(folder)
     assert len(numbers) > heard.committed, "what was called durable is not there"
     long_ago = heard.appended_by(killed_at_s - INTERVAL_S - SLACK_S)
     return len(numbers) >= long_ago > 0

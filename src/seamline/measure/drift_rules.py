@@ -111,6 +111,7 @@ def decide_drift(
     alpha: float = ALPHA,
     columns: Collection[str] | None = None,
     seed: int = 0,
+    replicates: int = MIN_REPLICATES,
 ) -> DriftVerdict:
     """Effect size and significance: a column drifts when its PSI exceeds `threshold` and is larger
     than days of the reference show among themselves.
@@ -120,6 +121,7 @@ def decide_drift(
     of all days and a pseudo-window of `days` days (thinned to the window's rows when it has fewer)
     are drawn with replacement; the p-value is the share of such pairs with a PSI at least as
     large. Benjamini-Hochberg over the columns at `alpha`. Fewer than 10 days: inconclusive.
+    `replicates`: at least so many pairs, for whoever judges these p-values among others.
     """
     names = columns_to_compare(reference, current, columns)
     drifts = compare_profiles(reference, current, names)
@@ -139,7 +141,8 @@ def decide_drift(
         judged = [ColumnVerdict(d, Verdict.INCONCLUSIVE, None, None) for d in drifts]
         overall = Verdict.INCONCLUSIVE
     else:
-        nulls = _null_psi(reference, current, names, blocks, days, alpha, seed)
+        least = max(replicates, math.ceil(2 * len(names) / alpha))
+        nulls = _null_psi(reference, current, names, blocks, days, seed, least)
         judged = _judge(drifts, nulls, threshold, alpha)
         overall = Verdict.FAIL if any(j.verdict is Verdict.FAIL for j in judged) else Verdict.PASS
     return DriftVerdict(overall, tuple(judged), len(blocks), days, threshold, alpha)
@@ -171,12 +174,11 @@ def _null_psi(
     names: Sequence[str],
     blocks: Sequence[Profile],
     days: int,
-    alpha: float,
     seed: int,
+    replicates: int,
 ) -> list[Floats]:
     """PSI of resampled reference days, one array of replicates per column; the same days for all
     columns. Replicates suffice for the smallest p-value that Benjamini-Hochberg can ask for."""
-    replicates = max(MIN_REPLICATES, math.ceil(2 * len(names) / alpha))
     rng = np.random.default_rng(seed)
     even = np.full(len(blocks), 1 / len(blocks))
     pasts = rng.multinomial(len(blocks), even, size=replicates).astype(np.float64)

@@ -163,8 +163,8 @@ class OipApp:
                 health = self._plane.health(request.environment)
                 return json_reply(200 if health["ready"] else 503, health)
             case ("feedback",):
-                await self._check_may(request, Verb.PREDICT, None)
-                return await self._feedback(request, None)
+                caller = await self._check_may(request, Verb.PREDICT, None)
+                return await self._feedback(request, None, caller)
             case ("repository", "index"):
                 return await self._index(request)
             case ("repository", "models", model, "load" | "unload" as verb):
@@ -199,10 +199,10 @@ class OipApp:
                     del told["reason"]
                 return json_reply(200 if ready else 503, told)
             case ["feedback"]:
-                await self._check_may(request, Verb.PREDICT, model)
+                caller = await self._check_may(request, Verb.PREDICT, model)
                 if request.environment in self._plane.table.environments:
                     self._target(request, model, version)
-                return await self._feedback(request, model)
+                return await self._feedback(request, model, caller)
         raise _no_such_path(request.path)
 
     def _target(self, request: Request, model: str, version: str | None) -> Target:
@@ -312,11 +312,13 @@ class OipApp:
         await move(request.environment, model)
         return json_reply(200, repository.state_of(self._target(request, model, None)))
 
-    async def _feedback(self, request: Request, model: str | None) -> Reply:
+    async def _feedback(self, request: Request, model: str | None, caller: Caller) -> Reply:
         need(request, "POST")
         self._plane.check_environment(request.environment)
         items = read_feedback_body(await read_body(request))
-        rows = rows_of_feedback(items, request.environment, model, self._predictor.clock)
+        rows = rows_of_feedback(
+            items, request.environment, model, self._predictor.clock, caller.principal
+        )
         await record_feedback(self._feedback_log, rows)
         return json_reply(200, {"accepted": len(rows), "received_id": rows[0].received_id})
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from seamline.domain.errors import DigestMismatch, SeamlineError, Unavailable
+from seamline.runtime.imports import silence_onnx_runtime
 from seamline.serve.datatypes import TEXT, Columns, Values, to_list
 from seamline.serve.engine import ModelFailed
 from seamline.serve.flat_rows import FlatRows, Given, columns_of
@@ -297,15 +298,9 @@ def load_twin(spec: EndpointSpec) -> tuple[TwinGraph, Mapping[str, Any]]:
     return graph, files.samples
 
 
-def keep_to_ourselves() -> None:
-    """Before ONNX Runtime is imported: since 1.29 it sends its maker names and hashes of the graphs
-    that it loads, and keeps an id of the machine. Whoever wants that sets the variable to 0."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-
 def _session(graph: bytes) -> Any:
     """One thread: a request is a few rows, and the cores have other requests."""
-    keep_to_ourselves()
+    silence_onnx_runtime()
     try:
         import onnxruntime as runtime
     except ImportError as error:

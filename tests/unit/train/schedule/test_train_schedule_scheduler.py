@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -220,6 +221,31 @@ def test_killed_around_the_request(house: House, missed: MissedPolicy, is_reques
         ids = connection.execute(select(func.count(), func.count(RUNS.c.id.distinct()))).one()
         requested = read_facts(connection, kinds=["run.requested"])
     assert ids[0] == ids[1] == len(requested) == len(wanted)
+
+
+def test_killed_right_after_any_commit(house: House) -> None:
+    """Of the request, and of what notes it; tests/chaos kills a server, which seldom hits that."""
+    commits = 0
+
+    def burn() -> None:
+        nonlocal commits
+        commits -= 1
+        if commits == 0:
+            raise Killed
+
+    house.create(missed=MissedPolicy.ALL, max_concurrency=9)
+    house.stores.db.on_commit(burn)
+    house.clock.advance(3 * HOUR_S)
+    for left in range(1, 5):
+        commits = left
+        with contextlib.suppress(Killed):
+            house.another_process().tick()
+    commits = 0
+    house.another_process().tick()
+    assert house.due_times() == ["01:00", "02:00", "03:00"]
+    with house.stores.db.read() as connection:
+        requested = [one.subject for one in read_facts(connection, kinds=["run.requested"])]
+        assert sorted(requested) == sorted(connection.execute(select(RUNS.c.id)).scalars())
 
 
 def test_killed_after_the_request_while_the_pipeline_moved_on(house: House) -> None:
