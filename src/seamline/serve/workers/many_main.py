@@ -77,7 +77,8 @@ class LoadedModel(worker_main.Worker):
         sys.meta_path.insert(0, importer)
         self.importer = importer
         share_loader(importer, module)
-        self.model = importlib.import_module(module).load()
+        with worker_main.uncollected():
+            self.model = importlib.import_module(module).load()
         samples = f"{module}/samples.json"
         rows = []
         if samples in importer.files:
