@@ -37,6 +37,7 @@ from seamline.protocols import oip_http
 from seamline.protocols.application import API
 from seamline.protocols.errors import STATUS
 from seamline.protocols.native import make_router
+from seamline.serve.log.feedback import SCHEMA as FEEDBACK
 from seamline.serve.log.prediction_log import SCHEMA as PREDICTIONS
 from seamline.serve.metrics import METRICS
 from seamline.server import build_control_plane
@@ -138,6 +139,24 @@ LOGGED = {
     "plane of the workspace itself.",
     "principal": "Who asked, as the access list or the sign-in names them; null where no token was "
     "sent to a data plane that asks for none, and in rows from before this column.",
+}
+
+#: Column of the feedback → what it says.
+SAID = {
+    "received_id": "Of the request that brought it (UUIDv7).",
+    "position": "Place of the item in that request, from 0.",
+    "at": "When it was received (UTC).",
+    "ds": "Day of `at`. The table's partition.",
+    "environment": "Where it was sent.",
+    "endpoint": "The endpoint it was sent to; null of `/v2/feedback`.",
+    "prediction_id": "Of the request that it is about, if it named that.",
+    "request_id": "The caller's own id, otherwise.",
+    "row": "Which row of that request.",
+    "truth": "JSON, as it was sent.",
+    "reward": "A number, if one was sent.",
+    "label_at": "When the truth was known, as it was sent.",
+    "principal": "Who sent it, as of predictions.",
+    "plane": "The machine that took it, as of predictions.",
 }
 
 
@@ -355,6 +374,16 @@ def prediction_log_page() -> str:
         "| column | type | what it says |",
         "|---|---|---|",
         *(f"| `{one.name}` | {one.type} | {cell(LOGGED[one.name])} |" for one in PREDICTIONS),
+        "",
+        "## Feedback",
+        "",
+        "One row for each item that was received, whatever it is about: the last one on a",
+        "prediction counts. It lies as predictions do, with `feedback` for `predictions`, and is",
+        "durable before it is acknowledged.",
+        "",
+        "| column | type | what it says |",
+        "|---|---|---|",
+        *(f"| `{one.name}` | {one.type} | {cell(SAID[one.name])} |" for one in FEEDBACK),
     ]
     return page("Prediction log", lines)
 

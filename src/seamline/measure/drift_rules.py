@@ -27,6 +27,8 @@ from seamline.measure.profiles import Profile
 PSI_THRESHOLD = 0.2
 ALPHA = 0.01
 MIN_REPLICATES = 1000
+#: So many are drawn at once: a year of days, 50,000 times, would fill half a gigabyte.
+_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def decide_drift(
     alpha: float = ALPHA,
     columns: Collection[str] | None = None,
     seed: int = 0,
+    replicates: int = MIN_REPLICATES,
 ) -> DriftVerdict:
     """Effect size and significance: a column drifts when its PSI exceeds `threshold` and is larger
     than days of the reference show among themselves.
@@ -120,6 +123,7 @@ def decide_drift(
     of all days and a pseudo-window of `days` days (thinned to the window's rows when it has fewer)
     are drawn with replacement; the p-value is the share of such pairs with a PSI at least as
     large. Benjamini-Hochberg over the columns at `alpha`. Fewer than 10 days: inconclusive.
+    `replicates`: at least so many pairs, for whoever judges these p-values among others.
     """
     names = columns_to_compare(reference, current, columns)
     drifts = compare_profiles(reference, current, names)
@@ -139,7 +143,8 @@ def decide_drift(
         judged = [ColumnVerdict(d, Verdict.INCONCLUSIVE, None, None) for d in drifts]
         overall = Verdict.INCONCLUSIVE
     else:
-        nulls = _null_psi(reference, current, names, blocks, days, alpha, seed)
+        least = max(replicates, math.ceil(2 * len(names) / alpha))
+        nulls = _null_psi(reference, current, names, blocks, days, seed, least)
         judged = _judge(drifts, nulls, threshold, alpha)
         overall = Verdict.FAIL if any(j.verdict is Verdict.FAIL for j in judged) else Verdict.PASS
     return DriftVerdict(overall, tuple(judged), len(blocks), days, threshold, alpha)
@@ -171,24 +176,39 @@ def _null_psi(
     names: Sequence[str],
     blocks: Sequence[Profile],
     days: int,
-    alpha: float,
     seed: int,
+    replicates: int,
 ) -> list[Floats]:
     """PSI of resampled reference days, one array of replicates per column; the same days for all
     columns. Replicates suffice for the smallest p-value that Benjamini-Hochberg can ask for."""
-    replicates = max(MIN_REPLICATES, math.ceil(2 * len(names) / alpha))
     rng = np.random.default_rng(seed)
-    even = np.full(len(blocks), 1 / len(blocks))
-    pasts = rng.multinomial(len(blocks), even, size=replicates).astype(np.float64)
-    windows = rng.multinomial(days, even, size=replicates).astype(np.float64)
-    nulls = []
+    tables = []
     for name in names:
         groups = group_cells(reference.columns[name], reference.basis.columns[name])
-        table = np.array([group_counts(block.columns[name], groups) for block in blocks])
+        tables.append(np.array([group_counts(block.columns[name], groups) for block in blocks]))
+    sizes = [min(_AT_ONCE, replicates - done) for done in range(0, replicates, _AT_ONCE)]
+    parts = [_draw(rng, tables, (len(blocks), days), current.rows, size) for size in sizes]
+    return [np.concatenate(found) for found in zip(*parts, strict=True)]
+
+
+def _draw(
+    rng: np.random.Generator,
+    tables: Sequence[Floats],
+    days_of: tuple[int, int],
+    rows: int,
+    replicates: int,
+) -> list[Floats]:
+    """`days_of`: the reference, and the window."""
+    n_blocks, days = days_of
+    even = np.full(n_blocks, 1 / n_blocks)
+    pasts = rng.multinomial(n_blocks, even, size=replicates).astype(np.float64)
+    windows = rng.multinomial(days, even, size=replicates).astype(np.float64)
+    nulls = []
+    for table in tables:
         drawn = windows @ table
-        if current.rows < drawn.sum(-1).mean():
+        if rows < drawn.sum(-1).mean():
             shares = drawn / np.maximum(drawn.sum(-1, keepdims=True), 1.0)
             shares[:, -1] += np.maximum(1.0 - shares.sum(-1), 0.0)
-            drawn = rng.multinomial(current.rows, shares).astype(np.float64)
+            drawn = rng.multinomial(rows, shares).astype(np.float64)
         nulls.append(np.nan_to_num(population_stability(pasts @ table, drawn)))
     return nulls

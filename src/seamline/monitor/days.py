@@ -113,6 +113,16 @@ def _constant(column: ColumnProfile, basis: ColumnBasis) -> bool:
     return column.present >= COLLAPSED_ROWS and is_constant(column, basis) is not None
 
 
+def chance_of_run(n_days: int, n_usual: int, sides: int = 1) -> float:
+    """How likely these days alone lie above all usual ones (with two sides: outside of them), if
+    all are alike: one order of them in so many, for each share of the days that may lie below.
+
+    >>> round(chance_of_run(3, 31), 6), round(chance_of_run(3, 10, sides=2), 3)
+    (0.000167, 0.014)
+    """
+    return (1 if sides == 1 else n_days + 1) / math.comb(n_usual + n_days, n_days)
+
+
 def noise_of(n_groups: int) -> float:
     """PSI times rows that chance alone gives a sample, at most: it is about a chi-square with
     n_groups - 1 degrees of freedom, taken three standard deviations above its mean.

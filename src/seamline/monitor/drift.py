@@ -16,7 +16,7 @@ from seamline.measure.drift import (
     compare_profiles,
     is_constant,
 )
-from seamline.measure.drift_rules import ColumnVerdict, decide_drift
+from seamline.measure.drift_rules import MIN_REPLICATES, ColumnVerdict, decide_drift
 from seamline.measure.evaluation.estimates import MIN_BLOCKS
 from seamline.measure.profiles import (
     MISSING_PARTITION,
@@ -26,7 +26,14 @@ from seamline.measure.profiles import (
     profile_partitions,
     sum_profiles,
 )
-from seamline.monitor.days import MIN_RUN, Run, find_run, judge_days, tells_the_day
+from seamline.monitor.days import (
+    MIN_RUN,
+    Run,
+    chance_of_run,
+    find_run,
+    judge_days,
+    tells_the_day,
+)
 from seamline.monitor.measurement import Measurement, MeasurementKind, say_number
 
 THRESHOLD = 0.2
@@ -51,6 +58,7 @@ def measure_drift(
     columns: Collection[str] | None = None,
     threshold: float = THRESHOLD,
     seed: int = 0,
+    replicates: int = MIN_REPLICATES,
 ) -> list[Measurement]:
     """One measurement per column that both hold (times are left out; name `columns` to choose).
 
@@ -81,6 +89,7 @@ def measure_drift(
         threshold=threshold,
         columns=[name for name in shared if name not in calendar],
         seed=seed,
+        replicates=replicates,
     )
     judged = [_judge(one, reference, days, window, threshold) for one in decided.columns]
     why = f"constant within each of {len(reference.days)} reference days, so not compared"
@@ -107,8 +116,11 @@ def _judge(
     run = find_run(judged)
     part = window if run is None else _between(days, run)
     (drift,) = compare_profiles(reference.whole, part, [column])
-    drifted = found.verdict is Verdict.FAIL
-    drifted |= is_alarming(run, len(days), drift.collapsed_to is not None)
+    collapsed = drift.collapsed_to is not None
+    chances = [found.p_value or 0.0] if found.verdict is Verdict.FAIL else []
+    if run is not None and is_alarming(run, len(days), collapsed):
+        chances.append(0.0 if collapsed else chance_of_run(run.n_days, len(reference.days)))
+    drifted = bool(chances)
     if not drifted:
         run, part, drift = None, window, found.drift
     sentence = say_drift(column, reference.whole, part, run, drift.psi or 0.0)
@@ -125,6 +137,7 @@ def _judge(
             "drift": found.to_json(),
             "days_apart": [day for day, differs in judged if differs],
             "psi_since": drift.psi,
+            "p_value": min(chances, default=1.0),
         },
     )
 

@@ -17,6 +17,9 @@ class MeasurementKind(StrEnum):
     PERFORMANCE = "performance"
     #: A declared check on performance.
     CHECK = "check"
+    #: One of several models that answered, where it breaks a check by itself. No alarm: the
+    #: endpoint is what is promised; a check of the worst model is declared (`worst_slice(model)`).
+    MODEL = "model"
     #: How much of the window has its truth.
     COVERAGE = "coverage"
     #: A served column against the reference.
@@ -54,6 +57,10 @@ class Measurement:
         if self.kind is MeasurementKind.CHECK:
             return self.subject
         return f"{self.kind}({self.subject})"
+
+    @property
+    def alarms(self) -> bool:
+        return self.kind is not MeasurementKind.MODEL
 
     def to_json(self) -> dict[str, Any]:
         plain = {**self.__dict__, "kind": str(self.kind), "verdict": str(self.verdict)}

@@ -114,7 +114,7 @@ def record_measurements(
             row = _row(RecordedMeasurement(measurement_id, monitor, window.label, measurement))
             tx.execute(insert(MEASUREMENTS).values(**row))
             verdict_before = None if was is None else was.measurement.verdict
-            if decide_alarm(verdict_before, measurement.verdict):
+            if measurement.alarms and decide_alarm(verdict_before, measurement.verdict):
                 raised += _raise(
                     tx, stores, monitor, window, measurement, measurement_id, by, caused_by
                 )

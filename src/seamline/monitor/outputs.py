@@ -13,7 +13,7 @@ from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Verdict
 from seamline.measure.drift import COLLAPSED_ROWS
 from seamline.measure.evaluation.estimates import MIN_BLOCKS
-from seamline.monitor.days import MIN_RUN, Run, find_run
+from seamline.monitor.days import MIN_RUN, Run, chance_of_run, find_run
 from seamline.monitor.drift import is_alarming
 from seamline.monitor.measurement import Measurement, MeasurementKind, say_number
 
@@ -123,8 +123,11 @@ def measure_outputs(
         failed = all(_is_extreme(one, usual) for one in days.values())
     else:
         failed = is_alarming(run, len(days))
+    p_value = 0.0 if failed else 1.0
     if not failed:
         run = None
+    elif run is not None and len(days) >= MIN_RUN:
+        p_value = chance_of_run(run.n_days, len(usual), sides=2)
     now = _sum([days[day] for day in days if run is None or run.first <= day <= run.last])
     return Measurement(
         MeasurementKind.OUTPUT,
@@ -135,7 +138,7 @@ def measure_outputs(
         n_rows=now.n,
         n_blocks=len(days),
         first_day=run.first if run is not None else None,
-        detail={"days": {day: one.to_json() for day, one in days.items()}},
+        detail={"days": {day: one.to_json() for day, one in days.items()}, "p_value": p_value},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,12 +10,19 @@ import polars as pl
 from seamline.domain.errors import InvalidInput, nearest
 from seamline.domain.states import Verdict
 from seamline.measure.evaluation.check_rules import CheckResult
-from seamline.measure.evaluation.checks import parse_check
+from seamline.measure.evaluation.checks import Check, parse_check
 from seamline.measure.evaluation.deciding import decide_check
 from seamline.measure.evaluation.evaluate import evaluate_binary, evaluate_regression
 from seamline.measure.evaluation.scorecard import Scorecard
-from seamline.measure.evaluation.vocabulary import Task
+from seamline.measure.evaluation.vocabulary import WORDS, Takes, Task, base_of
 from seamline.measure.wording import block_word
+from seamline.monitor.by_model import (
+    MODEL,
+    Breaking,
+    find_breaking,
+    measure_breaking,
+    worst_slices,
+)
 from seamline.monitor.measurement import Measurement, MeasurementKind, say_estimate
 
 
@@ -32,6 +40,8 @@ class PerformanceSpec:
     slices: tuple[str, ...] = ()
     block: str = "ds"
     threshold: float = 0.5
+    #: Why no one threshold holds for all rows: what needs one is inconclusive then.
+    no_threshold: str = ""
     baseline: str | float | None = None
 
 
@@ -56,8 +66,24 @@ def measure_performance(served: pl.DataFrame, spec: PerformanceSpec) -> list[Mea
         card = _score(usable, spec)
     except InvalidInput as error:
         return found + [_undecided(text, Verdict.ERROR, str(error)) for text in spec.checks]
-    results = [decide_check(check, card) for check in checks]
-    return [*found, *_metrics(card), *(_check(result, card) for result in results)]
+    models = set(usable[MODEL]) if MODEL in spec.slices else set()
+    told = [check for check in checks if not needs_threshold(check, spec)]
+    by_model = find_breaking(card, told, models)
+    judged = [
+        _undecided(check.text, Verdict.INCONCLUSIVE, spec.no_threshold)
+        if needs_threshold(check, spec)
+        else _check(decide_check(check, card), card, by_model.get(check.text))
+        for check in checks
+    ]
+    return [*found, *_metrics(card, spec), *judged, *measure_breaking(by_model, card)]
+
+
+def needs_threshold(asked: Check | str, spec: PerformanceSpec) -> bool:
+    """Whether a metric, or a check's, cannot be told for want of one threshold."""
+    metric = asked if isinstance(asked, str) else asked.metric
+    word = WORDS.get(base_of(metric))
+    takes = None if word is None else word.takes.get(spec.kind)
+    return bool(spec.no_threshold) and takes is Takes.THRESHOLD and "@" not in metric
 
 
 def measure_coverage(n_rows: int, n_known: int, n_usable: int) -> Measurement:
@@ -73,25 +99,11 @@ def measure_coverage(n_rows: int, n_known: int, n_usable: int) -> Measurement:
     return Measurement(MeasurementKind.COVERAGE, "truth", verdict, text, value=share, n_rows=n_rows)
 
 
-def measure_models(measured: str, n_measured: int, n_rows: int, n_others: int) -> Measurement:
-    """Whose figures a window holds, where several models or versions have answered in it.
-
-    >>> found = measure_models("air-time-jfk 1.0.2", 120, 500, 3)
-    >>> found.sentence
-    'measured is air-time-jfk 1.0.2, which answered 120 of 500 rows (24.0 %); \
-what 3 others answered is in no figure here'
-    >>> found.verdict
-    <Verdict.INCONCLUSIVE: 'inconclusive'>
-    """
-    share = n_measured / n_rows
-    others = "another" if n_others == 1 else f"{n_others:,} others"
-    text = (
-        f"measured is {measured}, which answered {n_measured:,} of {n_rows:,} rows "
-        f"({100 * share:.1f} %); what {others} answered is in no figure here"
-    )
-    return Measurement(
-        MeasurementKind.COVERAGE, "models", Verdict.INCONCLUSIVE, text, value=share, n_rows=n_rows
-    )
+def not_comparable(served: pl.DataFrame, checks: Sequence[str], why: str) -> list[Measurement]:
+    """Coverage, and no verdict on any check: the rows are no one thing that could be scored."""
+    known = len(served["truth"].cast(pl.Float64).fill_nan(None).drop_nulls())
+    found = measure_coverage(served.height, known, known)
+    return [found, *(_undecided(text, Verdict.INCONCLUSIVE, why) for text in checks)]
 
 
 def _check_columns(served: pl.DataFrame, spec: PerformanceSpec) -> None:
@@ -115,7 +127,7 @@ def _score(rows: pl.DataFrame, spec: PerformanceSpec) -> Scorecard:
     return evaluate_binary(*columns, baseline=baseline, threshold=spec.threshold)
 
 
-def _metrics(card: Scorecard) -> list[Measurement]:
+def _metrics(card: Scorecard, spec: PerformanceSpec) -> list[Measurement]:
     """No verdict of their own but whether there is an interval; checks judge."""
     unit = block_word(card.first_block)
     return [
@@ -132,28 +144,35 @@ def _metrics(card: Scorecard) -> list[Measurement]:
             detail={"slices": _slices(card, metric)},
         )
         for metric, estimate in card.overall.items()
+        if not needs_threshold(metric, spec)
     ]
 
 
 def _slices(card: Scorecard, metric: str) -> dict[str, dict[str, object]]:
+    """Of each column the worst, where it has more values than anybody reads."""
     return {
-        column: {value: found[metric].to_json() for value, found in values.items()}
-        for column, values in card.slices.items()
+        column: {value: values[value].to_json() for value in worst_slices(values, metric)}
+        for column, values in (
+            (name, {value: one[metric] for value, one in found.items()})
+            for name, found in card.slices.items()
+        )
     }
 
 
-def _check(result: CheckResult, card: Scorecard) -> Measurement:
+def _check(result: CheckResult, card: Scorecard, breaking: Breaking | None) -> Measurement:
+    more = "" if breaking is None else f" {breaking.say()}"
     return Measurement(
         MeasurementKind.CHECK,
         result.check.text,
         result.verdict,
-        result.sentence,
+        result.sentence + more,
         result.value,
         result.low,
         result.high,
         result.n,
         card.n_blocks,
-        detail={"limit": result.check.limit, "metric": result.check.metric},
+        detail={"limit": result.check.limit, "metric": result.check.metric}
+        | ({} if breaking is None else {"models": breaking.to_json()}),
     )
 
 

@@ -1,9 +1,10 @@
 """One HTTP connection of the data plane: uvicorn's, with limits and with errors that are objects.
 
 Headers have to come whole within a time and a size; an answer has to be taken off the wire within
-a time; whoever waits for an answer is told when the client goes away. An answer that is whole goes
-out in one piece: ASGI has a message for its head and another for its body, each of which would be
-a call of the system and wake the client up.
+a time; whoever waits for an answer is told when the client goes away. What is short and asks a
+model is answered without ASGI (oip_quick_answers.py), unless anything about it is out of the
+ordinary: a body that is slow to come or of unknown length, another version of HTTP, an answer
+before it that is not out yet, a connection that is to end.
 """
 
 from __future__ import annotations
@@ -11,30 +12,36 @@ from __future__ import annotations
 import asyncio
 from asyncio.events import TimerHandle
 from collections.abc import Callable
-from functools import partial
 from typing import Any
-from weakref import ref
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from seamline.protocols.oip_http import WATCH_EXTENSION, WHOLE_EXTENSION, error_body
+from seamline.protocols.oip_http import WATCH_EXTENSION, error_body
+from seamline.protocols.oip_quick_answers import MAX_BYTES, Answer, QuickCycle, path_of
 
 HEADERS_TIMEOUT_S = 10.0
 MAX_HEADER_BYTES = 64 << 10
 #: For what is in the send buffer, once it is full.
 SEND_TIMEOUT_S = 30.0
-_END = b"\r\n"
+#: Many clients send head and body in two pieces: so long the second is waited for without ASGI.
+REST_S = 0.02
 
 
 class Connection(HttpToolsProtocol):
-    """A timer exists only while headers are incomplete: what comes in one piece costs none."""
+    """`answer`: what is called without ASGI; None: nothing is.
 
-    def __init__(self, *given: Any, **named: Any) -> None:
+    A timer exists only while headers are incomplete: what comes in one piece costs none."""
+
+    def __init__(self, *given: Any, answer: Answer | None = None, **named: Any) -> None:
         super().__init__(*given, **named)
+        self._answer = answer if not self.root_path else None
+        self._quick: QuickCycle = None  # type: ignore[assignment]
+        #: Of a request that is to be answered without ASGI, until its body is here.
+        self._gathered: bytes | None = None
+        self._asked: dict[bytes, bytes] = {}
+        self._rest_timer: TimerHandle | None = None
+        #: What was asked last on this connection, which is what is asked next.
+        self._url_before, self._path = b"", ""
         self._in_body = False
         self._is_partial = False
         self._header_bytes = 0
@@ -46,6 +53,7 @@ class Connection(HttpToolsProtocol):
     # As uvicorn narrows it: its sockets are streams.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._quick = QuickCycle(transport, self.server_state, self.on_response_complete)
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
@@ -53,7 +61,9 @@ class Connection(HttpToolsProtocol):
             self._is_partial = True
         super().data_received(data)
         if not self._is_partial:
-            if self._in_body and self.cycle.response_complete:
+            if self._gathered is not None:
+                self._await_rest()
+            elif self._in_body and self.cycle.response_complete:
                 self._await_headers()  # nobody reads what still comes of this body
             return
         self._header_bytes += len(data)
@@ -71,17 +81,77 @@ class Connection(HttpToolsProtocol):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
-        super().on_headers_complete()  # the application runs in a later turn of the loop
-        # Weak, for the cycle holds the scope: else each request were garbage to be searched for.
-        extensions: dict[str, Any] = {
-            WATCH_EXTENSION: self.watch,
-            WHOLE_EXTENSION: partial(_send_whole, ref(self.cycle)),
-        }
-        self.scope["extensions"] = extensions
+        if self._is_quick():
+            self._gathered = b""
+        else:
+            self._begin_cycle()
+
+    def on_body(self, body: bytes) -> None:
+        if self._gathered is None:
+            super().on_body(body)
+        else:
+            self._gathered += body
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        super().on_message_complete()
+        if self._gathered is None or self._answer is None:
+            super().on_message_complete()
+            return
+        body, self._gathered = self._gathered, None
+        self._end_waiting()
+        self.cycle = self._quick  # type: ignore[assignment]
+        asked, self._asked = self._asked, {}
+        self._quick.start(
+            self._answer("POST", self._path, asked, body, self.watch),
+            asked.get(b"accept-encoding", b""),
+        )
+
+    def shutdown(self) -> None:
+        self._take_up()
+        super().shutdown()
+
+    def _is_quick(self) -> bool:
+        if self._answer is None or self.parser.get_method() != b"POST":
+            return False
+        if self.url != self._url_before:
+            self._url_before, self._path = self.url, path_of(self.url)
+        if not self._path or not (self.cycle is None or self.cycle.response_complete):
+            return False
+        headers = self._asked = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        return (
+            length.isdigit()
+            and int(length) <= MAX_BYTES
+            and b"expect" not in headers
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and not self.parser.should_upgrade()
+            and not self.flow.write_paused
+        )
+
+    def _begin_cycle(self) -> None:
+        super().on_headers_complete()  # the application runs in a later turn of the loop
+        extensions: dict[str, Any] = {WATCH_EXTENSION: self.watch}
+        self.scope["extensions"] = extensions
+
+    def _await_rest(self) -> None:
+        if self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(REST_S, self._take_up)
+
+    def _end_waiting(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+
+    def _take_up(self) -> None:
+        """A body that is not here yet comes by ASGI, which has a time for it."""
+        self._end_waiting()
+        if self._gathered is None:
+            return
+        body, self._gathered, self._asked = self._gathered, None, {}
+        self._begin_cycle()
+        if body:
+            super().on_body(body)
 
     def watch(self, on_gone: Callable[[], None] | None) -> None:
         """`on_gone` is called once the client has gone, at once if it has; None: never."""
@@ -90,6 +160,7 @@ class Connection(HttpToolsProtocol):
             on_gone()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._take_up()
         super().connection_lost(exc)
         self._is_lost = True
         for timer in (self._header_timer, self._send_timer):
@@ -97,6 +168,7 @@ class Connection(HttpToolsProtocol):
                 timer.cancel()
         if self._on_gone is not None:
             self._on_gone()
+        self._quick.leave()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -134,20 +206,3 @@ class Connection(HttpToolsProtocol):
                 b"".join([STATUS_LINE[status], head, b"%d\r\n\r\n" % len(body), body])
             )
         self.transport.close()
-
-
-def _send_whole(asked: ref[RequestResponseCycle], status: int, head: bytes, body: bytes) -> bool:
-    """As `cycle.send` does of both messages, where nothing stands in the way: no answer to be
-    waited with, and a connection that stays. False where nothing was sent."""
-    cycle = asked()
-    if cycle is None or cycle.disconnected:
-        return True  # as there: nobody is to be told
-    if cycle.response_started or not cycle.keep_alive or cycle.flow.write_paused:
-        return False
-    always = [part for name, value in cycle.default_headers for part in (name, b": ", value, _END)]
-    cycle.transport.write(b"".join([STATUS_LINE[status], *always, head, _END, body]))
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    cycle.message_event.set()
-    cycle.on_response()
-    return True

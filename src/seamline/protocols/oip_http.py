@@ -29,15 +29,14 @@ LONGEST_ERROR = 4000
 JSON = b"application/json"
 #: Where the connection tells of a client that went (oip_connections.py).
 WATCH_EXTENSION = "seamline.watch"
-#: Where it takes a whole answer at once.
-WHOLE_EXTENSION = "seamline.whole"
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-#: (status, lines of the head, body) → False where it has to be sent by messages.
-SendWhole = Callable[[int, bytes, bytes], bool]
+#: What is called for the body, or all of it.
+Body = Receive | bytes
+Headers = list[tuple[bytes, bytes]]
 
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -74,7 +73,7 @@ STATUS: tuple[tuple[type[SeamlineError], int], ...] = (
 class Request(NamedTuple):
     method: str
     headers: dict[bytes, bytes]
-    receive: Receive
+    body: Body
     environment: str
     #: What follows `v2` in the path.
     parts: tuple[str, ...]
@@ -151,12 +150,16 @@ async def read_body(request: Request) -> bytes:
     a broken connection instead of the answer. Beyond many times the limit it does."""
     if b"expect" in request.headers:
         _refuse_unsent(request)
-    message = await request.receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        body = await _read_on(request, body)
-    elif message["type"] == "http.disconnect":
-        raise ClientGone("The client went away before the end of its request.")
+    coming = request.body
+    if isinstance(coming, bytes):
+        body = coming
+    else:
+        message = await coming()
+        body = message.get("body", b"")
+        if message.get("more_body", False):
+            body = await _read_on(coming, body)
+        elif message["type"] == "http.disconnect":
+            raise ClientGone("The client went away before the end of its request.")
     if len(body) > MAX_BODY_BYTES:
         raise _too_large(len(body))
     encoding = request.headers.get(b"content-encoding")
@@ -170,12 +173,12 @@ def _refuse_unsent(request: Request) -> None:
         raise _too_large(int(length))
 
 
-async def _read_on(request: Request, body: bytes) -> bytes:
+async def _read_on(receive: Receive, body: bytes) -> bytes:
     parts, size, more = [body], len(body), True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while more and size <= DISCARDED_BODY_BYTES:
-                message = await request.receive()
+                message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGone("The client went away before the end of its request.")
                 part = message.get("body", b"")
@@ -236,30 +239,28 @@ def _too_large(size: int) -> TooLarge:
     )
 
 
-async def send_reply(scope: Scope, send: Send, reply: Reply, request: dict[bytes, bytes]) -> None:
+async def send_reply(send: Send, method: str, reply: Reply, accepted: bytes) -> None:
+    headers, body = lay_out(reply, accepted)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+def lay_out(reply: Reply, accepted: bytes) -> tuple[Headers, bytes]:
+    """Headers and body as they go out, packed where that is worth it and `accepted`
+    (Accept-Encoding) allows it.
+
+    >>> lay_out(Reply(200, b"{}"), b"gzip")
+    ([(b'content-type', b'application/json'), (b'content-length', b'2')], b'{}')
+    """
     body, headers = reply.body, [(b"content-type", reply.content_type), *reply.headers]
-    is_head = scope["method"] == "HEAD"
     if len(body) > COMPRESS_ABOVE_BYTES:
-        encoding = chosen_encoding(request.get(b"accept-encoding", b"").decode("latin-1"))
+        encoding = chosen_encoding(accepted.decode("latin-1"))
         if encoding is not None:
             body = gzip.compress(body, 1) if encoding == "gzip" else zlib.compress(body, 1)
             headers.append((b"content-encoding", encoding.encode()))
         headers.append((b"vary", b"Accept-Encoding"))
-    elif reply.status == 200 and not is_head and _send_whole(scope, reply):
-        return
     headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if is_head else body})
-
-
-def _send_whole(scope: Scope, reply: Reply) -> bool:
-    send: SendWhole | None = scope.get("extensions", _NOTHING).get(WHOLE_EXTENSION)
-    if send is None:
-        return False
-    head = b"content-type: %b\r\ncontent-length: %d\r\n" % (reply.content_type, len(reply.body))
-    for name, value in reply.headers:
-        head += b"%b: %b\r\n" % (name, value)
-    return send(200, head, reply.body)
+    return headers, body
 
 
 def chosen_encoding(accepted: str) -> str | None:

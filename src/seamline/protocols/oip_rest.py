@@ -14,6 +14,7 @@ from seamline.domain import errors
 from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.protocols import oip_repository as repository
 from seamline.protocols.oip_http import (
+    Body,
     Receive,
     Reply,
     Request,
@@ -45,7 +46,7 @@ from seamline.serve.log.feedback import (
     rows_of_feedback,
 )
 from seamline.serve.log.segment_log import SegmentLog
-from seamline.serve.patience import LONGEST_WAIT_S, Patience, limit_of
+from seamline.serve.patience import LONGEST_WAIT_S, Patience, Watch, limit_of
 from seamline.serve.predict import Predictor
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
 from seamline.serve.snapshots.probes import HEADER
@@ -90,33 +91,55 @@ class OipApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"{scope['type']} is not served here.")
-        headers = dict(scope["headers"])
-        try:
-            reply = await self._answer(scope, headers, receive)
-        except SeamlineError as error:
-            reply = error_reply(error)
-        except Exception as error:
-            LOG.exception("%s %s broke.", scope["method"], scope["path"])
-            broken = errors.MachineryError(f"The data plane broke on this request: {error!r}.")
-            reply = error_reply(broken)
-        await send_reply(scope, send, reply, headers)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        method: str = scope["method"]
+        reply = await self.answer(
+            method, scope["path"], headers, receive, watch_of(scope), scope["query_string"]
+        )
+        await send_reply(send, method, reply, headers.get(b"accept-encoding", b""))
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Reply:
-        path: str = scope["path"]
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    async def answer(
+        self,
+        method: str,
+        path: str,
+        headers: dict[bytes, bytes],
+        body: Body,
+        watch: Watch | None,
+        query: bytes = b"",
+    ) -> Reply:
+        """Never raises but when it is cancelled. What is asked of a model awaits futures only, so
+        that no task is needed to run it (oip_quick_answers.py)."""
+        try:
+            return await self._answer(method, path, headers, body, watch, query)
+        except SeamlineError as error:
+            return error_reply(error)
+        except Exception as error:
+            LOG.exception("%s %s broke.", method, path)
+            broken = errors.MachineryError(f"The data plane broke on this request: {error!r}.")
+            return error_reply(broken)
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        headers: dict[bytes, bytes],
+        body: Body,
+        watch: Watch | None,
+        query: bytes,
+    ) -> Reply:
+        method = "GET" if method == "HEAD" else method
         if path == "/metrics":
             text = await self._steering.scrape()
             return Reply(200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
         parts = path.strip("/").split("/")
         if parts[0] == "snapshots" and len(parts) == 2:
-            return await self._snapshot(parts[1], scope["query_string"])
+            return await self._snapshot(parts[1], query)
         environment = DEFAULT_ENVIRONMENT
         if parts[0] not in ("v2", "openapi.json") and len(parts) > 1:
             environment = parts.pop(0)
         if parts[0] not in ("v2", "openapi.json"):
             raise _no_such_path(path)
-        watch = watch_of(scope)
-        request = Request(method, headers, receive, environment, tuple(parts[1:]), watch, path)
+        request = Request(method, headers, body, environment, tuple(parts[1:]), watch, path)
         self._check_site(request)
         if parts == ["openapi.json"]:
             need(request, "GET")
@@ -140,8 +163,8 @@ class OipApp:
                 health = self._plane.health(request.environment)
                 return json_reply(200 if health["ready"] else 503, health)
             case ("feedback",):
-                await self._check_may(request, Verb.PREDICT, None)
-                return await self._feedback(request, None)
+                caller = await self._check_may(request, Verb.PREDICT, None)
+                return await self._feedback(request, None, caller)
             case ("repository", "index"):
                 return await self._index(request)
             case ("repository", "models", model, "load" | "unload" as verb):
@@ -176,10 +199,10 @@ class OipApp:
                     del told["reason"]
                 return json_reply(200 if ready else 503, told)
             case ["feedback"]:
-                await self._check_may(request, Verb.PREDICT, model)
+                caller = await self._check_may(request, Verb.PREDICT, model)
                 if request.environment in self._plane.table.environments:
                     self._target(request, model, version)
-                return await self._feedback(request, model)
+                return await self._feedback(request, model, caller)
         raise _no_such_path(request.path)
 
     def _target(self, request: Request, model: str, version: str | None) -> Target:
@@ -289,11 +312,13 @@ class OipApp:
         await move(request.environment, model)
         return json_reply(200, repository.state_of(self._target(request, model, None)))
 
-    async def _feedback(self, request: Request, model: str | None) -> Reply:
+    async def _feedback(self, request: Request, model: str | None, caller: Caller) -> Reply:
         need(request, "POST")
         self._plane.check_environment(request.environment)
         items = read_feedback_body(await read_body(request))
-        rows = rows_of_feedback(items, request.environment, model, self._predictor.clock)
+        rows = rows_of_feedback(
+            items, request.environment, model, self._predictor.clock, caller.principal
+        )
         await record_feedback(self._feedback_log, rows)
         return json_reply(200, {"accepted": len(rows), "received_id": rows[0].received_id})
 

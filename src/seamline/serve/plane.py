@@ -28,6 +28,7 @@ from seamline.serve.snapshots.probes import Probe, read_probe
 from seamline.serve.snapshots.snapshot import EndpointSpec, ServingSnapshot, read_snapshot
 from seamline.serve.snapshots.warmth import Warmth
 from seamline.serve.snapshots.watch import Problem, SnapshotWatch
+from seamline.serve.workers.ahead import StartedAhead
 from seamline.trust.keys import PublicKey, load_public_key
 
 LOG = logging.getLogger(__name__)
@@ -52,7 +53,13 @@ class Prepared:
 
 
 class Plane:
-    def __init__(self, root: Path, public_key_path: Path, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        root: Path,
+        public_key_path: Path,
+        metrics: Metrics,
+        ahead: StartedAhead | None = None,
+    ) -> None:
         self.table = RoutingTable()
         self.metrics = metrics
         self._root, self._public_key_path = root, public_key_path
@@ -64,7 +71,8 @@ class Plane:
         self._watch = SnapshotWatch(self._folder, metrics, self._take, self.state_of)
         #: Environment → why its newest snapshot is not (wholly) served.
         self.problems = self._watch.problems
-        self._models = RunningModels(metrics, self._settled, partial(want_package, root))
+        want = partial(want_package, root)
+        self._models = RunningModels(metrics, self._settled, want, ahead)
         #: Called whenever a model has been started, well or not.
         self.on_settled: Callable[[], None] = self._watch.tell
 

@@ -26,6 +26,7 @@ from seamline.serve.routing import ServedModel
 from seamline.serve.snapshots.families import Family
 from seamline.serve.snapshots.snapshot import EndpointSpec, TwinPolicy
 from seamline.serve.snapshots.warmth import Warmth
+from seamline.serve.workers.ahead import StartedAhead
 from seamline.serve.workers.worker import ModelWorker
 
 LOG = logging.getLogger(__name__)
@@ -47,9 +48,13 @@ class RunningModels:
     that is not here yet."""
 
     def __init__(
-        self, metrics: Metrics, on_settled: Callable[[], None], want: Want = nobody_brings
+        self,
+        metrics: Metrics,
+        on_settled: Callable[[], None],
+        want: Want = nobody_brings,
+        ahead: StartedAhead | None = None,
     ) -> None:
-        self._metrics, self._want = metrics, want
+        self._metrics, self._want, self._ahead = metrics, want, ahead
         self._on_settled = on_settled
         self._starts: dict[_Key, asyncio.Task[ServedModel]] = {}
         #: What goes on after whoever asked for it has gone on: ends, and starts of what rested.
@@ -122,6 +127,8 @@ class RunningModels:
                 self._end(key)
 
     async def close(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
         for key in list(self._starts):
             self._end(key)
         await asyncio.gather(*self._leaving, return_exceptions=True)
@@ -183,7 +190,7 @@ class RunningModels:
                 return twin
         self._metrics.put("seamline_endpoint_twin", labels, 0)
         return await ModelWorker.start(
-            spec, lambda: self._metrics.add("seamline_worker_restarts_total", labels)
+            spec, lambda: self._metrics.add("seamline_worker_restarts_total", labels), self._ahead
         )
 
     def _wake(self, task: asyncio.Task[ServedModel]) -> None:

@@ -23,6 +23,7 @@ from tritonclient.utils import InferenceServerException
 
 from seamline.domain.clock import iso
 from seamline.domain.digests import digest_of
+from seamline.serve.log.feedback import SCHEMA as FEEDBACK
 from seamline.serve.log.tables import read_segments
 from seamline.serve.snapshots.probes import HEADER, Probe, write_probe
 from seamline.trust.access_list import (
@@ -160,6 +161,14 @@ def test_the_log_says_who_asked(guarded: Guarded, wait_until: Callable[..., None
         return set(rows.select("request_id", "principal").iter_rows()) == expected
 
     wait_until(is_there)
+
+
+def test_feedback_says_who_sent_it(guarded: Guarded) -> None:
+    said = {"id": "who-said", "truth": 1}
+    assert guarded.ask("POST", f"{SUMS}/feedback", APP, said)[0] == 200
+    rows = read_segments(guarded.served.root / "logs" / "feedback" / "production", FEEDBACK)
+    rows = rows.filter(pl.col("request_id") == "who-said")
+    assert rows.select("principal", "plane").rows() == [("app", None)]
 
 
 def test_what_is_seen_is_what_may_be_asked(guarded: Guarded) -> None:

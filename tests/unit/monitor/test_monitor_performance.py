@@ -81,3 +81,76 @@ def test_regression_with_a_baseline(december: pl.DataFrame) -> None:
 def test_an_unknown_column_names_the_nearest(december: pl.DataFrame) -> None:
     with pytest.raises(InvalidInput, match="Did you mean score"):
         measure_performance(december, replace(SPEC, prediction="scores"))
+
+
+def by_models(frame: pl.DataFrame, **more: object) -> list[Measurement]:
+    spec = PerformanceSpec(
+        Task.REGRESSION, "predicted", "minutes", ("mae <= 12", "bias.abs <= 12"), ("model",)
+    )
+    return measure_performance(frame, replace(spec, **more))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def family(december: pl.DataFrame) -> pl.DataFrame:
+    """Six models of 1,033 rows, or so; two are wrong by more than is allowed, one hardly asked."""
+    number = pl.int_range(pl.len()) % 6
+    model = pl.when(pl.int_range(pl.len()) < 30).then(pl.lit("rare 1")).otherwise(
+        pl.format("m{} 1", number)
+    )  # fmt: skip
+    wrong = pl.when(number == 2).then(20.0).when(number == 4).then(30.0).otherwise(2.0)
+    sign = pl.when(pl.int_range(pl.len()) // 6 % 2 == 0).then(1.0).otherwise(-1.0)
+    return december.with_columns(model=model, predicted=pl.col("minutes") + wrong * sign)
+
+
+def test_all_rows_count_and_the_models_that_break_a_check_are_named(family: pl.DataFrame) -> None:
+    measured = by_models(family)
+    found = by_subject(measured)
+    assert found["mae"].n_rows == family.height
+    check = found["mae <= 12"]
+    assert check.verdict is Verdict.PASS, "of all rows"
+    assert check.sentence.endswith(
+        "Of 6 models 2 break the limit: m2 1, m4 1; 1 more have too few rows to judge."
+    )
+    assert check.detail["models"]["n_breaking"] == 2
+    assert found["bias.abs <= 12"].sentence.endswith(
+        "Of 6 models none surely breaks the limit; 1 more have too few rows to judge."
+    )
+    lines = [one for one in measured if one.kind is MeasurementKind.MODEL]
+    assert [(one.subject, one.verdict, one.alarms) for one in lines] == [
+        ("m2 1", Verdict.FAIL, False),
+        ("m4 1", Verdict.FAIL, False),
+    ]
+    assert lines[1].sentence.startswith("mae 30.0")
+    assert lines[1].sentence.endswith("31 days) breaks mae <= 12")
+    assert set(found["mae"].detail["slices"]["model"]) == {*(f"m{n} 1" for n in range(6)), "rare 1"}
+
+
+def test_a_check_of_the_worst_model_is_the_teams_own(family: pl.DataFrame) -> None:
+    text = "mae.worst_slice(model) <= 12"
+    found = by_subject(by_models(family, checks=(text,)))
+    assert found[text].verdict is Verdict.FAIL
+    assert found[text].alarms
+    alone = by_subject(by_models(family.with_columns(model=pl.lit("m 1")), checks=(text,)))
+    assert alone[text].verdict is Verdict.PASS
+    assert "models" not in alone[text].detail
+
+
+def test_of_hundreds_of_models_the_worst_are_kept(family: pl.DataFrame) -> None:
+    many = family.with_columns(model=pl.format("m{} 1", pl.int_range(pl.len()) % 600))
+    found = by_subject(by_models(many))
+    assert len(found["mae"].detail["slices"]["model"]) <= 20
+    assert "None of 600 models has enough rows" in found["mae <= 12"].sentence
+
+
+def test_models_that_decide_at_different_thresholds(december: pl.DataFrame) -> None:
+    checks = ("auc >= 0.6", "recall >= 0.1", "recall@0.35 >= 0.1")
+    spec = replace(SPEC, checks=checks, no_threshold="they decide at 0.35 and 0.5")
+    found = by_subject(measure_performance(december, spec))
+    assert found["auc >= 0.6"].verdict is Verdict.PASS
+    assert found["recall >= 0.1"].verdict is Verdict.INCONCLUSIVE
+    assert found["recall >= 0.1"].sentence == (
+        "recall >= 0.1: inconclusive; they decide at 0.35 and 0.5"
+    )
+    assert "recall" not in found
+    assert "auc" in found
+    assert "recall" in by_subject(measure_performance(december, replace(SPEC, checks=checks)))

@@ -1,93 +1,328 @@
-"""One connection without a network: what is written to it, and what a request leaves behind."""
+"""One connection without a network: which way a request is answered, what is written, and what is
+left behind."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from seamline.domain.errors import Unavailable
+from seamline.protocols import oip_connections
 from seamline.protocols.oip_connections import Connection
-from seamline.protocols.oip_http import Reply, read_body, send_reply
+from seamline.protocols.oip_http import Reply, error_reply, read_body, send_reply
 from seamline.protocols.oip_http import Request as Asked
 
-ASKED = b"POST /v2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+PATH = "/v2/models/m/infer"
+ASKED = b"POST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Wire(asyncio.Transport):
     def __init__(self):
         super().__init__()
-        self.written = []
+        self.written, self.is_closed = [], False
 
     def write(self, data):
         self.written.append(data)
 
+    def close(self):
+        self.is_closed = True
+
     def is_closing(self):
-        return False
+        return self.is_closed
+
+    def pause_reading(self):
+        pass
 
     def resume_reading(self):
         pass
 
 
-async def answer(scope, receive, send):
-    headers = dict(scope["headers"])
-    body = await read_body(Asked("POST", headers, receive, "production", ()))
-    await send_reply(scope, send, Reply(200, body * 2, headers=((b"x-one", b"1"),)), headers)
+class Server:
+    """Says of each request by which way it came, and its body; `gate`: what is waited for first."""
+
+    def __init__(self):
+        self.gate = None
+        self.ways = []
+        self.state = ServerState()
+        self.state.default_headers = [(b"date", b"today")]
+
+    async def by_asgi(self, scope, receive, send):
+        headers = dict(scope["headers"])
+        self.ways.append("asgi")
+        watch = scope["extensions"]["seamline.watch"]
+        reply = await self.reply(scope["path"], headers, receive, watch)
+        await send_reply(send, scope["method"], reply, headers.get(b"accept-encoding", b""))
+
+    async def quickly(self, method, path, headers, body, watch):
+        assert method == "POST"
+        self.ways.append("quick")
+        return await self.reply(path, headers, body, watch)
+
+    async def reply(self, path, headers, body, watch):
+        gate = self.gate
+        try:
+            text = await read_body(Asked("POST", headers, body, "production", ()))
+            if gate is not None:
+                watch(lambda: gate.done() or gate.set_exception(Unavailable("gone")))
+                await gate
+        except Unavailable as error:
+            return error_reply(error)
+        finally:
+            watch(None)
+        more = ((b"connection", b"close"),) if text == b"!!" else ((b"x-one", b"1"),)
+        return Reply(200, text * 2, headers=more)
+
+    def connect(self, path=""):
+        config = uvicorn.Config(
+            self.by_asgi, interface="asgi3", proxy_headers=False, lifespan="off", ws="none",
+            log_config=None, root_path=path,
+        )  # fmt: skip
+        connection = Connection(config, self.state, {}, answer=self.quickly)
+        connection.connection_made(Wire())
+        return connection, connection.transport
 
 
-def connect():
-    config = uvicorn.Config(answer, lifespan="off", log_config=None, ws="none")
-    state = ServerState()
-    state.default_headers = [(b"date", b"today")]
-    connection = Connection(config, state, {})
-    connection.connection_made(Wire())
-    return connection, connection.transport.written
+async def settle():
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
-async def ask(connection, times=1):
+async def ask(connection, data=ASKED, times=1):
     for _ in range(times):
-        connection.data_received(ASKED)
-        while not connection.cycle.response_complete:
-            await asyncio.sleep(0)
-    await asyncio.sleep(0)  # the request's task ends
+        connection.data_received(data)
+        await settle()
 
 
-def test_an_answer_is_written_in_one_piece():
+def sent(*headers, method="POST", path=PATH, version="1.1", body=b"{}", length=None):
+    lines = [f"{method} {path} HTTP/{version}", "Host: a", *headers]
+    if length != "none":
+        lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def parts(answer):
+    """(first line, sorted headers, body)"""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    return lines[0], sorted(lines[1:]), body
+
+
+def test_both_ways_say_the_same_and_the_quick_one_in_one_piece():
     async def run():
-        connection, written = connect()
+        server = Server()
+        connection, wire = server.connect()
         await ask(connection)
         connection.flow.pause_writing()  # somebody takes nothing: it waits, by ASGI's messages
         connection.data_received(ASKED)
-        for _ in range(5):
-            await asyncio.sleep(0)
-        waited = len(written)
+        await settle()
+        waited = len(wire.written)
         connection.flow.resume_writing()
-        while not connection.cycle.response_complete:
-            await asyncio.sleep(0)
-        return waited, written
+        await settle()
+        return server.ways, waited, wire.written
 
-    waited, (first, *second) = asyncio.run(run())
-    head, _, body = first.partition(b"\r\n\r\n")
-    lines = head.split(b"\r\n")
-    assert lines[0] == b"HTTP/1.1 200 OK"
-    assert sorted(lines[1:]) == [
-        b"content-length: 4", b"content-type: application/json", b"date: today", b"x-one: 1",
-    ]  # fmt: skip
-    assert (body, waited) == (b"{}{}", 1)
-    assert sorted(b"".join(second).split(b"\r\n")) == sorted(first.split(b"\r\n"))
+    ways, waited, (first, *second) = asyncio.run(run())
+    assert (ways, waited) == (["quick", "asgi"], 1)
+    assert parts(first) == (
+        b"HTTP/1.1 200 OK",
+        [b"content-length: 4", b"content-type: application/json", b"date: today", b"x-one: 1"],
+        b"{}{}",
+    )
+    assert parts(b"".join(second)) == parts(first)
+
+
+@pytest.mark.parametrize(
+    ("data", "way"),
+    [
+        (ASKED, "quick"),
+        (sent(path="/staging/v2/models/m/versions/1.0/predict"), "quick"),
+        (sent(body=b"x" * 65536), "quick"),
+        (sent(body=b""), "quick"),
+        (sent(body=b"x" * 65537), "asgi"),
+        (sent(length="none", body=b""), "asgi"),
+        (sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\n0\r\n\r\n"), "asgi"),
+        (sent("Connection: close"), "asgi"),
+        (sent("Expect: 100-continue"), "asgi"),
+        (sent("Connection: upgrade", "Upgrade: h2c"), "asgi"),
+        (sent(version="1.0"), "asgi"),
+        (sent(method="PUT"), "asgi"),
+        (sent(path=f"{PATH}?a=1"), "asgi"),
+        (sent(path="/v2/models/%6d/infer"), "asgi"),
+        (sent(path="/v2/feedback"), "asgi"),
+        (sent(path="/v2/models/m/load"), "asgi"),
+    ],
+)
+def test_only_what_is_plain_goes_the_quick_way(data, way):
+    async def run():
+        server = Server()
+        connection, wire = server.connect()
+        await ask(connection, data)
+        return server.ways, b"".join(wire.written)
+
+    ways, answer = asyncio.run(run())
+    assert ways == [way]
+    assert answer.count(b" 200 OK\r\n") == 1
+
+
+def test_a_body_may_come_in_pieces_and_one_that_is_late_comes_by_asgi(monkeypatch):
+    async def run(rest_s):
+        monkeypatch.setattr(oip_connections, "REST_S", rest_s)
+        server = Server()
+        connection, wire = server.connect()
+        head, body = ASKED[:-2], ASKED[-2:]
+        for piece in (head, body[:1]):
+            connection.data_received(piece)
+        while not rest_s and not server.ways:
+            await asyncio.sleep(0.001)
+        await settle()
+        before = list(server.ways)
+        connection.data_received(body[1:])
+        await settle()
+        return before, server.ways, parts(b"".join(wire.written)), connection._rest_timer
+
+    soon, late = asyncio.run(run(60.0)), asyncio.run(run(0.0))
+    assert soon[:2] == ([], ["quick"])
+    assert late[:2] == (["asgi"], ["asgi"])
+    assert soon[2] == late[2]
+    assert soon[3] is None
+    assert late[3] is None
+
+
+def test_requests_sent_at_once_are_answered_in_their_order():
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        bodies = [b"%02d" % number for number in range(4)]
+        connection.data_received(b"".join(sent(body=body) for body in bodies))
+        await settle()
+        before = len(wire.written)
+        server.gate.set_result(None)
+        await settle()
+        await ask(connection)
+        return before, server.ways, b"".join(wire.written)
+
+    before, ways, said = asyncio.run(run())
+    assert before == 0
+    assert ways == ["quick", "asgi", "asgi", "asgi", "quick"]
+    places = [said.index(body * 2) for body in (b"00", b"01", b"02", b"03", b"{}")]
+    assert places == sorted(places)
+
+
+def test_who_goes_is_noticed_and_nothing_is_written_or_left():
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(ASKED)
+        working = len(server.state.tasks)
+        connection.connection_lost(None)
+        await settle()
+        half, _ = server.connect()
+        half.data_received(ASKED[:-1])  # as by ASGI: a request that never came whole
+        half.connection_lost(ConnectionResetError())
+        await settle()
+        told = server.gate.exception()
+        left = len(server.state.tasks), len(server.state.connections)
+        return working, told, wire.written, left, server.ways
+
+    working, told, written, left, ways = asyncio.run(run())
+    assert (working, left, written) == (1, (0, 0), [])
+    assert str(told).startswith("gone")
+    assert ways == ["quick", "asgi"]
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_a_server_that_stops_answers_what_is_in_work_and_closes(gathered):
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(ASKED[:-1] if gathered else ASKED)
+        connection.shutdown()
+        assert not wire.is_closed
+        assert len(server.state.tasks) == 1
+        if gathered:
+            connection.data_received(ASKED[-1:])
+        server.gate.set_result(None)
+        await settle()
+        return wire, len(server.state.tasks)
+
+    wire, tasks = asyncio.run(run())
+    assert (wire.is_closed, tasks) == (True, 0)
+    line, headers, body = parts(b"".join(wire.written))
+    assert (line, body) == (b"HTTP/1.1 200 OK", b"{}{}")
+    assert headers.count(b"connection: close") == 1
+
+
+def test_what_is_not_done_when_the_server_has_waited_long_enough_is_told_so():
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(ASKED)
+        connection.shutdown()
+        for task in list(server.state.tasks):
+            task.cancel(msg="long enough")
+        await settle()
+        return wire, len(server.state.tasks)
+
+    wire, tasks = asyncio.run(run())
+    line, headers, body = parts(b"".join(wire.written))
+    assert line.startswith(b"HTTP/1.1 503 ")
+    assert b"connection: close" in headers
+    assert b"retry-after: 1" in headers
+    assert b"stopped while it worked" in body
+    assert (wire.is_closed, tasks) == (True, 0)
+
+
+def test_an_answer_that_ends_the_connection_ends_it():
+    async def run():
+        server = Server()
+        connection, wire = server.connect()
+        await ask(connection, sent(body=b"!!"))
+        return server.ways, wire
+
+    ways, wire = asyncio.run(run())
+    assert (ways, wire.is_closed) == (["quick"], True)
+    assert parts(wire.written[0])[1].count(b"connection: close") == 1
+
+
+def test_below_another_path_all_goes_by_asgi():
+    async def run():
+        server = Server()
+        connection, _ = server.connect("/below")
+        await ask(connection)
+        return server.ways
+
+    assert asyncio.run(run()) == ["asgi"]
 
 
 def test_a_request_leaves_no_garbage():
     async def run():
-        connection, _ = connect()
+        server = Server()
+        connection, _ = server.connect()
         await ask(connection)
         gc.collect()
         gc.disable()
         try:
-            await ask(connection, 50)
-            return gc.collect()
+            await ask(connection, times=50)
+            assert set(server.ways) == {"quick"}
+            of_requests = gc.collect()
+            for _ in range(50):
+                passing, _ = server.connect()
+                await ask(passing)
+                passing.connection_lost(None)
+            del passing
+            await settle()
+            gone = [item for item in gc.get_objects() if isinstance(item, Connection)]
+            return of_requests, len(gone)
         finally:
             gc.enable()
 
-    assert asyncio.run(run()) < 50
+    of_requests, connections = asyncio.run(run())
+    assert of_requests < 50
+    assert connections == 1

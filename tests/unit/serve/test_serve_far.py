@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import polars as pl
 import pytest
 
 from seamline.serve.log.tables import read_feedback, read_predictions
@@ -241,7 +242,8 @@ def test_it_goes_on_without_its_origin_and_sends_what_it_has_answered(
     found = read_predictions(origin, "production")
     assert found["prediction_id"].to_list().count(prediction) == 1
     assert set(found["plane"]) == {socket.gethostname()}
-    assert prediction in read_feedback(origin, "production")["prediction_id"].to_list()
+    said = read_feedback(origin, "production").filter(pl.col("prediction_id") == prediction)
+    assert said.select("principal", "plane").rows() == [(None, socket.gethostname())]
     assert list((far.root / "logs").glob("*/*/*.arrows")) == []
 
     # Killed with all that it has, and its address is nobody's any more.

@@ -55,10 +55,9 @@ def test_a_row_that_kills_the_worker_kills_no_other_answer(plane, request_of):
     replies = ask_together(plane, bodies)
     assert (replies[9][0], "signal 9" in replies[9][1]["error"]) == (503, True)
     for at in (at for at in range(32) if at != 9):
-        assert (replies[at][0], replies[at][1].get("outputs", [{}, {}])[1].get("data")) == (
-            200,
-            pytest.approx([at % 24 / 24]),
-        )
+        status, reply, *_ = replies[at]
+        assert status == 200, reply
+        assert reply["outputs"][1]["data"] == pytest.approx([at % 24 / 24])
     assert plane.ask("GET", "/v2/models/late-arrival/ready")[0] == 200
 
 

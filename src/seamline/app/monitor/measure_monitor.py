@@ -1,9 +1,13 @@
-"""Measure what an endpoint answered, window by window: drift without labels, performance with."""
+"""Measure what an endpoint answered, window by window: drift without labels, performance with.
+
+The endpoint is what is promised, so performance is that of all rows, whichever models answered
+them. Drift is another question for each model: it is held against what it was trained on.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Set
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,30 +15,31 @@ from typing import Any
 import polars as pl
 
 from seamline.app.declarations import MonitorDeclaration
+from seamline.app.monitor.subjects import Subject, find_subject
 from seamline.app.platform import Platform
 from seamline.app.serve.bulk_features import find_features
 from seamline.domain.errors import InvalidInput
-from seamline.evaluate.evaluations import latest_evaluation
-from seamline.measure.basis import Basis
-from seamline.measure.evaluation.vocabulary import Task
-from seamline.measure.profiles import Profile
-from seamline.monitor.drift import DriftReference, measure_drift, not_measured
-from seamline.monitor.measurement import Measurement
+from seamline.domain.states import Verdict
+from seamline.monitor.by_model import MODEL
+from seamline.monitor.drift import measure_drift, not_measured
+from seamline.monitor.families import Member, Part, measure_family_drift, sum_up
+from seamline.monitor.measurement import Measurement, MeasurementKind
 from seamline.monitor.measurements import (
     digest_of_input,
     needs_measuring,
     record_measurements,
     show_measurements,
 )
-from seamline.monitor.outputs import OutputDay, OutputSpec, measure_outputs, profile_outputs
-from seamline.monitor.performance import PerformanceSpec, measure_models, measure_performance
+from seamline.monitor.outputs import OutputSpec, measure_outputs
+from seamline.monitor.performance import PerformanceSpec, measure_performance, not_comparable
 from seamline.monitor.windows import Window, complete_windows
-from seamline.register.models.catalogue import ModelVersion, find_model_version
 from seamline.serve.log.columns import hidden_columns, unpack_json
 from seamline.serve.log.tables import compact, read_labelled
 
 DAY = "ds"
 TRUTH = "truth"
+VERSION = "model_version"
+FindSubject = Callable[[str, str], Subject]
 _TYPES: Mapping[str, pl.DataType] = {
     "INT64": pl.Int64(),
     "FP64": pl.Float64(),
@@ -44,17 +49,15 @@ _TYPES: Mapping[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
-class _Subject:
-    """The model version that answered, and what its answers are held against."""
+class Answered:
+    """A model version's rows of a window, as the log has them."""
 
-    version: ModelVersion
-    prediction: str
-    drift: DriftReference | None
-    outputs: Mapping[str, OutputDay]
+    subject: Subject
+    rows: pl.DataFrame
 
     @property
-    def task(self) -> Task:
-        return Task.REGRESSION if self.version.document["task"] == "regression" else Task.BINARY
+    def name(self) -> str:
+        return f"{self.subject.version.model} {self.subject.version.version}"
 
 
 def measure_monitor(platform: Platform, name: str, *, until: str | None, by: str) -> None:
@@ -69,9 +72,17 @@ def measure_monitor(platform: Platform, name: str, *, until: str | None, by: str
         return
     last = _day(until) if until else None
     days = [day for day in served[DAY].unique().to_list() if day is not None]
+    known: dict[tuple[str, str], Subject] = {}
+
+    def find(model: str, version: str) -> Subject:
+        """Once for all windows."""
+        if (model, version) not in known:
+            known[model, version] = find_subject(platform, model, version)
+        return known[model, version]
+
     for window in complete_windows(days, monitor.window, last):
         rows = served.filter((pl.col(DAY) >= window.start) & (pl.col(DAY) < window.end))
-        _measure_window(platform, monitor, window, rows, by)
+        measure_window(platform, monitor, window, rows, find, by)
 
 
 def show_monitor(platform: Platform, name: str) -> dict[str, Any]:
@@ -79,130 +90,173 @@ def show_monitor(platform: Platform, name: str) -> dict[str, Any]:
     return show_measurements(platform.stores, name)
 
 
-def _measure_window(
-    platform: Platform, monitor: MonitorDeclaration, window: Window, rows: pl.DataFrame, by: str
+def measure_window(
+    platform: Platform,
+    monitor: MonitorDeclaration,
+    window: Window,
+    rows: pl.DataFrame,
+    find: FindSubject,
+    by: str,
 ) -> None:
-    """A window that several models or versions answered is measured for the one that answered
-    most, and says so."""
-    counts = rows.group_by("model", "model_version").len().sort("len", "model_version")
-    model, version, _ = counts.row(-1)
-    mine = rows.filter(pl.col("model") == model, pl.col("model_version") == version)
-    subject = _subject(platform, model, version)
-    answered = mine[TRUTH].drop_nulls()
-    digest = digest_of_input(
-        rows=mine.height,
-        labelled=len(answered),
-        truth=int(answered.hash().sum()) % (1 << 53) if len(answered) else 0,
-        wheel=subject.version.wheel_digest,
-        reference=sorted(subject.outputs),
-        monitor=monitor.__dict__,
-        # Left out of the digest where nobody else answered: such a window is not measured again.
-        **({"rows_of_others": rows.height - mine.height} if counts.height > 1 else {}),
-    )
+    """Nothing where it has been measured with the rows, labels and references that it has now."""
+    answered = [
+        Answered(find(str(model), str(version)), mine)
+        for (model, version), mine in rows.group_by("model", VERSION, maintain_order=True)
+    ]
+    answered.sort(key=lambda one: (-one.rows.height, one.name))
+    digest = digest_of_input(**_input_of(answered), monitor=monitor.__dict__)
     if not needs_measuring(platform.stores, monitor.name, window, digest):
         return
-    logged = find_features(platform.stores, mine)
-    measured = _measure(monitor, subject, logged.rows, logged.gone)
-    measured += _whose(counts)
+    logged = find_features(platform.stores, rows)
+    parts = {
+        f"{model} {version}": mine
+        for (model, version), mine in logged.rows.group_by("model", VERSION)
+    }
+    answered = [Answered(one.subject, parts[one.name]) for one in answered]
+    measured = measure_answers(monitor, answered, logged.gone)
     record_measurements(platform.stores, monitor.name, window, measured, input_digest=digest, by=by)
 
 
-def _whose(counts: pl.DataFrame) -> list[Measurement]:
-    """Of rows by model and version, the most last; nothing where one answered all."""
-    if counts.height == 1:
-        return []
-    model, version, most = counts.row(-1)
-    total = int(counts["len"].sum())
-    return [measure_models(f"{model} {version}", most, total, counts.height - 1)]
+def _input_of(answered: Sequence[Answered]) -> dict[str, Any]:
+    """What a window is measured on; of one model as it has always been said, so that what was
+    measured is not measured again."""
+    told = [_input_of_one(one) for one in answered]
+    if len(told) == 1:
+        return told[0] | {"reference": sorted(answered[0].subject.outputs())}
+    predictions = [one.subject.predictions_digest for one in answered]
+    return {
+        "models": [one | {"reference": two} for one, two in zip(told, predictions, strict=True)]
+    }
 
 
-def _measure(
-    monitor: MonitorDeclaration, subject: _Subject, rows: pl.DataFrame, gone: str = ""
+def _input_of_one(one: Answered) -> dict[str, Any]:
+    truths = one.rows[TRUTH].drop_nulls()
+    return {
+        "rows": one.rows.height,
+        "labelled": len(truths),
+        "truth": int(truths.hash().sum()) % (1 << 53) if len(truths) else 0,
+        "wheel": one.subject.version.wheel_digest,
+    }
+
+
+def measure_answers(
+    monitor: MonitorDeclaration, answered: Sequence[Answered], gone: str = ""
 ) -> list[Measurement]:
     """`gone`: why some rows have no features any more; the others alone would say another thing."""
-    inputs = [one["name"] for one in subject.version.document["signature"]["inputs"]]
-    hidden = set(inputs) if gone else hidden_columns(rows, inputs)
-    table = _table(subject, rows, hidden)
-    threshold = subject.version.document["threshold"]
     measured: list[Measurement] = []
-    if monitor.drift > 0 and subject.drift is not None:
-        shown = [name for name in inputs if name not in hidden]
-        measured += measure_drift(table.select(*shown, DAY), subject.drift, threshold=monitor.drift)
-        measured += [
-            not_measured(name, gone or "the log does not hold what was sent")
-            for name in sorted(hidden)
-        ]
     if monitor.drift > 0:
-        spec = OutputSpec(subject.prediction, threshold, monitor.positive)
-        measured.append(measure_outputs(table, subject.outputs, spec))
+        measured += _measure_drift(monitor, answered, gone)
+        measured += _measure_outputs(monitor, answered)
     if monitor.checks:
-        performance = PerformanceSpec(
-            kind=subject.task,
-            prediction=subject.prediction,
-            truth=TRUTH,
-            checks=monitor.checks,
-            threshold=0.5 if threshold is None else threshold,
-        )
-        measured += measure_performance(table, performance)
+        measured += _measure_performance(monitor, answered)
+    if len(answered) > 1:
+        measured.append(_say_models(answered))
     return measured
 
 
-def _table(subject: _Subject, rows: pl.DataFrame, hidden: Set[str]) -> pl.DataFrame:
-    """Features and outputs as typed columns, with `ds` and the truth as a number."""
-    signature = subject.version.document["signature"]
+def _measure_drift(
+    monitor: MonitorDeclaration, answered: Sequence[Answered], gone: str
+) -> list[Measurement]:
+    members = [_member(one, gone) for one in answered]
+    if len(members) > 1:
+        return measure_family_drift(members, threshold=monitor.drift)
+    (only,) = members
+    reference = only.reference(None)
+    if reference is None:
+        return []
+    measured = measure_drift(only.served, reference, threshold=monitor.drift)
+    return measured + [not_measured(name, only.hidden[name]) for name in sorted(only.hidden)]
 
-    def typed(part: str) -> dict[str, pl.DataType]:
-        return {one["name"]: _TYPES[one["datatype"]] for one in signature[part]}
 
-    shown = {name: kind for name, kind in typed("inputs").items() if name not in hidden}
+def _member(one: Answered, gone: str) -> Member:
+    inputs = one.subject.columns_of("inputs")
+    hidden = set(inputs) if gone else hidden_columns(one.rows, inputs)
+    shown = {name: _TYPES[kind] for name, kind in inputs.items() if name not in hidden}
+    parts = [unpack_json(one.rows, "features", shown), one.rows.select(DAY)]
+    why = gone or "the log does not hold what was sent"
+    return Member(
+        one.name,
+        pl.concat(parts, how="horizontal"),
+        one.subject.drift,
+        dict.fromkeys(sorted(hidden), why),
+    )
+
+
+def _measure_outputs(
+    monitor: MonitorDeclaration, answered: Sequence[Answered]
+) -> list[Measurement]:
+    """One for each output: models of different tasks have different ones."""
+    parts: dict[str, list[Part]] = {}
+    for one in answered:
+        subject = one.subject
+        spec = OutputSpec(subject.prediction, subject.threshold, monitor.positive)
+        found = measure_outputs(_predictions(one), subject.outputs(), spec)
+        parts.setdefault(found.subject, []).append(Part(one.name, one.rows.height, found))
+    if len(answered) == 1:
+        return [part.measurement for found in parts.values() for part in found]
+    return [sum_up(found) for found in parts.values()]
+
+
+def _measure_performance(
+    monitor: MonitorDeclaration, answered: Sequence[Answered]
+) -> list[Measurement]:
+    """Of all rows, whoever answered them; by model, where several did."""
+    table = pl.concat([_predictions(one) for one in answered], how="diagonal")
+    tasks = Counter(one.subject.task for one in answered)
+    if len(tasks) > 1:
+        told = ", ".join(f"{task} ({count:,})" for task, count in tasks.most_common())
+        why = f"the models of this window have different tasks: {told}"
+        return not_comparable(table, monitor.checks, why)
+    first = answered[0].subject
+    spec = PerformanceSpec(
+        kind=first.task,
+        prediction=first.prediction,
+        truth=TRUTH,
+        checks=monitor.checks,
+        slices=(MODEL,),
+        threshold=0.5 if first.threshold is None else first.threshold,
+        no_threshold=_say_thresholds([one.subject.threshold for one in answered]),
+    )
+    return measure_performance(table, spec)
+
+
+def _say_thresholds(thresholds: Sequence[float | None]) -> str:
+    """
+    >>> _say_thresholds([0.5, 0.5]), _say_thresholds([0.35, None, 0.35])
+    ('', 'the models of this window decide at different thresholds: 0.35 (2), none (1)')
+    """
+    counted = Counter(thresholds)
+    if len(counted) == 1:
+        return ""
+    said = [
+        f"{'none' if one is None else f'{one:g}'} ({count:,})"
+        for one, count in counted.most_common(5)
+    ]
+    more = ", …" if len(counted) > len(said) else ""
+    return f"the models of this window decide at different thresholds: {', '.join(said)}{more}"
+
+
+def _predictions(one: Answered) -> pl.DataFrame:
+    """What was predicted, with `ds`, the truth as a number, and who said it."""
     truth = pl.col(TRUTH).str.json_decode(pl.Float64()).alias(TRUTH)
-    return pl.concat(
-        [
-            unpack_json(rows, "features", shown),
-            unpack_json(rows, "outputs", typed("outputs")),
-            rows.select(DAY, truth),
-        ],
-        how="horizontal",
+    shown = {one.subject.prediction: pl.Float64()}
+    named = one.rows.select(DAY, truth, pl.lit(one.name).alias(MODEL))
+    return pl.concat([unpack_json(one.rows, "outputs", shown), named], how="horizontal")
+
+
+def _say_models(answered: Sequence[Answered]) -> Measurement:
+    """Who answered, the most first."""
+    rows = sum(one.rows.height for one in answered)
+    said = [f"{one.name} {100 * one.rows.height / rows:.1f} %" for one in answered[:3]]
+    more = ", …" if len(answered) > len(said) else ""
+    return Measurement(
+        MeasurementKind.COVERAGE,
+        "models",
+        Verdict.PASS,
+        f"{len(answered):,} models answered {rows:,} rows: {', '.join(said)}{more}",
+        value=float(len(answered)),
+        n_rows=rows,
     )
-
-
-def _subject(platform: Platform, model: str, number: str) -> _Subject:
-    version = find_model_version(platform.stores, model, number)
-    document = version.document
-    prediction = "prediction" if document["task"] == "regression" else "score"
-    return _Subject(
-        version,
-        prediction,
-        _drift_reference(platform, version),
-        _output_reference(platform, version, prediction),
-    )
-
-
-def _drift_reference(platform: Platform, version: ModelVersion) -> DriftReference | None:
-    digest = version.document["profile_digest"]
-    if digest is None:
-        return None
-    what = f"training profile of {version.model} {version.version}"
-    kept = json.loads(platform.stores.blobs.get(digest, what))
-    basis = Basis.from_json(kept["basis"])
-    days = {day: Profile.from_json(one, basis) for day, one in kept["days"].items()}
-    return DriftReference(Profile.from_json(kept["total"], basis), days)
-
-
-def _output_reference(
-    platform: Platform, version: ModelVersion, prediction: str
-) -> dict[str, OutputDay]:
-    """What the version predicted, day by day, when it was proved."""
-    proved = latest_evaluation(platform.stores, version.model, version.version)
-    if proved is None:
-        return {}
-    digest = proved.evidence["candidate"]["predictions_digest"]
-    path = platform.stores.blobs.verified_path(digest, f"predictions of evaluation {proved.id}")
-    kept = pl.read_parquet(path)
-    if prediction not in kept.columns:
-        return {}
-    threshold = version.document["threshold"]
-    return profile_outputs(kept, OutputSpec(prediction, threshold))
 
 
 def _day(text: str) -> date:

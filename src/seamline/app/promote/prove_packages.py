@@ -24,7 +24,7 @@ from seamline.runtime.environments import PythonEnvironment
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import Limits, TaskEnd, TaskOutcome
 from seamline.serve.workers import probe_main, worker_main
-from seamline.serve.workers.worker import FIXED_VARIABLES
+from seamline.serve.workers.interpreter import FIXED_VARIABLES
 
 _MB = 1_000_000
 

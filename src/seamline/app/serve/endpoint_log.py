@@ -145,5 +145,7 @@ def _prediction(row: Mapping[str, Any]) -> dict[str, Any]:
             "at": iso(row["feedback_at"]),
             "truth": None if row["truth"] is None else json.loads(row["truth"]),
             "reward": row["reward"],
+            "principal": row["feedback_by"],
+            "plane": row["feedback_plane"],
         },
     }

@@ -13,7 +13,7 @@ from seamline.domain.promote_facts import ApprovalGiven, EnvironmentChanged
 from seamline.evaluate.evaluations import list_evaluations
 from seamline.promote.release import find_release
 from seamline.register.models.catalogue import ModelVersion, find_model_version
-from seamline.serve.log.tables import find_prediction
+from seamline.serve.log.tables import feedback_of, find_prediction
 from seamline.store.facts import read_facts
 from seamline.train.runs import show_run
 
@@ -29,6 +29,7 @@ def explain_prediction(platform: Platform, prediction_id: str) -> dict[str, Any]
             f"{row['outputs']}",
         ),
         *rows_link,
+        *_feedback_link(feedback_of(platform.stores, row)),
         _link(
             "model",
             f"{version.model} {version.version}, wheel {short(str(row['model_digest']))}",
@@ -52,6 +53,27 @@ def _with_features(
     where = f"row {place.row + int(str(row['row']))} of {place.file} in {place.dataset}"
     told = f"{where}, file {short(place.digest)}" + (f": {found.gone}" if found.gone else "")
     return {**row, "features": found.rows["features"].item()}, [_link("row", told)]
+
+
+def _feedback_link(said: list[dict[str, object]]) -> list[dict[str, str]]:
+    """The last word, which is what counts; nothing where nothing was said.
+
+    >>> said = {"truth": "1", "reward": None, "plane": None, "at": "10:00", "principal": "ada"}
+    >>> _feedback_link([said, said])[0]["sentence"]
+    'truth 1 at 10:00, sent by ada; said 2 times, the last word counts'
+    """
+    if not said:
+        return []
+    last = said[-1]
+    told = [f"{name} {last[name]}" for name in ("truth", "reward") if last[name] is not None]
+    before = f"; said {len(said):,} times, the last word counts" if len(said) > 1 else ""
+    return [
+        _link(
+            "feedback",
+            f"{', '.join(told)}{_said('on', last['plane'])} at {last['at']}"
+            f"{_said('sent by', last['principal'])}{before}",
+        )
+    ]
 
 
 def _release_links(platform: Platform, digest: str, environment: str) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -88,19 +89,10 @@ def _fail_slices(check: Check, clear: dict[str, Estimate], rest: str) -> CheckRe
     """The interval shown is that of a slice picked for being bad: as many as were found of all
     that were looked at (Benjamini and Yekutieli 2005), so it breaks the limit exactly where the
     slice was found."""
-    moving = {name: one for name, one in clear.items() if _is_open(check, one)}
-    if not moving:
+    shown = _find_failing(check, clear)
+    if not shown:
         return None
-    names, estimates = list(moving), list(moving.values())
-    tail = (1 - estimates[0].confidence) / 2
-    p = _p_values(check, estimates)
-    is_failing = benjamini_hochberg(p, tail)
-    if not is_failing.any():
-        return None
-    failing = [names[i] for i in np.argsort(p, kind="stable") if is_failing[i]]
-    share = tail * len(failing) / len(moving)
-    shown = {name: _folded(check, at_tail(clear[name], share)) for name in failing}
-    worst = _worst(check, shown)
+    failing, worst = list(shown), _worst(check, shown)
     why = _say_worst(check, worst, shown[worst], clear)
     if len(failing) > 1:
         more = ", …" if len(failing) > NAMED else ""
@@ -133,6 +125,31 @@ def _pass_slices(check: Check, clear: dict[str, Estimate], rest: str) -> CheckRe
     worst = _worst(check, shown)
     why = _say_worst(check, worst, shown[worst], clear)
     return make_result(check, Verdict.INCONCLUSIVE, shown[worst], why + rest, n_slices=len(clear))
+
+
+def _find_failing(check: Check, clear: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    moving = {name: one for name, one in clear.items() if _is_open(check, one)}
+    if not moving:
+        return {}
+    names, estimates = list(moving), list(moving.values())
+    tail = (1 - estimates[0].confidence) / 2
+    p = _p_values(check, estimates)
+    is_failing = benjamini_hochberg(p, tail)
+    failing = [names[i] for i in np.argsort(p, kind="stable") if is_failing[i]]
+    share = tail * len(failing) / len(moving)
+    return {name: _folded(check, at_tail(clear[name], share)) for name in failing}
+
+
+def find_failing(check: Check, card: Scorecard) -> tuple[dict[str, Estimate], list[str]]:
+    """The slices that break the limit of a check over the worst of them, the surest first, each by
+    its interval as that check corrects it; and the slices that have enough rows to be asked."""
+    sliced = card.slices if check.rival is None else card.slice_differences.get(check.rival, {})
+    clear = {
+        name: turn(check, one[check.metric])
+        for name, one in sliced.get(str(check.slice), {}).items()
+        if check.metric in one and one[check.metric].is_conclusive
+    }
+    return _find_failing(check, clear), list(clear)
 
 
 def _worst(check: Check, shown: dict[str, Estimate]) -> str:

@@ -34,6 +34,8 @@ SCHEMA = pa.schema(
         ("truth", pa.string()),
         ("reward", pa.float64()),
         ("label_at", pa.string()),
+        ("principal", pa.string()),
+        ("plane", pa.string()),
     ]
 )
 
@@ -66,6 +68,8 @@ class FeedbackRow:
     truth: str | None
     reward: float | None
     label_at: str | None
+    #: Who sent it; None where no token was asked for.
+    principal: str | None
 
     @property
     def ds(self) -> date:
@@ -99,7 +103,11 @@ def read_feedback_body(body: bytes) -> list[FeedbackItem]:
 
 
 def rows_of_feedback(
-    items: Sequence[FeedbackItem], environment: str, endpoint: str | None, clock: Clock
+    items: Sequence[FeedbackItem],
+    environment: str,
+    endpoint: str | None,
+    clock: Clock,
+    principal: str | None = None,
 ) -> list[FeedbackRow]:
     """All rows, or InvalidInput for the first item that says nothing or names nothing."""
     at, received_id = clock.now(), new_id(clock)
@@ -127,6 +135,7 @@ def rows_of_feedback(
                 None if truth in ("", "null") else truth,
                 item.reward,
                 _label_time(item, position),
+                principal,
             )
         )
     if not rows:
@@ -160,13 +169,18 @@ def place_of_feedback(rows: Sequence[FeedbackRow]) -> tuple[str, int]:
     return rows[0].environment, len(rows)
 
 
-def feedback_batches(entries: Sequence[Sequence[FeedbackRow]]) -> list[pa.RecordBatch]:
-    return [_batch([row for rows in entries for row in rows])]
+def feedback_batches(
+    entries: Sequence[Sequence[FeedbackRow]], plane: str | None = None
+) -> list[pa.RecordBatch]:
+    """`plane` names the machine of a data plane elsewhere."""
+    return [_batch([row for rows in entries for row in rows], plane)]
 
 
-def _batch(rows: Sequence[FeedbackRow]) -> pa.RecordBatch:
-    arrays = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in SCHEMA]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+def _batch(rows: Sequence[FeedbackRow], plane: str | None) -> pa.RecordBatch:
+    told = {
+        one.name: [getattr(row, one.name) for row in rows] for one in SCHEMA if one.name != "plane"
+    }
+    return pa.RecordBatch.from_pydict({**told, "plane": [plane] * len(rows)}, schema=SCHEMA)
 
 
 def _label_time(item: FeedbackItem, position: int) -> str | None:

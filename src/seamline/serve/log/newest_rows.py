@@ -96,13 +96,14 @@ def newest_feedback(
     """The last word on each of these rows (`prediction_id`, `row`, `request_id`), and since when
     feedback was looked through."""
     newest = newest_rows(stores, feedback.FOLDER, environment)
-    names = [*_KEYS, "request_id", "truth", "reward", "at", "received_id", "position"]
+    told = ["truth", "reward", "at", "principal", "plane"]
+    names = [*_KEYS, "request_id", *told, "received_id", "position"]
     said = newest.pick(pl.lit(value=True), names).sort("at", "received_id", "position")
     said = said.with_row_index("order").drop("received_id", "position")
     asked = predictions.select(*_KEYS, "request_id")
     by_id = said.filter(pl.col("prediction_id").is_not_null()).drop("request_id")
     by_request = said.filter(pl.col("prediction_id").is_null()).drop("prediction_id")
-    answers = [*_KEYS, "order", "truth", "reward", "at"]
+    answers = [*_KEYS, "order", *told]
     matched = pl.concat(
         [
             asked.join(by_id, on=list(_KEYS)).select(answers),
@@ -110,7 +111,8 @@ def newest_feedback(
         ]
     )
     last = matched.sort("order").unique(list(_KEYS), keep="last", maintain_order=True)
-    return last.drop("order").rename({"at": "feedback_at"}), newest.since
+    named = {"at": "feedback_at", "principal": "feedback_by", "plane": "feedback_plane"}
+    return last.drop("order").rename(named), newest.since
 
 
 def newest_predictions(stores: Stores, environment: str) -> NewestRows:

@@ -132,6 +132,22 @@ def read_labelled(
     return predictions.join(joined, on=["prediction_id", "row"], how="left", maintain_order="left")
 
 
+def feedback_of(stores: Stores, prediction: Mapping[str, object]) -> list[dict[str, object]]:
+    """All that was said of one row of the log, the last word last, as `read_labelled` finds it."""
+    by_prediction = pl.col("prediction_id") == pl.lit(prediction["prediction_id"])
+    by_request = pl.col("prediction_id").is_null() & (
+        pl.col("request_id") == pl.lit(prediction["request_id"], pl.String)
+    )
+    is_own = pl.col("endpoint").is_null() | (pl.col("endpoint") == pl.lit(prediction["endpoint"]))
+    mine = (pl.col("row") == prediction["row"]) & (by_prediction | by_request) & is_own
+
+    def narrow(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.filter(mine).select(feedback.SCHEMA.names)
+
+    found = _collect(stores.root, feedback.FOLDER, str(prediction["environment"]), narrow)
+    return found.sort("at", "received_id", "position").to_dicts()
+
+
 def find_prediction(stores: Stores, prediction_id: str) -> dict[str, object]:
     """One row of the log in any environment, by `<id>` or `<id>:<row>`; NotFound otherwise.
 

@@ -25,8 +25,9 @@ from seamline.serve.models.many_models import put_together, rows_at
 from seamline.serve.snapshots.families import Member
 from seamline.serve.snapshots.snapshot import EndpointSpec
 from seamline.serve.workers import many_main
-from seamline.serve.workers.frames import LENGTHS, decode_outputs, encode_frame, pack_rows
-from seamline.serve.workers.many_worker import worker_environment
+from seamline.serve.workers.frames import decode_outputs, pack_rows
+from seamline.serve.workers.interpreter import worker_environment
+from seamline.serve.workers.wire import LENGTHS, encode_frame
 
 CLOSE_GRACE_S = 3.0
 #: Of a load, or of the prediction of one chunk.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from array import array
 from typing import Any
 
@@ -14,17 +13,12 @@ from seamline.domain.errors import MachineryError
 from seamline.serve.datatypes import DTYPES, Columns, Values, to_list
 from seamline.serve.flat_rows import FlatRows, Given, columns_of
 from seamline.serve.snapshots.snapshot import Column
+from seamline.serve.workers.wire import LENGTHS
 
-LENGTHS = struct.Struct("<IQ")
 #: FP16 has no memory format in the standard library: it travels as JSON, like text.
 RAW = frozenset(DTYPES) - {"FP16"}
 #: Those that packages have, in the standard library's words: cheaper than NumPy for a few values.
 _CODES = {"FP64": "d", "INT64": "q"}
-
-
-def encode_frame(header: dict[str, Any], body: bytes = b"") -> bytes:
-    text = msgspec.json.encode(header)
-    return LENGTHS.pack(len(text), len(body)) + text + body
 
 
 def pack_rows(given: Given, inputs: tuple[Column, ...], rows: int) -> tuple[dict[str, Any], bytes]:

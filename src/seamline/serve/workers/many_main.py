@@ -77,8 +77,7 @@ class LoadedModel(worker_main.Worker):
         sys.meta_path.insert(0, importer)
         self.importer = importer
         share_loader(importer, module)
-        with worker_main.uncollected():
-            self.model = importlib.import_module(module).load()
+        self.model = importlib.import_module(module).load()
         samples = f"{module}/samples.json"
         rows = []
         if samples in importer.files:

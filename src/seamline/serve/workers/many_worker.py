@@ -8,21 +8,17 @@ import itertools
 import logging
 import os
 import signal
-from asyncio.subprocess import PIPE, Process
-from pathlib import Path
+from asyncio.subprocess import Process
 from typing import Any
 
 from seamline.domain.errors import MachineryError, Unavailable
-from seamline.serve.workers import many_main
-from seamline.serve.workers.frames import encode_frame, read_frame
-from seamline.serve.workers.worker import (
-    CLOSE_GRACE_S,
-    FIXED_VARIABLES,
-    LOAD_TIMEOUT_S,
-    PASSED_VARIABLES,
-)
+from seamline.serve.workers.frames import read_frame
+from seamline.serve.workers.interpreter import start_interpreter
+from seamline.serve.workers.wire import encode_frame
+from seamline.serve.workers.worker import CLOSE_GRACE_S, LOAD_TIMEOUT_S
 
 LOG = logging.getLogger(__name__)
+SCRIPT = "many_main.py"
 
 Reply = tuple[dict[str, Any], bytes]
 
@@ -54,12 +50,8 @@ class ManyProcess:
     @classmethod
     async def start(cls, python: str, name: str) -> ManyProcess:
         """Without a model yet. Raises MachineryError or Unavailable."""
-        script = str(Path(many_main.__file__).resolve())
         try:
-            process = await asyncio.create_subprocess_exec(
-                python, "-I", script, stdin=PIPE, stdout=PIPE,
-                start_new_session=True, env=worker_environment(),
-            )  # fmt: skip
+            process = await start_interpreter(python, SCRIPT)
         except OSError as error:
             raise MachineryError(
                 f"{name}: its interpreter {python} does not start: {error}."
@@ -148,8 +140,3 @@ class ManyProcess:
         """To the whole group: a model may have started helpers."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-
-
-def worker_environment() -> dict[str, str]:
-    passed = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
-    return {**passed, **FIXED_VARIABLES}

@@ -10,9 +10,8 @@ import contextlib
 import logging
 import os
 import signal
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from seamline.domain.errors import DigestMismatch, MachineryError, SeamlineError, Unavailable
@@ -20,8 +19,10 @@ from seamline.serve.datatypes import Columns
 from seamline.serve.engine import EngineLost, ModelFailed
 from seamline.serve.flat_rows import Given
 from seamline.serve.snapshots.snapshot import EndpointSpec
-from seamline.serve.workers import worker_main
-from seamline.serve.workers.frames import decode_outputs, encode_frame, pack_rows, read_frame
+from seamline.serve.workers.ahead import SCRIPT, StartedAhead, start_header
+from seamline.serve.workers.frames import decode_outputs, pack_rows, read_frame
+from seamline.serve.workers.interpreter import start_interpreter
+from seamline.serve.workers.wire import encode_frame
 
 LOG = logging.getLogger(__name__)
 LOAD_TIMEOUT_S = 120.0
@@ -33,10 +34,6 @@ COME_BACK_S = 10.0
 LONGEST_PAUSE_S = 10.0
 #: A worker that lived this long starts again without a pause.
 HEALTHY_AFTER_S = 60.0
-#: Nothing else of the plane's environment reaches a model: no secret can leak into it.
-PASSED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-#: One request is a few rows: threads inside the model cost more than they give.
-FIXED_VARIABLES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class WorkerProcess:
@@ -58,25 +55,24 @@ class WorkerProcess:
             await self.close()
 
     @classmethod
-    async def start(cls, spec: EndpointSpec) -> WorkerProcess:
-        """A worker that has verified, loaded and proven its model; or why not.
+    async def start(cls, spec: EndpointSpec, ahead: StartedAhead | None = None) -> WorkerProcess:
+        """A worker that has verified, loaded and proven its model; or why not. `ahead` may have
+        begun it.
 
         DigestMismatch (the wheel's bytes are not the approved ones) or MachineryError.
         """
-        script = str(Path(worker_main.__file__).resolve())
+        header = start_header(spec)
+        process = None if ahead is None else ahead.take(spec.python, header)
+        told = b"" if process is not None else encode_frame(header)
         try:
-            process = await asyncio.create_subprocess_exec(
-                spec.python, "-I", script, stdin=PIPE, stdout=PIPE,
-                start_new_session=True, env=_environment(),
-            )  # fmt: skip
+            worker = cls(spec, process or await start_interpreter(spec.python, SCRIPT))
         except OSError as error:
             raise MachineryError(
                 f"Endpoint {spec.endpoint}: its interpreter {spec.python} does not start: {error}."
             ) from error
-        worker = cls(spec, process)
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_S):
-                header, _ = await worker._exchange(encode_frame(_start_header(spec)))
+                header, _ = await worker._exchange(told)
             _check_ready(spec, header)
             worker.samples, worker.probe = int(header["samples"]), header["probe"]
         except TimeoutError:
@@ -175,9 +171,12 @@ class ModelWorker:
 
     @classmethod
     async def start(
-        cls, spec: EndpointSpec, on_restart: Callable[[], None] = lambda: None
+        cls,
+        spec: EndpointSpec,
+        on_restart: Callable[[], None] = lambda: None,
+        ahead: StartedAhead | None = None,
     ) -> ModelWorker:
-        return cls(await WorkerProcess.start(spec), on_restart)
+        return cls(await WorkerProcess.start(spec, ahead), on_restart)
 
     @property
     def is_alive(self) -> bool:
@@ -299,18 +298,6 @@ class ModelWorker:
             return None
 
 
-def _start_header(spec: EndpointSpec) -> dict[str, Any]:
-    return {
-        "op": "load",
-        "parent": os.getpid(),
-        "wheel_path": spec.wheel_path,
-        "package_digest": spec.package_digest,
-        "module": spec.module,
-        "inputs": [(column.name, column.datatype) for column in spec.signature.inputs],
-        "outputs": [(column.name, column.datatype) for column in spec.signature.outputs],
-    }
-
-
 def _check_ready(spec: EndpointSpec, header: dict[str, Any]) -> None:
     if header["op"] == "ready":
         return
@@ -322,11 +309,6 @@ def _check_ready(spec: EndpointSpec, header: dict[str, Any]) -> None:
         )
     LOG.error("%s does not load:\n%s", _name(spec), header["traceback"])
     raise MachineryError(f"{_name(spec)} does not load: {header['type']}: {header['message']}")
-
-
-def _environment() -> dict[str, str]:
-    passed = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
-    return {**passed, **FIXED_VARIABLES}
 
 
 def _name(spec: EndpointSpec) -> str:

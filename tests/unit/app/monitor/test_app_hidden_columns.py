@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +12,8 @@ import polars as pl
 import pytest
 
 from seamline.app.declarations import MonitorDeclaration
-from seamline.app.monitor import measure_monitor
+from seamline.app.monitor.measure_monitor import Answered, measure_answers
+from seamline.app.monitor.subjects import Subject
 from seamline.domain.states import Verdict
 from seamline.measure.basis import make_basis
 from seamline.measure.profiles import profile_partitions, sum_profiles
@@ -34,7 +36,7 @@ def rows_on(day: date) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Any:
+def answered() -> Callable[[pl.DataFrame], Answered]:
     frame = pl.concat(rows_on(day) for day in DAYS)
     labels = pl.Series("ds", [str(day) for day in DAYS for _ in range(40)])
     days = profile_partitions(frame, make_basis(frame), labels)
@@ -47,8 +49,14 @@ def subject() -> Any:
         },
     }
     reference = DriftReference(sum_profiles(list(days.values())), days)
-    version = cast(Any, SimpleNamespace(document=document))
-    return measure_monitor._Subject(version, "prediction", reference, {})
+
+    class Known(Subject):
+        def drift(self, by_day: Collection[str] | None = None) -> DriftReference:
+            return reference
+
+    version = SimpleNamespace(model="late", version="1.0.0", document=document)
+    subject = Known(cast(Any, None), cast(Any, version), None)
+    return lambda rows: Answered(subject, rows)
 
 
 def logged(hidden: dict[str, str | None]) -> pl.DataFrame:
@@ -72,8 +80,10 @@ def logged(hidden: dict[str, str | None]) -> pl.DataFrame:
         dict.fromkeys(INPUTS),
     ],
 )
-def test_drift_of_what_the_log_does_not_hold(subject: Any, hidden: dict[str, str | None]) -> None:
-    measured = measure_monitor._measure(MONITOR, subject, logged(hidden))
+def test_drift_of_what_the_log_does_not_hold(
+    answered: Callable[[pl.DataFrame], Answered], hidden: dict[str, str | None]
+) -> None:
+    measured = measure_answers(MONITOR, [answered(logged(hidden))])
     found = {one.subject: one for one in measured if one.kind == "drift"}
     assert set(found) == set(INPUTS)
     unknown = {name for name, one in found.items() if one.verdict is Verdict.INCONCLUSIVE}
@@ -82,9 +92,11 @@ def test_drift_of_what_the_log_does_not_hold(subject: Any, hidden: dict[str, str
     assert {found[name].verdict for name in set(INPUTS) - set(hidden)} <= {Verdict.PASS}
 
 
-def test_rows_that_are_gone_leave_no_drift_to_be_told_by_the_rest(subject: Any) -> None:
+def test_rows_that_are_gone_leave_no_drift_to_be_told_by_the_rest(
+    answered: Callable[[pl.DataFrame], Answered],
+) -> None:
     gone = "The rows of flights@1 were removed on 2026-03-01 by ann: asked for."
-    measured = measure_monitor._measure(MONITOR, subject, logged({}), gone)
+    measured = measure_answers(MONITOR, [answered(logged({}))], gone)
     found = [one for one in measured if one.kind == "drift"]
     assert {one.verdict for one in found} == {Verdict.INCONCLUSIVE}
     assert {one.sentence for one in found} == {f"{name}: {gone}" for name in INPUTS}

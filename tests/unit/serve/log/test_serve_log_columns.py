@@ -11,6 +11,8 @@ import pytest
 
 from seamline.domain.clock import SystemClock, new_id
 from seamline.serve.inputs.validate import Rows
+from seamline.serve.log import feedback
+from seamline.serve.log.feedback import FeedbackItem, feedback_batches, rows_of_feedback
 from seamline.serve.log.newest_rows import newest_predictions
 from seamline.serve.log.prediction_log import (
     FOLDER,
@@ -27,6 +29,7 @@ from seamline.serve.log.tables import (
     find_prediction,
     log_folder,
     log_table,
+    read_feedback,
     read_predictions,
 )
 from seamline.serve.routing import Target
@@ -60,8 +63,8 @@ def as_before(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([plain(batch[name]) for name in OLD.names], schema=OLD)
 
 
-def write(stores, batch: pa.RecordBatch, schema: pa.Schema) -> None:
-    segment = Segment(log_folder(stores.root, FOLDER, "production"), schema, SystemClock())
+def write(stores, batch: pa.RecordBatch, schema: pa.Schema, log: str = FOLDER) -> None:
+    segment = Segment(log_folder(stores.root, log, "production"), schema, SystemClock())
     segment.write([batch])
     segment.close()
 
@@ -87,3 +90,23 @@ def test_table_and_segments_of_before_are_read_and_gone_on_with(stores, batch):
     assert find_prediction(stores, in_new_segment[0])["principal"] == "ada"
     newest = newest_predictions(stores, "production").pick(pl.lit(value=True), COLUMNS)
     assert told(newest) == expected
+
+
+def test_feedback_of_before_it_said_who_sent_it(stores):
+    def batch(reward: float, by: str | None) -> pa.RecordBatch:
+        item = FeedbackItem(prediction_id="a", reward=reward)
+        rows = rows_of_feedback([item], "production", None, SystemClock(), by)
+        return feedback_batches([rows], by and "kiosk-7")[0]
+
+    names = [one for one in feedback.SCHEMA.names if one not in ("principal", "plane")]
+    old = pa.schema([feedback.SCHEMA.field(name) for name in names])
+    table = log_table(stores.root, feedback.FOLDER, "production")
+    table.parent.mkdir(parents=True)
+    append_frame(table, pl.DataFrame(batch(0.1, None).select(names)), PARTITION)
+    write(stores, batch(0.2, None).select(names), old, feedback.FOLDER)
+    write(stores, batch(0.3, "ada"), feedback.SCHEMA, feedback.FOLDER)
+    expected = [(0.1, None, None), (0.2, None, None), (0.3, "ada", "kiosk-7")]
+    columns = ["reward", "principal", "plane"]
+    assert read_feedback(stores, "production").select(columns).rows() == expected
+    assert compact(stores, "production") == 2
+    assert read_feedback(stores, "production").select(columns).rows() == expected

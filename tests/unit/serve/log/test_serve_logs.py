@@ -32,6 +32,7 @@ from seamline.serve.log.segment_log import SegmentLog
 from seamline.serve.log.segments import Segment, list_segments
 from seamline.serve.log.tables import (
     compact,
+    feedback_of,
     find_prediction,
     log_folder,
     read_feedback,
@@ -82,14 +83,14 @@ def write(stores):
 
 @pytest.fixture
 def say(stores):
-    def say(*items, endpoint=None):
+    def say(*items, endpoint=None, by=None):
         log = SegmentLog(
             stores.root / "logs" / "feedback", FEEDBACK_SCHEMA, feedback_batches,
             place_of_feedback, stores.clock,
             interval_s=0.0,
         )  # fmt: skip
         given = [FeedbackItem(**item) for item in items]
-        log.append(rows_of_feedback(given, "production", endpoint, stores.clock))
+        log.append(rows_of_feedback(given, "production", endpoint, stores.clock, by))
         log.close()
 
     return say
@@ -256,6 +257,35 @@ def test_feedback_to_one_endpoint_says_nothing_of_another(stores, write, entry_o
     say({"id": "2", "truth": msgspec.Raw(b"0")}, endpoint="other")
     assert read_labelled(stores, "production")["truth"].to_list() == ["1", None]
     assert len(read_feedback(stores, "production")) == 3, "it is kept"
+
+
+def test_all_that_was_said_of_one_row_and_by_whom(stores, write, entry_of, say):
+    write(entry_of("a", 6, 7, request_id="1"), entry_of("b", 7), entry_of("c", 8))
+    say({"prediction_id": "a", "reward": 0.1}, by="ada", endpoint="late-arrival")
+    compact(stores, "production")
+    say({"id": "1", "reward": 0.2}, {"prediction_id": "a:1", "reward": 0.3}, by="bea")
+    say({"prediction_id": "a", "reward": 0.4}, endpoint="other", by="kit")
+    say({"prediction_id": "b", "reward": 0.5})
+    found = {
+        row_id: feedback_of(stores, find_prediction(stores, row_id))
+        for row_id in ("a:0", "a:1", "b:0", "c:0")
+    }
+    assert {
+        row_id: [(one["reward"], one["principal"], one["plane"]) for one in said]
+        for row_id, said in found.items()
+    } == {
+        "a:0": [(0.1, "ada", None), (0.2, "bea", None)],
+        "a:1": [(0.3, "bea", None)],
+        "b:0": [(0.5, None, None)],
+        "c:0": [],
+    }
+    last = {
+        f"{one}:{row}": reward
+        for one, row, reward in read_labelled(stores, "production")
+        .select("prediction_id", "row", "reward")
+        .iter_rows()
+    }
+    assert last == {row_id: said[-1]["reward"] if said else None for row_id, said in found.items()}
 
 
 def test_find_prediction_everywhere(stores, write, entry_of):

@@ -121,10 +121,10 @@ def test_the_last_word_counts_by_prediction_or_by_the_callers_id(stores, log):
         {"id": "mine-2", "reward": 0.75},
         {"prediction_id": new_id(SystemClock()), "reward": 1.0},
     ]
-    for one in said:
-        rows = rows_of_feedback([FeedbackItem(**one)], "production", None, SystemClock())
+    for one, by in zip(said, ("ada", "bea", "kit", None), strict=True):
+        rows = rows_of_feedback([FeedbackItem(**one)], "production", None, SystemClock(), by)
         segment = Segment(folder, SCHEMA, SystemClock())
-        segment.write(feedback_batches([rows]))
+        segment.write(feedback_batches([rows], by and f"{by}s-kiosk"))
         segment.close()
         compact(stores, "production")
     newest = newest_predictions(stores, "production")
@@ -132,3 +132,7 @@ def test_the_last_word_counts_by_prediction_or_by_the_callers_id(stores, log):
     found, since = newest_feedback(stores, "production", predictions)
     assert dict(found.select("prediction_id", "reward").iter_rows()) == {first: 0.5, second: 0.75}
     assert since is None
+    assert dict(found.select("feedback_by", "feedback_plane").iter_rows()) == {
+        "bea": "beas-kiosk",
+        "kit": "kits-kiosk",
+    }
