@@ -40,10 +40,11 @@ PROJECT = 'project = "late"\nteam = "late"\n[datasets.flights]\nkeys = ["flight"
 Seamline = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def seamline(tmp_path: Path) -> Seamline:
+@pytest.fixture(scope="module")
+def seamline(tmp_path_factory: pytest.TempPathFactory) -> Seamline:
     """In a workspace with a live endpoint `late` and a declared dataset."""
-    root = tmp_path / "workspace"
+    folder = tmp_path_factory.mktemp("predict")
+    root = folder / "workspace"
     plane = build_control_plane(Settings(workspace=root), SystemClock())
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:
@@ -62,13 +63,13 @@ def seamline(tmp_path: Path) -> Seamline:
     plane.platform.engine.close()
     plane.platform.runner.close()
     plane.platform.stores.db.close()
-    (tmp_path / "seamline.toml").write_text(PROJECT)
-    (tmp_path / "flights.csv").write_text("flight,hour\n1,6\n2,9\n")
+    (folder / "seamline.toml").write_text(PROJECT)
+    (folder / "flights.csv").write_text("flight,hour\n1,6\n2,9\n")
 
     def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         environ = {**os.environ, "SEAMLINE_WORKSPACE": str(root)}
         done = subprocess.run(
-            [PROGRAM, *words], capture_output=True, env=environ, cwd=tmp_path, text=True
+            [PROGRAM, *words], capture_output=True, env=environ, cwd=folder, text=True
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import Conflict, NotFound
@@ -244,12 +248,34 @@ def test_a_kill_while_it_is_queued_queues_each_once(
     stores: Stores, receiver: Any, hooked: Any, tell: Any
 ) -> None:
     hooked(receiver.url)
-    tell("a")
+    ids = tell("a", "b")
+    for number in range(1, 4):
+        with killed_before_write(stores, number):
+            queue_new(stores)
     queue_new(stores)
     queue_new(stores)
-    tell("b")
+    ids += tell("c")
     queue_new(stores)
-    assert [row["kind"] for row in deliveries(stores)] == ["team.added"] * 2
+    assert [row["kind"] for row in deliveries(stores)] == ["team.added"] * 3
+    send_all(stores)
+    assert [one.id for one in receiver.told] == ids
+
+
+@contextmanager
+def killed_before_write(stores: Stores, number: int) -> Iterator[None]:
+    """The process dies before the `number`-th statement that changes a row, if it comes so far."""
+    seen = itertools.count(1)
+
+    def watch(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")) and next(seen) == number:
+            raise KeyboardInterrupt
+
+    event.listen(stores.db.engine, "before_cursor_execute", watch)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        event.remove(stores.db.engine, "before_cursor_execute", watch)
 
 
 def test_a_clock_that_is_set_back_holds_nothing_up_for_long(
