@@ -20,7 +20,7 @@ from pathlib import Path
 import uvloop
 
 from seamline.domain.errors import Conflict
-from seamline.runtime.imports import WithoutPandas
+from seamline.runtime.imports import WithoutPandas, silence_onnx_runtime
 from seamline.serve.place import bind_alone, bind_shared, check_host, hold_place, place_parser
 from seamline.serve.workers.ahead import StartedAhead
 
@@ -107,6 +107,7 @@ def _prepare_process() -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     sys.meta_path.insert(0, WithoutPandas())
+    silence_onnx_runtime()  # here, for no other thread reads the environment yet
 
 
 def _refuse(why: str) -> int:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import pyarrow as pa
 import uvicorn
 
 from seamline.domain.clock import Clock, SystemClock
@@ -225,6 +226,8 @@ async def serve_plane(server: Server, listener: socket.socket, *, is_member: boo
     # uvicorn raises the signal once more when it has drained: it has done its work by then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: None)
+    # What is logged in a twentieth of a second is small: Arrow's own pool holds 11 MB for it.
+    pa.set_memory_pool(pa.system_memory_pool())
     if is_member:
         end_with_supervisor(2 * DRAIN_S)
     await server.serve([listener])

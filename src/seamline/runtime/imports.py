@@ -1,7 +1,8 @@
-"""Keeping a library out of a long-lived process of ours."""
+"""What libraries are kept from in a long-lived process of ours."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -18,3 +19,9 @@ class WithoutPandas(MetaPathFinder):
         if fullname == "pandas":
             raise ModuleNotFoundError("Seamline itself does not use pandas", name=fullname)
         return None
+
+
+def silence_onnx_runtime() -> None:
+    """Before it is imported: since 1.29 it sends its maker names and hashes of the graphs that it
+    loads, and keeps an id of the machine. Whoever wants that sets the variable to 0."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

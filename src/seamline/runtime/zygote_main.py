@@ -35,6 +35,7 @@ from typing import Any
 #: import; and `seamline` is, in a task, the one that its environment has.
 _PACKAGE = "_seamline"
 # One thread each: tasks run side by side. jemalloc (in Arrow and Polars) would start one at import.
+# ONNX Runtime does not tell its maker of the models that it loads.
 _ENV = {
     **dict.fromkeys(
         (
@@ -49,6 +50,7 @@ _ENV = {
     ),
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "_RJEM_MALLOC_CONF": "background_thread:false",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from seamline.domain.errors import DigestMismatch, SeamlineError, Unavailable
+from seamline.runtime.imports import silence_onnx_runtime
 from seamline.serve.datatypes import TEXT, Columns, Values, to_list
 from seamline.serve.engine import ModelFailed
 from seamline.serve.flat_rows import FlatRows, Given, columns_of
@@ -299,6 +300,7 @@ def load_twin(spec: EndpointSpec) -> tuple[TwinGraph, Mapping[str, Any]]:
 
 def _session(graph: bytes) -> Any:
     """One thread: a request is a few rows, and the cores have other requests."""
+    silence_onnx_runtime()
     try:
         import onnxruntime as runtime
     except ImportError as error:

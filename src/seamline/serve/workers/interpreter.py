@@ -9,8 +9,14 @@ from pathlib import Path
 
 #: Nothing else of the plane's environment reaches a model: no secret can leak into it.
 PASSED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-#: One request is a few rows: threads inside the model cost more than they give.
-FIXED_VARIABLES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: One request is a few rows: threads inside the model cost more than they give. ONNX Runtime does
+#: not tell its maker of the models that it loads.
+FIXED_VARIABLES = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
 
 
 def worker_environment() -> dict[str, str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -200,3 +203,20 @@ def test_a_tampered_wheel_has_no_twin_either(workspace, start_plane, graph_of):
     state = start_plane().await_snapshot(1)
     assert state["version"] is None
     assert state["error"].count(spec.package_digest) == 2
+
+
+def test_the_runtime_keeps_what_it_sees_to_itself(tmp_path, graph_of):
+    """Otherwise it has a file of what it will send, and an id, below the user's home."""
+    (tmp_path / "graph").write_bytes(graph_of(1.0))
+    program = (
+        "import sys; from pathlib import Path; from seamline.serve.models.twins import _session; "
+        "assert _session(Path(sys.argv[1]).read_bytes()).get_inputs()"
+    )
+    # On a machine that tests for others, it is silent by itself.
+    its_own = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME")
+    environ = {name: text for name, text in os.environ.items() if name not in its_own}
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-c", program, str(tmp_path / "graph")]
+    subprocess.run(command, check=True, env={**environ, "HOME": str(home)})
+    assert not list(home.iterdir())
