@@ -1,4 +1,5 @@
 """python -m bench.serving [--models lr,rf] [--clients 1,8,32,128] [--turns 3] [--seconds 2]
+    [--workers 1,2]
 
 Servers take turns, each started anew; a ratio is to the floor of the same turn. `--only` chooses
 servers by a part of their names. `--python` is an interpreter that has the models' libraries and
@@ -69,6 +70,7 @@ def main() -> None:
         for number in range(given.turns):
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 servers = _servers(Path(folder), models[name], python)
+                servers += _of_several(Path(folder), models[name], python, given.workers)
                 if given.peers:
                     servers += _peers(cache, Path(folder), models[name])
                 # Both orders, so that all see the same machine.
@@ -87,6 +89,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="whole ones")
     parser.add_argument("--peers", action="store_true", help="other Python servers, too")
     parser.add_argument("--only", default="", help="parts of names, joined by |")
+    parser.add_argument("--workers", default="1", help="processes of ours on the port, as 1,2")
     parser.add_argument("--python", default="")
     parser.add_argument("--cache", default=str(default_cache()))
     return parser.parse_args()
@@ -103,6 +106,19 @@ def _servers(folder: Path, model: Model, python: Path) -> list[Server]:
         ours("seamline, Python", folder / "python", body),
         floor("pipe", python, model.folder, body),
     ]
+
+
+def _of_several(folder: Path, model: Model, python: Path, workers: str) -> list[Server]:
+    """Ours once more with several processes on the port."""
+    body = request_body(json.loads((model.folder.parent / "row.json").read_text()))
+    found = []
+    for count in (int(text) for text in workers.split(",")):
+        for what, policy in (("twin", TwinPolicy.REQUIRE), ("Python", TwinPolicy.NEVER)):
+            if count > 1:
+                place = folder / f"{what}-{count}"
+                deploy(place, model, python, policy)
+                found.append(ours(f"seamline, {what}, {count} processes", place, body, count))
+    return found
 
 
 def _peers(cache: Path, folder: Path, model: Model) -> list[Server]:

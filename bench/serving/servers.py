@@ -40,9 +40,11 @@ class Running:
     start_s: float
 
 
-def ours(name: str, root: Path, body: bytes) -> Server:
+def ours(name: str, root: Path, body: bytes, processes: int = 1) -> Server:
     """As `seamline up` starts its data plane; the workspace has been deployed to before."""
     command = (sys.executable, "-m", "seamline.dataplane", "--root", str(root), "--port", "{port}")
+    if processes > 1:
+        command = (*command, "--workers", str(processes))
     return Server(name, command, "/v2/models/bench/infer", body)
 
 

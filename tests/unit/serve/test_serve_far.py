@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import polars as pl
 import pytest
 
+from seamline.serve.far_counts import read_counts
 from seamline.serve.log.tables import read_feedback, read_predictions
 from seamline.trust.access_list import access_list_path, read_access_list
 from seamline.trust.keys import load_or_create_key
@@ -201,6 +202,8 @@ def test_who_may_ask_there_may_ask_here(house, tmp_path, request_of, until):
     assert guarded.ask("POST", INFER, body)[0] == 401
     token = house.post("/principals", {"name": "kiosk", "roles": ["caller"]})["token"]
     until(lambda: guarded.ask("POST", INFER, body, token)[0] == 200)
+    for _ in range(2):
+        assert guarded.ask("POST", INFER, {"inputs": []}, token)[0] == 400
     granted = [
         where
         for one in read_access_list(
@@ -212,6 +215,14 @@ def test_who_may_ask_there_may_ask_here(house, tmp_path, request_of, until):
     house.post("/principals/kiosk/roles/take", {"role": "caller"})
     until(lambda: guarded.ask("POST", INFER, body, token)[0] in (401, 403))
     assert guarded.started.end() == 0
+    # What it has refused is in no log; it was told at the end, if not before.
+    told = read_counts(house.workspace.root, "production")
+    counts = [one.total["late-arrival"] for one in told if one.total["late-arrival"].get("400")]
+    assert [one["400"] for one in counts] == [2]
+    with urllib.request.urlopen(
+        f"{house.url}/environments/production/endpoints/late-arrival"
+    ) as page:
+        assert "2 answered with 400" in page.read().decode()
 
 
 @pytest.mark.parametrize(

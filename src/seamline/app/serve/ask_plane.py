@@ -91,5 +91,15 @@ def read_figures(text: str) -> dict[Series, float]:
     return found
 
 
+def counts_of(figures: Mapping[Series, float], environment: str) -> dict[str, dict[str, int]]:
+    """Endpoint → status → requests since the data plane started."""
+    found: dict[str, dict[str, int]] = {}
+    for (name, labels), value in figures.items():
+        told = dict(labels)
+        if name == "seamline_requests_total" and told.get("environment") == environment:
+            found.setdefault(told["endpoint"], {})[told["status"]] = int(value)
+    return {name: dict(sorted(counts.items())) for name, counts in sorted(found.items())}
+
+
 def _unescape(text: str) -> str:
     return re.sub(r"\\.", lambda found: _ESCAPED.get(found[0], found[0]), text)

@@ -1,7 +1,8 @@
 """One endpoint as people look at it: what answers, whether it does, how fast, and what it said.
 
 Figures come from the prediction log, which outlives the data plane's counters; what never entered
-it (requests that were refused) comes from those counters, since the data plane started.
+it (requests that were refused) comes from those counters, since the data plane started; and of data
+planes elsewhere, from what they have told of theirs.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from contextlib import closing
 from typing import Any
 
 from seamline.app.platform import Platform
-from seamline.app.serve.ask_plane import PlaneLook, base_path, look_at_plane
+from seamline.app.serve.ask_plane import PlaneLook, base_path, counts_of, look_at_plane
 from seamline.app.serve.endpoint_log import read_endpoint_log
 from seamline.domain.errors import DigestMismatch, NotFound, SeamlineError, not_found
 from seamline.promote.environments import find_environment, list_environments
+from seamline.serve.far_counts import read_counts
 from seamline.serve.snapshots.snapshot import (
     Column,
     EndpointSpec,
@@ -110,7 +112,12 @@ def show_endpoint(platform: Platform, environment: str, endpoint: str) -> dict[s
         "outputs": [{"name": one.name, "datatype": one.datatype} for one in spec.signature.outputs],
         "private": list(spec.private),
         "altered": altered,
-        "counts": _counts(spec, environment, look),
+        "counts": {} if look is None else counts_of(look.figures, environment).get(endpoint, {}),
+        "counts_elsewhere": [
+            {"plane": one.host, "told_at": one.told_at, "counts": one.total[endpoint]}
+            for one in read_counts(platform.root, environment)
+            if endpoint in one.total
+        ],
         **read_endpoint_log(platform, environment, endpoint),
     }
 
@@ -200,18 +207,6 @@ def _engine(spec: EndpointSpec, environment: str, look: PlaneLook | None) -> dic
         "memory_bytes": look and look.figure("seamline_models_memory_bytes", **labels),
         "processes": look and int(look.figure("seamline_planes") or 1),
     }
-
-
-def _counts(spec: EndpointSpec, environment: str, look: PlaneLook | None) -> dict[str, int]:
-    """Status → requests since the data plane started."""
-    found: dict[str, int] = {}
-    for (name, labels), value in () if look is None else look.figures.items():
-        told = dict(labels)
-        if name != "seamline_requests_total" or told.get("environment") != environment:
-            continue
-        if told.get("endpoint") == spec.endpoint:
-            found[told["status"]] = int(value)
-    return dict(sorted(found.items()))
 
 
 def _columns(columns: tuple[Column, ...], example: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from seamline.app.serve.far.giving import (
@@ -15,12 +16,14 @@ from seamline.app.serve.far.giving import (
     as_it_is,
     find_served_package,
     place_of_snapshot,
+    receive_counts,
     receive_segment,
 )
 from seamline.domain.errors import NotFound
 from seamline.protocols.native.access import MAX_WAIT_S, Ingester, PlatformOf, Reader
 from seamline.protocols.pypi_files import file_response
 from seamline.protocols.uploads import limited_route
+from seamline.serve.far_counts import Told
 from seamline.trust.access_list import access_list_path
 from seamline.trust.roles import Verb
 
@@ -97,3 +100,20 @@ async def segment(
     data = await request.body()
     await run_in_threadpool(receive_segment, platform, environment, log, name, data)
     return {"received": name}
+
+
+class PlaneCounts(BaseModel):
+    """`life`: of the process that counts; `counts`: endpoint → status → requests since it began."""
+
+    host: str
+    life: str
+    counts: dict[str, dict[str, int]]
+
+
+@ROUTER.put("/environments/{environment}/plane-counts/{plane}")
+def plane_counts(
+    platform: PlatformOf, who: Ingester, environment: str, plane: str, body: PlaneCounts
+) -> dict[str, Any]:
+    """What a data plane elsewhere has answered, refusals among it; told again it is the same."""
+    receive_counts(platform, environment, plane, Told(body.host, body.life, body.counts))
+    return {"received": plane}

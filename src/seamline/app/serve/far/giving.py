@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seamline.app.platform import Platform
-from seamline.domain.clock import id_time
+from seamline.domain.clock import id_time, iso
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput, NotFound, Refused, nearest, not_found
 from seamline.promote.environments import find_environment
+from seamline.serve.far_counts import Told, keep_counts
 from seamline.serve.log.segments import SUFFIX, parse_segment, put_segment
 from seamline.serve.log.tables import LOGS, has_segment, log_folder
 from seamline.serve.snapshots.snapshot import package_digests, read_snapshot, snapshot_path
@@ -91,6 +92,12 @@ def find_served_package(platform: Platform, environment: str, digest: str) -> in
     if digest not in package_digests(snapshot):
         raise not_found(f"package that {environment} serves", digest)
     return platform.stores.blobs.hold(digest, f"package of {environment}").stat().st_size
+
+
+def receive_counts(platform: Platform, environment: str, plane: str, told: Told) -> None:
+    """Safe to be asked again, in any order."""
+    place_of_snapshot(platform, environment)
+    keep_counts(platform.root, environment, plane, told, iso(platform.stores.clock.now()))
 
 
 def receive_segment(platform: Platform, environment: str, log: str, name: str, data: bytes) -> None:

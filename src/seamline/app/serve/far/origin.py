@@ -6,13 +6,15 @@ What it refuses is raised by its meaning; that it cannot be reached is Unavailab
 from __future__ import annotations
 
 import http.client
+import json
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import urlencode, urlsplit
 
 from seamline.app.other_server import Answer, Asked, asking, foreign_answer
 from seamline.domain import errors
 from seamline.domain.digests import Digest
+from seamline.serve.far_counts import Told
 from seamline.store.received import FileReceiver
 
 TIMEOUT_S = 60.0
@@ -78,6 +80,12 @@ class Origin:
         path = f"/environments/{environment}/log-segments/{log}/{name}"
         sent = {"Content-Type": "application/octet-stream"}
         with self._asked("PUT", path, data, sent) as answer:
+            answer.read()
+
+    def send_counts(self, environment: str, plane: str, told: Told) -> None:
+        path = f"/environments/{environment}/plane-counts/{plane}"
+        sent = {"Content-Type": "application/json"}
+        with self._asked("PUT", path, json.dumps(asdict(told)).encode(), sent) as answer:
             answer.read()
 
     def _asked(

@@ -22,6 +22,7 @@ from seamline.app.serve.far.fetching import ARRIVING, Taking
 from seamline.app.serve.far.following import Follower
 from seamline.app.serve.far.following_access import AccessFollower
 from seamline.app.serve.far.origin import Origin
+from seamline.app.serve.far.telling import Teller
 from seamline.app.serve.far.trusted import check_wanted, known_key, read_pin
 from seamline.app.workspace_lock import hold_workspace
 from seamline.domain.clock import Clock
@@ -64,12 +65,19 @@ def serve_far(
         first = _first_look(follower, wanted)
         access = AccessFollower(wanted.root, wanted.origin, wanted.environment)
         access.begin()
+        teller = Teller(wanted.root, wanted.origin, wanted.environment)
         plane, adopted = _start(wanted, wanted.port)
         follower.on_taken = lambda snapshot: _await_swap(follower, snapshot)
         announce(plane, follower, adopted)
         threads = [
             threading.Thread(target=one, args=(stop,), daemon=True)
-            for one in (follower.follow, follower.fetch_later, follower.ship, access.follow)
+            for one in (
+                follower.follow,
+                follower.fetch_later,
+                follower.ship,
+                access.follow,
+                teller.follow,
+            )
         ]
         if first is not None:
             threads.append(threading.Thread(target=follower.on_taken, args=(first,), daemon=True))
@@ -80,6 +88,8 @@ def serve_far(
                 if not is_alive(plane.identity):
                     plane = _start_again(wanted, plane)
         finally:
+            with contextlib.suppress(SeamlineError):
+                teller.tell()
             stop_data_plane(plane)
             # Its segments are finished now; what is not taken is sent when it is started again.
             with contextlib.suppress(SeamlineError):
