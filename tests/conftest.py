@@ -4,6 +4,7 @@ a container engine, and images for it that are made of this machine's own files.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import pwd
@@ -58,6 +59,19 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("sample", derandomize=True, deadline=None)
     settings.register_profile("soak", print_blob=True, deadline=None)
     settings.load_profile("soak" if config.getoption("--soak") else "sample")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is collected stays to the end: to look through it again and again for garbage took a
+    quarter of the time of collecting, and then a part of each test's."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

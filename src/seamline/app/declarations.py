@@ -206,7 +206,7 @@ class MonitorDeclaration:
     environment: str = "production"
     #: Length of a window in event time: "day", "week" or "month".
     window: str = "month"
-    #: Checks on performance, decided once feedback has come.
+    #: Checks on performance, decided once feedback has come. `model` is a slice: who answered.
     checks: tuple[str, ...] = ()
     #: Population stability index above which a feature has drifted; 0 = not looked at.
     drift: float = 0.0

@@ -15,7 +15,9 @@ _DEFAULT = "production"
 @command()
 @click.argument("model")
 @click.option("--data", required=True, metavar="NAME@VERSION", help="The rows to answer.")
-@click.option("--query", metavar="SELECT", help="Which of them: one SELECT over that dataset.")
+@click.option(
+    "--query", metavar="SELECT", help="Which of them: one SELECT over that dataset, joins included."
+)
 @click.option("--to", required=True, metavar="NAME", help="The dataset that the answers go to.")
 @click.option("-e", "--environment", default=_DEFAULT, show_default=True)
 def predict(
@@ -27,7 +29,8 @@ def predict(
     and rows logged, as at the endpoint. Outside of dataops the dataset is called NAME-ENVIRONMENT.
 
     Answered are all rows, or what --query finds, as in "SELECT * FROM flights WHERE hour > 20"; the
-    answers then keep what it selects beside the model's inputs.
+    answers then keep what it selects beside the model's inputs. It may look up rows of other
+    versions: "SELECT f.*, w.wind FROM flights AS f LEFT JOIN weather@3 AS w ON w.at = f.hour".
 
     The same again is the version that it has made. Killed or ended at any moment, the same command
     goes on where it was: no row is there twice, none is missing.

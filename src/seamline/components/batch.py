@@ -20,13 +20,21 @@ def batch_predict_with(*packages: str) -> Any:
 
     >>> component = batch_predict_with("scikit-learn==1.9.1", "skops")
     >>> sorted(component.component_spec.inputs)
-    ['keep', 'model', 'query', 'rows', 'twin']
+    ['default', 'keep', 'model', 'query', 'rows', 'twin']
     """
     return dsl.component(
         batch_predict_rows,
         base_image=IMAGE,
         packages_to_install=[*PACKAGES, *packages],
-        additional_funcs=[open_package, answer_as_packaged, find_rows, answer_part, inputs_of],
+        additional_funcs=[
+            open_package,
+            answer_as_packaged,
+            read_family,
+            answer_by_family,
+            find_rows,
+            answer_part,
+            inputs_of,
+        ],
     )
 
 
@@ -37,33 +45,46 @@ def batch_predict_rows(
     query: str = "",
     keep: list[str] = [],  # noqa: B006  (the SDK reads the default; nobody changes it)
     twin: str = "prefer",
+    default: str = "",
 ) -> None:
-    """Answer every row of a dataset by a packaged model, as one Parquet file.
+    """Answer every row of a dataset by a packaged model, as one Parquet file; by a family of them,
+    each row by the one that its values name.
 
     Args:
         rows: What an importer of `datasets://NAME@VERSION` brings, or a Parquet file.
-        model: What an importer of `models://NAME` brings.
+        model: What an importer of `models://NAME` brings; NAME may be a family.
         predictions: The answers, beside what is kept of each row.
         query: Which rows: one SELECT over the table `rows`; all, if empty.
         keep: Columns to keep; those that the model does not take, if empty.
         twin: `prefer` the ONNX twin of the model, `require` it, or `never` use it.
+        default: Of a family, the model that answers rows of values without one.
     """
     import tempfile
     from pathlib import Path
 
     import polars as pl
 
-    package, by = open_package(model.path, model.metadata["module"], twin)
-    told = {"model": package.document["name"], "model_version": package.version}
+    family = read_family(model.path, twin, default)
+    if family is None:
+        package, by = open_package(model.path, model.metadata["module"], twin)
+        told = {"model": package.document["name"], "model_version": package.version}
     with tempfile.TemporaryDirectory() as folder:
         count = 0
         for number, frame in enumerate(find_rows(rows.path, query)):
-            answered = answer_part(package, frame, keep, told)
+            if frame.is_empty():
+                continue
+            if family is None:
+                answered = answer_part(package, frame, keep, told)
+            else:
+                answered = answer_by_family(family, frame, keep)
             answered.write_parquet(Path(folder) / f"{number:06}.parquet")
             count += answered.height
         if not count:
             raise ValueError(f"{rows.uri or rows.path} has no rows" + f" for {query}" * bool(query))
         pl.scan_parquet(Path(folder) / "*.parquet").sink_parquet(predictions.path)
+    if family is not None:
+        by = " and ".join(sorted(family["by"]))
+        told = {"model": family["family"], "models": len(family["used"])}
     predictions.metadata.update(told, rows=count, answered_by=by)
 
 
@@ -106,6 +127,70 @@ def answer_as_packaged(found: Any, samples: dict[str, Any]) -> None:
         is_missing = new != new
         if (old is None) != is_missing or (old is not None and abs(old - new) > tolerance):
             raise ValueError(f"it says {new:g} of sample row {row}; when packaged, {old}")
+
+
+def read_family(path: str, twin: str, default: str) -> dict[str, Any] | None:
+    """What its folder lists, ready to answer; None of a package by itself."""
+    import difflib
+    import json
+    from pathlib import Path
+
+    listed = Path(path) / "family.json"
+    if not listed.is_file():
+        if default:
+            raise ValueError(f"default is {default!r}, but {Path(path).name} is no family.")
+        return None
+    family: dict[str, Any] = json.loads(listed.read_text())
+    models = family["models"]
+    places = {tuple(one["key"]): place for place, one in enumerate(models)}
+    names = {one["model"]: place for place, one in enumerate(models)}
+    if default and default not in names:
+        near = difflib.get_close_matches(default, names, 1, 0.0)
+        raise ValueError(f"default is {default!r}, which the family has not; it has {near[0]}.")
+    more = {"path": path, "twin": twin, "places": places, "default": names.get(default)}
+    return {**family, **more, "open": {}, "by": set(), "used": set()}
+
+
+def answer_by_family(family: dict[str, Any], frame: Any, keep: list[str]) -> Any:
+    """Each row by the model of its values, in the order of the rows. Of models that are open, those
+    that were asked last stay so."""
+    import difflib
+    import sys
+    from pathlib import Path
+
+    import polars as pl
+
+    keys = family["keys"]
+    absent = [key for key in keys if key not in frame.columns]
+    if absent:
+        raise ValueError(f"No column {', '.join(absent)}, which chooses the model.")
+    values = list(zip(*(frame[key].to_list() for key in keys), strict=True))
+    chosen = [family["places"].get(one, family["default"]) for one in values]
+    if None in chosen:
+        known = [
+            ", ".join(f"{name}={value}" for name, value in zip(keys, key, strict=True))
+            for key in (*family["places"], values[chosen.index(None)])
+        ]
+        near = difflib.get_close_matches(known[-1], known[:-1], 1, 0.0)
+        raise ValueError(f"There is no model for {known[-1]}; the nearest is {near[0]}.")
+    places = pl.Series(chosen, dtype=pl.Int64)
+    parts, rows = [], []
+    for place in sorted(set(chosen)):
+        one = family["models"][place]
+        if place not in family["open"]:
+            path = str(Path(family["path"]) / one["file"])
+            family["open"][place], by = open_package(path, one["module"], family["twin"])
+            sys.path.remove(path)  # a package finds its own parts; hundreds would slow others down
+            family["by"].add(by)
+        package = family["open"][place] = family["open"].pop(place)
+        if len(family["open"]) > 200:
+            family["open"].pop(next(iter(family["open"])))
+        family["used"].add(place)
+        mine = (places == place).arg_true()
+        told = {"model": one["model"], "model_version": one["version"]}
+        parts.append(answer_part(package, frame[mine], keep, told))
+        rows.append(mine)
+    return pl.concat(parts)[pl.concat(rows).arg_sort()]
 
 
 def find_rows(path: str, query: str) -> Iterator[Any]:

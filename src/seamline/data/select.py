@@ -2,13 +2,14 @@
 
 What is run is a person's text, so it is held to a grammar first: one table, no joins or
 subqueries, known functions. Polars' SQL reads any file of the machine (`read_csv('…')`), and a
-join of a table with itself can need more memory than there is.
+join of a table with itself can need more memory than there is. Who takes joins says so, and gets
+no more rows of one than may be read at all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,6 +19,14 @@ from typing import Any
 import polars as pl
 
 from seamline.data.declaration import DAY
+from seamline.data.select_joins import (
+    AFTER_TABLES,
+    JOIN_GRAMMAR,
+    Table,
+    read_tables,
+    rewrite,
+)
+from seamline.data.select_tokens import END, Token, tokens_of
 from seamline.data.versions import DatasetVersion, read_version
 from seamline.data.versions.read import read_file, version_files
 from seamline.domain.errors import InvalidInput, Refused, nearest
@@ -27,14 +36,6 @@ MAX_LENGTH = 10_000
 #: Rows times columns that a query may read.
 MAX_CELLS = 200_000_000
 
-_TOKEN = re.compile(
-    r"""(?P<space>\s+)
-      | (?P<text>'[^'\\]*'(?!'))                  # neither escapes nor doubled quotes
-      | (?P<name>"[^"\\]+"(?!")|[^\W\d]\w*)
-      | (?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
-      | (?P<mark><>|!=|<=|>=|\|\||-(?!-)|/(?!\*)|[+*%=<>(),.])  # no comments""",
-    re.VERBOSE,
-)
 _FUNCTIONS = """
 COUNT SUM AVG MIN MAX MEDIAN STDDEV VARIANCE FIRST LAST QUANTILE_CONT QUANTILE_DISC
 ABS CEIL FLOOR ROUND SIGN SQRT LN LOG10 EXP POWER MOD COALESCE NULLIF IF GREATEST LEAST
@@ -43,10 +44,9 @@ CAST TRY_CAST DATE_PART ROW_NUMBER RANK DENSE_RANK
 """
 #: Words after which a parenthesis is no function's.
 _OPENERS = """
-SELECT DISTINCT ON WHERE HAVING BY AND OR NOT IN BETWEEN LIKE CASE WHEN THEN ELSE OVER
+SELECT DISTINCT ON USING WHERE HAVING BY AND OR NOT IN BETWEEN LIKE CASE WHEN THEN ELSE OVER
 DECIMAL NUMERIC VARCHAR CHAR
 """
-_AFTER_TABLE = ("WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET")
 _MORE_TABLES = """
 JOIN UNION INTERSECT EXCEPT MINUS WITH INTO VALUES TABLE UNNEST LATERAL APPLY
 """
@@ -55,23 +55,7 @@ _OVER_ROWS = """
 COUNT SUM AVG MIN MAX MEDIAN STDDEV VARIANCE FIRST LAST QUANTILE_CONT QUANTILE_DISC
 ROW_NUMBER RANK DENSE_RANK OVER DISTINCT GROUP HAVING ORDER LIMIT OFFSET
 """
-_GRAMMAR = "Write one SELECT over one table, without joins, subqueries and comments."
-
-
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    depth: int
-
-    @property
-    def word(self) -> str:
-        """A name without quotes, in capitals; empty for all else."""
-        return self.text.upper() if self.kind == "name" and self.text[0] != '"' else ""
-
-    @property
-    def name(self) -> str:
-        return self.text.strip('"') if self.kind == "name" else ""
+GRAMMAR = "Write one SELECT over one table, without joins, subqueries and comments."
 
 
 @dataclass(frozen=True)
@@ -83,6 +67,18 @@ class PlainSelect:
     is_ordered: bool
     #: What it says of a row depends on that row alone.
     is_by_row: bool
+    #: Where it joins: the tables, and the text in which each version is one name.
+    tables: tuple[Table, ...] = ()
+    sql: str = ""
+
+
+def parse_joins(text: str, table: str) -> PlainSelect:
+    """As `parse_select`, with other tables joined to `table`, each NAME@VERSION.
+
+    >>> parse_joins("SELECT a.*, b.x FROM a JOIN b@3 USING (k)", "a").tables[1].reference
+    'b@3'
+    """
+    return _parse(text, table, may_join=True)
 
 
 def parse_select(text: str, table: str) -> PlainSelect:
@@ -96,20 +92,31 @@ def parse_select(text: str, table: str) -> PlainSelect:
     Traceback (most recent call last):
     seamline.domain.errors.InvalidInput: The query reads 'read_csv'; ... Write FROM "flights".
     """
+    return _parse(text, table, may_join=False)
+
+
+def _parse(text: str, table: str, *, may_join: bool) -> PlainSelect:
     text = text.strip().removesuffix(";")
     if len(text) > MAX_LENGTH:
         raise InvalidInput(
             f"The query has {len(text):,} characters; {MAX_LENGTH:,} are allowed.",
             next_step="Say less of it, or make the list in a pipeline of its own.",
         )
-    tokens = list(_tokens(text))
+    grammar = JOIN_GRAMMAR if may_join else GRAMMAR
+    tokens = list(tokens_of(text))
     words = [token.word for token in tokens]
     if words[:1] != ["SELECT"] or words.count("SELECT") != 1:
-        raise InvalidInput("The query is not exactly one SELECT.", next_step=_GRAMMAR)
-    more = next((word for word in words if word in _MORE_TABLES.split()), None)
+        raise InvalidInput("The query is not exactly one SELECT.", next_step=grammar)
+    refused = {*_MORE_TABLES.split()} - ({"JOIN"} if may_join else set())
+    more = next((word for word in words if word in refused), None)
     if more is not None:
-        raise InvalidInput(f"The query has {more}.", next_step=_GRAMMAR)
-    _check_table(tokens, table)
+        raise InvalidInput(f"The query has {more}.", next_step=grammar)
+    tables: Sequence[Table] = ()
+    if may_join and ("JOIN" in words or "@" in [token.text for token in tokens]):
+        tables = read_tables(tokens, _place_of_tables(tokens, grammar))
+        _check_name(tables[0].dataset, tables[0].reference, table)
+    else:
+        _check_table(tokens, table)
     _check_calls(tokens)
     return PlainSelect(
         text=text,
@@ -120,6 +127,8 @@ def parse_select(text: str, table: str) -> PlainSelect:
         ),
         is_ordered=any(token.word == "ORDER" and token.depth == 0 for token in tokens),
         is_by_row=not {*words} & {*_OVER_ROWS.split()},
+        tables=tuple(tables),
+        sql=rewrite(text, tables),
     )
 
 
@@ -142,92 +151,163 @@ def select_rows(
 
 
 def select_frames(
-    stores: Stores, version: DatasetVersion, select: PlainSelect
+    stores: Stores,
+    version: DatasetVersion,
+    select: PlainSelect,
+    joined: Mapping[str, DatasetVersion] | None = None,
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """(day, rows), the same each time: a file at a time where what is said of a row depends on that
-    row alone, so that any number of rows may be asked for; else all at once, of no day."""
+    row alone, so that any number of rows may be asked for; else all at once, of no day.
+
+    `joined`: the versions of the tables of `select` after the first, by their references.
+    """
     if not select.is_by_row:
-        yield "", _select_whole(stores, version, select)
+        yield "", _select_whole(stores, version, select, joined)
         return
     columns = _columns_of(version, select)
     stored = [name for name in columns if name != DAY]
+    others = _read_joined(stores, select, joined or {})
     for file in version_files(stores, version):
         frame = read_file(stores, version, file, stored).select(columns)
-        yield file.partition, _execute(version, select, frame)
+        yield file.partition, _execute(version, select, frame, others)
 
 
-def _select_whole(stores: Stores, version: DatasetVersion, select: PlainSelect) -> pl.DataFrame:
+def _select_whole(
+    stores: Stores,
+    version: DatasetVersion,
+    select: PlainSelect,
+    joined: Mapping[str, DatasetVersion] | None = None,
+) -> pl.DataFrame:
     columns = _columns_of(version, select)
-    if version.rows * len(columns) > MAX_CELLS:
-        raise Refused(
-            f"The query would read {len(columns)} columns of {version.rows} rows of "
-            f"{version.reference}; {MAX_CELLS} values are allowed.",
-            next_step="Name fewer columns, or make the list in a pipeline of its own.",
-        )
-    found = _execute(version, select, read_version(stores, version, columns))
+    _check_cells(version, len(columns))
+    others = _read_joined(stores, select, joined or {})
+    found = _execute(version, select, read_version(stores, version, columns), others)
     if select.is_ordered:
         return found
     flat = [name for name, dtype in found.schema.items() if not dtype.is_nested()]
     return found.sort(flat) if flat else found
 
 
+def _check_cells(version: DatasetVersion, columns: int) -> None:
+    if version.rows * columns > MAX_CELLS:
+        raise Refused(
+            f"The query would read {columns} columns of {version.rows} rows of "
+            f"{version.reference}; {MAX_CELLS} values are allowed.",
+            next_step="Name fewer columns, or make the list in a pipeline of its own.",
+        )
+
+
 def _columns_of(version: DatasetVersion, select: PlainSelect) -> list[str]:
     """Only what the query names is read."""
-    known = [*(name for name, _ in version.schema), DAY]
+    known = _known_of(version)
     named = known if select.has_star else [name for name in known if name in select.names]
     return named or [DAY]
 
 
-def _execute(version: DatasetVersion, select: PlainSelect, frame: pl.DataFrame) -> pl.DataFrame:
+def _known_of(version: DatasetVersion) -> list[str]:
+    return [*(name for name, _ in version.schema), DAY]
+
+
+def _read_joined(
+    stores: Stores, select: PlainSelect, joined: Mapping[str, DatasetVersion]
+) -> dict[str, tuple[DatasetVersion, pl.DataFrame]]:
+    """Wholly, as far as the query names their columns; the day only where it is named."""
+    found = {}
+    for reference, version in joined.items():
+        columns = _columns_of(version, select)
+        if select.has_star and DAY not in select.names:
+            columns.remove(DAY)
+        _check_cells(version, len(columns))
+        found[reference] = (version, read_version(stores, version, columns).select(columns))
+    return found
+
+
+def _execute(
+    version: DatasetVersion,
+    select: PlainSelect,
+    frame: pl.DataFrame,
+    others: Mapping[str, tuple[DatasetVersion, pl.DataFrame]],
+) -> pl.DataFrame:
+    first = select.tables[0].reference if select.tables else version.dataset
+    frames = {reference: one for reference, (_, one) in others.items()}
+    known = [(version, frame), *others.values()]
     try:
-        return pl.SQLContext({version.dataset: frame}).execute(select.text, eager=True)
+        lazy = pl.SQLContext({**frames, first: frame}).execute(select.sql, eager=False)
+        width = max(1, len(lazy.collect_schema()))
+        # A join can make more rows than anybody can keep: no more of them are made than this.
+        most = MAX_CELLS // width + 1
+        found = lazy.head(most).collect(engine="streaming") if others else lazy.collect()
     except pl.exceptions.PolarsError as error:
-        known = [*(name for name, _ in version.schema), DAY]
+        names = [name for one, _ in known for name in _known_of(one)]
         raise InvalidInput(
-            f"The query over {version.reference} fails: {_first_line(error)}.",
-            next_step=f"Its columns are {', '.join(known)}.",
+            f"The query over {' and '.join(one.reference for one, _ in known)} fails: "
+            f"{_first_line(error)}.",
+            next_step=f"{_about_column(error, names)}Its columns are {_list_columns(known)}.",
         ) from error
+    if others:
+        _check_joined(found, most)
+    return found
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    at = depth = 0
-    previous = ""
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        # `E'…'` and its like have escapes, too.
-        if match is None or (match.lastgroup == "text" and previous == "name"):
-            raise InvalidInput(
-                f"The query cannot have {text[at : at + 10]!r} (at character {at + 1}).",
-                next_step=_GRAMMAR,
-            )
-        previous = match.lastgroup or ""
-        depth -= match[0] == ")"
-        if previous != "space":
-            yield _Token(previous, match[0], depth)
-        depth += match[0] == "("
-        at = match.end()
+def _check_joined(found: pl.DataFrame, most: int) -> None:
+    """What the engine renames was selected twice, and nobody has said which is meant."""
+    twice = [name for name in found.columns if name.rpartition(":")[0] in found.columns]
+    if twice:
+        base = twice[0].rpartition(":")[0]
+        raise InvalidInput(
+            f"The query selects {base} of two tables.",
+            next_step=f"Name the columns that you want, the other one as: w.{base} AS its_{base}.",
+        )
+    if found.height >= most:
+        raise Refused(
+            f"The query joins its tables to more than {most - 1:,} rows; "
+            f"{MAX_CELLS:,} values are allowed.",
+            next_step="Join by columns that name one row of the joined table each.",
+        )
 
 
-def _check_table(tokens: Sequence[_Token], table: str) -> None:
-    """`FROM table`, once, with nothing after it but an alias and the next clause."""
+def _about_column(error: Exception, names: Collection[str]) -> str:
+    """The nearest name of a column that is not there, or ""."""
+    missing = re.search(
+        r"""(?:no column named|unable to find column) ['"]([^'"]+)['"]""", str(error)
+    )
+    said = nearest(missing[1], names) if missing else ""
+    return f"{said} " if said.startswith("Did") else ""
+
+
+def _list_columns(known: Sequence[tuple[DatasetVersion, pl.DataFrame]]) -> str:
+    if len(known) == 1:
+        return ", ".join(_known_of(known[0][0]))
+    return "; ".join(f"{one.reference}: {', '.join(_known_of(one))}" for one, _ in known)
+
+
+def _place_of_tables(tokens: Sequence[Token], grammar: str = GRAMMAR) -> int:
     places = [place for place, token in enumerate(tokens) if token.word == "FROM"]
     if len(places) != 1 or tokens[places[0]].depth:
-        raise InvalidInput("The query does not have exactly one FROM.", next_step=_GRAMMAR)
-    end = _Token("mark", "", 0)
-    name, *rest = (*tokens[places[0] + 1 :], end)
-    if name.name != table:
+        raise InvalidInput("The query does not have exactly one FROM.", next_step=grammar)
+    return places[0] + 1
+
+
+def _check_name(name: str, written: str, table: str) -> None:
+    if name != table:
         raise InvalidInput(
-            f"The query reads {name.text!r}; its dataset is {table}.",
+            f"The query reads {written!r}; its dataset is {table}.",
             next_step=f'Write FROM "{table}".',
         )
-    if rest[0].word == "AS" or (rest[0].name and rest[0].word not in _AFTER_TABLE):
+
+
+def _check_table(tokens: Sequence[Token], table: str) -> None:
+    """`FROM table`, once, with nothing after it but an alias and the next clause."""
+    name, *rest = (*tokens[_place_of_tables(tokens) :], END)
+    _check_name(name.name, name.text, table)
+    if rest[0].word == "AS" or (rest[0].name and rest[0].word not in AFTER_TABLES):
         rest = rest[2:] if rest[0].word == "AS" else rest[1:]
-    after = (*rest, end)[0]
-    if after.text and after.word not in _AFTER_TABLE:
-        raise InvalidInput(f"The query has {after.text!r} after its table.", next_step=_GRAMMAR)
+    after = (*rest, END)[0]
+    if after.text and after.word not in AFTER_TABLES:
+        raise InvalidInput(f"The query has {after.text!r} after its table.", next_step=GRAMMAR)
 
 
-def _check_calls(tokens: Sequence[_Token]) -> None:
+def _check_calls(tokens: Sequence[Token]) -> None:
     functions = _FUNCTIONS.split()
     allowed = {*functions, *_OPENERS.split()}
     for before, token in pairwise(tokens):

@@ -27,6 +27,8 @@ from seamline.measure.profiles import Profile
 PSI_THRESHOLD = 0.2
 ALPHA = 0.01
 MIN_REPLICATES = 1000
+#: So many are drawn at once: a year of days, 50,000 times, would fill half a gigabyte.
+_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -180,17 +182,33 @@ def _null_psi(
     """PSI of resampled reference days, one array of replicates per column; the same days for all
     columns. Replicates suffice for the smallest p-value that Benjamini-Hochberg can ask for."""
     rng = np.random.default_rng(seed)
-    even = np.full(len(blocks), 1 / len(blocks))
-    pasts = rng.multinomial(len(blocks), even, size=replicates).astype(np.float64)
-    windows = rng.multinomial(days, even, size=replicates).astype(np.float64)
-    nulls = []
+    tables = []
     for name in names:
         groups = group_cells(reference.columns[name], reference.basis.columns[name])
-        table = np.array([group_counts(block.columns[name], groups) for block in blocks])
+        tables.append(np.array([group_counts(block.columns[name], groups) for block in blocks]))
+    sizes = [min(_AT_ONCE, replicates - done) for done in range(0, replicates, _AT_ONCE)]
+    parts = [_draw(rng, tables, (len(blocks), days), current.rows, size) for size in sizes]
+    return [np.concatenate(found) for found in zip(*parts, strict=True)]
+
+
+def _draw(
+    rng: np.random.Generator,
+    tables: Sequence[Floats],
+    days_of: tuple[int, int],
+    rows: int,
+    replicates: int,
+) -> list[Floats]:
+    """`days_of`: the reference, and the window."""
+    n_blocks, days = days_of
+    even = np.full(n_blocks, 1 / n_blocks)
+    pasts = rng.multinomial(n_blocks, even, size=replicates).astype(np.float64)
+    windows = rng.multinomial(days, even, size=replicates).astype(np.float64)
+    nulls = []
+    for table in tables:
         drawn = windows @ table
-        if current.rows < drawn.sum(-1).mean():
+        if rows < drawn.sum(-1).mean():
             shares = drawn / np.maximum(drawn.sum(-1, keepdims=True), 1.0)
             shares[:, -1] += np.maximum(1.0 - shares.sum(-1), 0.0)
-            drawn = rng.multinomial(current.rows, shares).astype(np.float64)
+            drawn = rng.multinomial(rows, shares).astype(np.float64)
         nulls.append(np.nan_to_num(population_stability(pasts @ table, drawn)))
     return nulls

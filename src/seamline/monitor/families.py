@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -24,7 +24,7 @@ from seamline.monitor.measurement import Measurement, MeasurementKind
 
 #: So many models are told in a sentence, and so many kept beside it.
 TOLD, KEPT = 3, 10
-#: More would say no more of 500 models.
+#: As many as one among 500 models needs.
 MAX_REPLICATES = 50_000
 NO_REFERENCE = "no profile of training rows"
 
@@ -34,12 +34,13 @@ class Member:
     """What one model version answered in a window.
 
     `served`: the inputs that the log holds, and the day (`ds`). `hidden`: why nobody can say of
-    others. `reference` is read when it is asked for: hundreds at once would fill the memory.
+    others. `reference` is read when it is asked for, and day by day of the columns that are named
+    (None: all): hundreds at once would fill the memory, and reading is what takes time.
     """
 
     model: str
     served: pl.DataFrame
-    reference: Callable[[], DriftReference | None]
+    reference: Callable[[Collection[str] | None], DriftReference | None]
     hidden: Mapping[str, str]
 
 
@@ -147,7 +148,7 @@ def _measure_member(member: Member, threshold: float, block: str) -> list[Measur
     """Columns that hardly moved as a whole, of a model with too few rows a day to judge days by,
     have not drifted: they are not resampled, which is what takes time."""
     hidden = [not_measured(column, why) for column, why in sorted(member.hidden.items())]
-    reference = member.reference()
+    reference = member.reference(())
     if reference is None:
         names = [name for name in (*member.served.columns, *sorted(member.hidden)) if name != block]
         return [not_measured(name, NO_REFERENCE) for name in names]
@@ -161,12 +162,27 @@ def _measure_member(member: Member, threshold: float, block: str) -> list[Measur
     is_thin = not isinstance(a_day, int) or a_day < COLLAPSED_ROWS
     still = {name for name in names if is_thin and (compared[name].psi or 0.0) <= threshold}
     moved = [name for name in names if name not in still]
-    found = (
-        measure_drift(member.served, reference, block=block, columns=moved, threshold=threshold)
-        if moved
-        else []
-    )
+    found = _resample(member, moved, threshold, block) if moved else []
     return [*found, *(_still(name, compared[name].psi, window.rows) for name in still), *hidden]
+
+
+def _resample(
+    member: Member,
+    columns: Sequence[str],
+    threshold: float,
+    block: str,
+    replicates: int = MIN_REPLICATES,
+) -> list[Measurement]:
+    reference = member.reference(columns)
+    assert reference is not None, "it has been read before"
+    return measure_drift(
+        member.served.select(block, *columns),
+        reference,
+        block=block,
+        columns=columns,
+        threshold=threshold,
+        replicates=replicates,
+    )
 
 
 def _still(column: str, psi: float | None, n_rows: int) -> Measurement:
@@ -183,19 +199,11 @@ def _look_closer(
 ) -> Part:
     """Resampled again, and more often, where so few models have changed that a thousand times
     cannot tell them from chance among all that were looked at."""
-    n_found = sum(one.p_value <= ALPHA for one in others)
-    wanted = math.ceil(len(others) / ALPHA / max(n_found, 1))
-    if wanted <= MIN_REPLICATES or not 0.0 < part.p_value <= ALPHA:
+    floor = 2 / (MIN_REPLICATES + 1)
+    n_sure = sum(one.p_value <= floor for one in others)
+    wanted = math.ceil(2 * len(others) / ALPHA / max(n_sure, 1))
+    if wanted <= MIN_REPLICATES or not 0.0 < part.p_value <= floor:
         return part
-    member = by_model[part.model]
-    reference = member.reference()
-    assert reference is not None
-    (again,) = measure_drift(
-        member.served,
-        reference,
-        block=block,
-        columns=[part.measurement.subject],
-        threshold=threshold,
-        replicates=min(wanted, MAX_REPLICATES),
-    )
+    times = min(wanted, MAX_REPLICATES)
+    (again,) = _resample(by_model[part.model], [part.measurement.subject], threshold, block, times)
     return Part(part.model, part.n_rows, again)

@@ -26,11 +26,18 @@ def sum_graph() -> bytes:
     return number(1, 8) + part(7, graph) + part(8, number(2, 17))
 
 
-def model_wheel(said: float = 3.5) -> bytes:
-    """`said`: what it is said to have answered to its one sample row."""
+def model_wheel(
+    said: float = 3.5,
+    name: str = "felt",
+    version: str = "1.0.0",
+    scale: float = 1.0,
+    scenario: dict[str, Any] | None = None,
+) -> bytes:
+    """`said`: what it is said to have answered to its one sample row. What scales the sum has no
+    twin. With a `scenario` it is one of the family `breeze`."""
     given = np.array([[1.0, 2.0], [3.0, 1.0], [0.0, 5.0]])
-    payload = skops.io.dumps(LinearRegression().fit(given, given.sum(axis=1)))
-    twin = sum_graph()
+    payload = skops.io.dumps(LinearRegression().fit(given, scale * given.sum(axis=1)))
+    twin = sum_graph() if scale == 1.0 else None
     described: dict[str, Any] = {
         "task": "regression",
         "format": "skops",
@@ -46,9 +53,13 @@ def model_wheel(said: float = 3.5) -> bytes:
         "requires_python": ">=3.11",
         "trusted_types": [],
         "frame": None,
-        "twin": {"digest": digest_of(twin), "compared": {"tolerance": 1e-3}},
     }
+    if twin is not None:
+        described["twin"] = {"digest": digest_of(twin), "compared": {"tolerance": 1e-3}}
     lineage = Lineage("run-1", "train", "sha256:" + "a" * 64, (), None, "2026-01-01", None)
-    document = make_model_document("felt", "1.0.0", described, lineage)
+    family = "breeze" if scenario else None
+    document = make_model_document(
+        name, version, described, lineage, family=family, scenario=scenario
+    )
     samples = {"rows": [{"temp": 1.5, "wind": 2.0}], "outputs": {"prediction": [said]}}
     return build_model_wheel(ModelWheelSpec(document, samples, payload, twin=twin))

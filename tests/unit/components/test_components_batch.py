@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,12 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     """answer(rows, **arguments) → (the predictions, their metadata)."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
-    def ask(rows: pl.DataFrame | Path, wheel: bytes | None = None, **given: Any) -> Any:
+    def ask(
+        rows: pl.DataFrame | Path,
+        wheel: bytes | None = None,
+        family: Path | None = None,
+        **given: Any,
+    ) -> Any:
         for name in [one for one in sys.modules if one.split(".")[0] == "felt"]:
             del sys.modules[name]
         package = tmp_path / f"felt-{len(list(tmp_path.iterdir()))}.whl"
@@ -33,7 +39,7 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         made = SimpleNamespace(path=str(tmp_path / "predictions"), metadata={})
         batch_predict_rows(
             SimpleNamespace(path=str(rows), uri=""),
-            SimpleNamespace(path=str(package), metadata={"module": "felt"}),
+            SimpleNamespace(path=str(family or package), metadata={"module": "felt"}),
             made,
             **given,
         )
@@ -78,6 +84,7 @@ def test_days_of_a_folder_stay_and_files_without_rows_are_no_harm(
         (ROWS, {"keep": ["it"]}, "No column it to keep; id, temp, wind are"),
         (ROWS.rename({"id": "prediction"}), {}, "prediction would be kept, and is also predicted"),
         (ROWS, {"twin": "maybe"}, "write prefer, require or never"),
+        (ROWS, {"default": "breeze-a"}, "default is 'breeze-a', but .* is no family"),
         (ROWS, {"wheel": model_wheel(said=9.0)}, "3.5 of sample row 0; when packaged, 9.0"),
     ],
 )
@@ -86,3 +93,55 @@ def test_what_cannot_be_answered_ends_the_task_and_says_why(
 ) -> None:
     with pytest.raises(ValueError, match=told):
         answer(rows, **given)
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Path]:
+    """Two models, told apart by station: b says twice as much."""
+    folder = tmp_path / "breeze"
+    folder.mkdir()
+    models = []
+    for key, scale in (("a", 1.0), ("b", 2.0)):
+        name = f"breeze-{key}"
+        wheel = model_wheel(3.5 * scale, name, scale=scale, scenario={"station": key})
+        (folder / f"{key}.whl").write_bytes(wheel)
+        models.append(
+            {"key": [key], "model": name, "version": "1.0.0", "module": f"breeze_{key}",
+             "file": f"{key}.whl"}
+        )  # fmt: skip
+    listed = {"family": "breeze", "keys": ["station"], "models": models}
+    (folder / "family.json").write_text(json.dumps(listed))
+    yield folder
+    for name in [one for one in sys.modules if one.startswith("breeze_")]:
+        del sys.modules[name]
+
+
+STATIONS = pl.DataFrame(
+    {"id": [1, 2, 3], "station": ["b", "a", "b"], "temp": [1, 2, 3], "wind": [1.0, 0.5, 0.25]}
+)
+
+
+def test_of_a_family_each_row_is_answered_by_its_own_model(
+    answer: Callable[..., Any], family: Path
+) -> None:
+    found, told = answer(STATIONS, family=family)
+    assert found.columns == ["id", "station", "prediction", "model", "model_version"]
+    assert found["id"].to_list() == [1, 2, 3]
+    assert found["prediction"].to_list() == pytest.approx([4.0, 2.5, 6.5])
+    assert found["model"].to_list() == ["breeze-b", "breeze-a", "breeze-b"]
+    by = {"answered_by": "model and twin"}
+    assert told == {"model": "breeze", "models": 2, "rows": 3, **by}
+    assert not [one for one in sys.path if str(family) in one]
+
+
+def test_values_without_a_model(answer: Callable[..., Any], family: Path) -> None:
+    rows = STATIONS.with_columns(station=pl.lit("bb"))
+    with pytest.raises(ValueError, match="no model for station=bb; the nearest is station=b"):
+        answer(rows, family=family)
+    found, told = answer(rows, family=family, default="breeze-a")
+    assert set(found["model"]) == {"breeze-a"}
+    assert told["models"] == 1
+    with pytest.raises(ValueError, match=r"default is 'breez-b', .* it has breeze-b"):
+        answer(rows, family=family, default="breez-b")
+    with pytest.raises(ValueError, match="No column station, which chooses the model"):
+        answer(rows.drop("station"), family=family)

@@ -12,7 +12,7 @@ import pytest
 from seamline.data import select as select_module
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
-from seamline.data.select import parse_select, select_rows
+from seamline.data.select import parse_joins, parse_select, select_rows
 from seamline.data.versions import DatasetVersion
 from seamline.domain.clock import ManualClock
 from seamline.domain.errors import InvalidInput, Refused
@@ -206,3 +206,58 @@ def test_a_star_is_told_from_a_product() -> None:
         ("SELECT COUNT(*) FROM t", False),
     ):
         assert parse_select(text, "t").has_star is has_star, text
+
+
+def test_joined_tables_are_versions_with_a_name_each():
+    text = """SELECT f.*, w.x FROM "big-flights"@7 f INNER JOIN b@june AS w ON LEFT(f.k, 2) = w.k
+    LEFT OUTER JOIN "c@2" USING (k) WHERE LEFT(f.k, 1) = 'a'"""
+    found = parse_joins(text, "big-flights")
+    assert [(one.reference, one.alias) for one in found.tables] == [
+        ("big-flights@7", "f"),
+        ("b@june", "w"),
+        ("c@2", "c"),
+    ]
+    assert found.sql.split("\n")[0] == (
+        'SELECT f.*, w.x FROM "big-flights@7" f INNER JOIN "b@june" AS w ON LEFT(f.k, 2) = w.k'
+    )
+    assert (found.is_by_row, found.has_star, found.text) == (True, True, text)
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("CROSS JOIN b@1", "'CROSS JOIN' after its table"),
+        ("RIGHT JOIN b@1 USING (k)", "'RIGHT JOIN' after its table"),
+        ("LEFT b@1 USING (k)", "'LEFT' after its table"),
+        ("NATURAL JOIN b@1", "'NATURAL JOIN' after"),
+        (", b@1", "',' after its table"),
+        ("JOIN b@1 USING (k), c", "',' after its table"),
+        ("JOIN b@1 ON a.k = b.k, read_csv('/etc/passwd')", "',' after its table"),
+        ("JOIN b@1", "joins b@1 without saying by which columns"),
+        ("JOIN b@1 ON TRUE", "joins b@1 without saying by which columns"),
+        ("JOIN read_csv('/etc/passwd') ON a.k = b.k", "joins read_csv without saying"),
+        ("JOIN b@1 ON a.k = read_csv('/etc/passwd')", "calls read_csv"),
+        ("JOIN (SELECT * FROM b) USING (k)", "not exactly one SELECT"),
+        ("JOIN b@ USING (k)", "joins b@USING"),
+        ("JOIN ON a.k = b.k", "'ON' where a dataset should be"),
+        ("JOIN", "'nothing' where a dataset should be"),
+        ("JOIN a@1 USING (k)", "two tables called a.*AS earlier"),
+        ("JOIN b@1 USING (k) UNION ALL", "has UNION"),
+        ("b c JOIN d USING (k)", "'c' after its table"),
+    ],
+)
+def test_a_join_is_of_two_kinds_and_says_by_what(rest, told):
+    with pytest.raises(InvalidInput, match=rf"(?s){told}"):
+        parse_joins(f"SELECT a.k FROM a {rest}", "a")
+
+
+def test_a_join_of_everything_with_everything_stops(
+    stores: Stores, legs: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more rows are made than may be kept."""
+    monkeypatch.setattr(select_module, "MAX_CELLS", 11)
+    select = parse_joins(
+        "SELECT a.rows, b.rows AS r FROM legs a JOIN legs@1 b USING (route)", "legs"
+    )
+    with pytest.raises(Refused, match="more than 5 rows"):
+        list(select_module.select_frames(stores, legs, select, {"legs@1": legs}))

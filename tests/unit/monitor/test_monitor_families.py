@@ -44,7 +44,7 @@ def reference(model: int, days: int = 30) -> DriftReference:
 def member(model: int, shift: float = 0.0, per_day: int = 6, **more: int) -> Member:
     served = rows(model, 30, per_day, seed=1000 + model, shift=shift)
     made = reference(model, **more)
-    return Member(f"air-{model} 1.0.0", served, lambda: made, {})
+    return Member(f"air-{model} 1.0.0", served, lambda columns: made, {})
 
 
 def by_column(members: Sequence[Member]) -> dict[str, Measurement]:
@@ -82,7 +82,7 @@ def test_one_thin_model_among_many_is_found_and_named(calm: list[Member]) -> Non
 
 def test_a_busy_model_is_told_from_which_day_on(calm: list[Member]) -> None:
     late = pl.concat([rows(1, 30, 40, 7)[: 26 * 40], rows(1, 30, 40, 7, shift=150.0)[26 * 40 :]])
-    busy = Member("air-1 1.0.1", late, lambda: reference(1), {})
+    busy = Member("air-1 1.0.1", late, lambda columns: reference(1), {})
     found = by_column([busy, calm[0]])["distance"]
     assert found.verdict is Verdict.FAIL
     assert found.first_day == str(BEGAN + timedelta(days=26))
@@ -91,7 +91,7 @@ def test_a_busy_model_is_told_from_which_day_on(calm: list[Member]) -> None:
 
 def test_who_is_not_judged_is_said(calm: list[Member]) -> None:
     served = calm[0].served
-    bare = Member("bare 1", served, lambda: None, {})
+    bare = Member("bare 1", served, lambda columns: None, {})
     private = Member("shy 1", served.drop("hour"), calm[0].reference, {"hour": "it is private"})
     young = member(2, days=9)
     found = by_column([calm[0], calm[1], bare, private, young])

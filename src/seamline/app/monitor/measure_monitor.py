@@ -161,7 +161,7 @@ def _measure_drift(
     if len(members) > 1:
         return measure_family_drift(members, threshold=monitor.drift)
     (only,) = members
-    reference = only.reference()
+    reference = only.reference(None)
     if reference is None:
         return []
     measured = measure_drift(only.served, reference, threshold=monitor.drift)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,15 +30,17 @@ class _Kept(msgspec.Struct):
 
 class _Days(Mapping[str, Profile]):
     """Day by day, read when the first of them is asked for: most models need no more than the
-    whole, and their number."""
+    whole, and their number. Of `only` these columns, if that is given."""
 
-    def __init__(self, kept: Mapping[str, msgspec.Raw], basis: Basis) -> None:
-        self._kept, self._basis = kept, basis
+    def __init__(
+        self, kept: Mapping[str, msgspec.Raw], basis: Basis, only: Collection[str] | None
+    ) -> None:
+        self._kept, self._basis, self._only = kept, basis, only
 
     @functools.cached_property
     def _read(self) -> dict[str, Profile]:
         return {
-            day: Profile.from_json(msgspec.json.decode(one), self._basis)
+            day: Profile.from_json(msgspec.json.decode(one), self._basis, self._only)
             for day, one in self._kept.items()
         }
 
@@ -84,14 +86,16 @@ class Subject:
         """Names and datatypes of its `inputs` or `outputs`."""
         return {one["name"]: one["datatype"] for one in self.version.document["signature"][part]}
 
-    def drift(self) -> DriftReference | None:
+    def drift(self, by_day: Collection[str] | None = None) -> DriftReference | None:
+        """`by_day`: the columns that are needed day by day; None: all."""
         digest = self.version.document["profile_digest"]
         if digest is None:
             return None
         what = f"training profile of {self.version.model} {self.version.version}"
         kept = msgspec.json.decode(self.platform.stores.blobs.get(digest, what), type=_Kept)
         basis = Basis.from_json(kept.basis)
-        return DriftReference(Profile.from_json(kept.total, basis), _Days(kept.days, basis))
+        whole = Profile.from_json(kept.total, basis)
+        return DriftReference(whole, _Days(kept.days, basis, by_day))
 
     def outputs(self) -> dict[str, OutputDay]:
         """What it predicted, day by day, when it was proved."""

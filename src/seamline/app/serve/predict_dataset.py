@@ -21,7 +21,7 @@ from seamline.app.serve.bulk_source import BulkSource
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import Bringer, Stage, take_in
 from seamline.data.outputs import delivery_key, version_of_delivery
-from seamline.data.select import parse_select
+from seamline.data.select import parse_joins
 from seamline.data.sources.batches import Delivery
 from seamline.data.versions import DatasetVersion, find_dataset, find_version, version_row
 from seamline.data.versions.read import check_kept
@@ -61,9 +61,8 @@ def predict_dataset(
     spec = _endpoint(snapshot, model)
     version = find_version(platform.stores, data)
     check_kept(platform.stores, version)
-    select = None if query is None else parse_select(query, version.dataset)
-    source = BulkSource(platform.stores, version, select)
     declared = _declared(platform, version.dataset)
+    source = _source(platform, version, query, declared)
     name = to if environment == TRAINING else f"{to}-{environment}"
     digest = _digest(snapshot, spec, source, name, declared)
     with platform.ingests.telling(name) as stage:
@@ -83,11 +82,33 @@ def predict_dataset(
                     tell=lambda done, total: stage(Stage.PREDICTING, done, total),
                 )  # fmt: skip
                 answers = answer_all(batch)
-            in_days = select is None and output.day_columns == declared.day_columns
+            in_days = source.query is None and output.day_columns == declared.day_columns
             delivery = replace(_delivery(batch), in_days=in_days)
             result = take_in(platform.stores, output, delivery, _bringer(batch, by))
             shutil.rmtree(folder.folder)
     return _told(result.version, answers, is_new=result.is_new)
+
+
+def _source(
+    platform: Platform, version: DatasetVersion, query: str | None, declared: DatasetDeclaration
+) -> BulkSource:
+    """NotFound, with the nearest name, for what is joined and is not there."""
+    if query is None:
+        return BulkSource(platform.stores, version, None)
+    select = parse_joins(query, version.dataset)
+    first, others = select.tables[:1], select.tables[1:]
+    for table in first:
+        named = find_version(platform.stores, table.reference) if table.is_pinned else version
+        if named.reference != version.reference:
+            raise InvalidInput(
+                f"The query reads {named.reference}, and --data is {version.reference}.",
+                next_step=f"Name the same version in both, or write FROM {version.dataset}.",
+            )
+    joined = {}
+    for table in others:
+        joined[table.reference] = find_version(platform.stores, table.reference)
+        check_kept(platform.stores, joined[table.reference])
+    return BulkSource(platform.stores, version, select, joined, declared.keys)
 
 
 def _told(
@@ -106,6 +127,7 @@ def _digest(
     declared: DatasetDeclaration,
 ) -> Digest:
     """Of what is asked for: which bytes answer which rows, where to."""
+    joined = {name: [one.reference, one.digest] for name, one in source.joined.items()}
     asked = {
         "environment": snapshot.environment,
         "release": snapshot.release,
@@ -114,6 +136,7 @@ def _digest(
         "data": source.version.digest,
         "dataset": source.version.reference,
         "query": None if source.query is None else source.query.text,
+        **({"joined": joined} if joined else {}),
         "to": to,
         "kept": [*declared.keys, *declared.day_columns],
     }

@@ -12,6 +12,7 @@ from seamline.app.declarations import Declarations
 from seamline.app.references import split_reference
 from seamline.app.register.model_aliases import find_model, find_pinned, pin_of
 from seamline.app.register.verify_artifact import require_model
+from seamline.app.train.resolve_family import is_family, resolve_family
 from seamline.data.materialize import materialize, parse_dataset_uri
 from seamline.data.splits.materialize import materialize_split
 from seamline.data.splits.read import find_split
@@ -45,6 +46,11 @@ def resolve_uri(
         return _resolve_dataset(stores, uri, context, declarations)
     if uri.startswith(MODELS):
         reference = uri.removeprefix(MODELS)
+        name, alias = split_reference(reference)
+        if is_family(stores, name):
+            is_here = context.environment == TRAINING
+            here = None if is_here else _admitting(stores, context.environment, context.release)
+            return resolve_family(stores, name, alias, context.environment, here)
         model = find_model_for(stores, reference, context.environment, context.release)
         return ResolvedArtifact(
             path=_wheel(stores, model),

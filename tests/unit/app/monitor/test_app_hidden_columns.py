@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -51,7 +51,7 @@ def answered() -> Callable[[pl.DataFrame], Answered]:
     reference = DriftReference(sum_profiles(list(days.values())), days)
 
     class Known(Subject):
-        def drift(self) -> DriftReference:
+        def drift(self, by_day: Collection[str] | None = None) -> DriftReference:
             return reference
 
     version = SimpleNamespace(model="late", version="1.0.0", document=document)

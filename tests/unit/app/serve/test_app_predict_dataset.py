@@ -296,6 +296,23 @@ def found_in(plane: ControlPlane, dataset: str = "scores-production") -> pl.Data
     return read_version(plane.platform.stores, find_version(plane.platform.stores, dataset))
 
 
+def ask_and_die(
+    plane: ControlPlane, query: str, portions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed once so many portions are done."""
+    finish, done = JobFolder.finish, []
+
+    def dying(self: JobFolder, portion: Any, *rest: Any) -> None:
+        if len(done) == portions:
+            raise Killed
+        finish(self, portion, *rest)
+        done.append(portion.number)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(JobFolder, "finish", dying)
+        ask(plane, query)
+
+
 LATE_ONES = "SELECT *, hour * 2 AS twice FROM flights WHERE hour >= 10 AND flight < 500"
 
 
@@ -333,17 +350,7 @@ def test_a_query_that_was_killed_goes_on_with_the_rows_that_it_had_found(
 ) -> None:
     monkeypatch.setattr(bulk_job, "PORTION_ROWS", 10)
     deploy(plane, spec_of(plane))
-    finish, done = JobFolder.finish, []
-
-    def dying(self: JobFolder, portion: Any, *rest: Any) -> None:
-        if len(done) == 3:
-            raise Killed
-        finish(self, portion, *rest)
-        done.append(portion.number)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(JobFolder, "finish", dying)
-        ask(plane, LATE_ONES)
+    ask_and_die(plane, LATE_ONES, 3, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(bulk_source, "select_frames", None)  # it is not asked again
         ask(plane, LATE_ONES)
@@ -368,7 +375,11 @@ def test_what_a_query_found_is_verified_when_it_is_read(
 
 UNANSWERABLE = [
     ("SELECT * FROM read_csv('/etc/passwd')", "reads 'read_csv'"),
-    ("SELECT * FROM flights JOIN flights AS g ON TRUE", "has JOIN"),
+    ("SELECT * FROM flights JOIN flights AS g ON TRUE", "without saying by which columns"),
+    ("SELECT * FROM flights JOIN flihgts@1 AS g USING (flight)", "no dataset 'flihgts'.*flights"),
+    ("SELECT * FROM flights@1", "reads flights@1, and --data is flights@2"),
+    ("SELECT * FROM flights UNION SELECT * FROM flights", "not exactly one SELECT"),
+    ("SELECT f.hour, g.hour FROM flights f JOIN flights@1 g USING (flight)", "hour of two tables"),
     ("SELECT * FROM weather", "its dataset is flights"),
     ("SELECT hour FROM flights WHERE hour > 99", "has no rows"),
     ("SELECT hour, nothing FROM flights", "nothing"),
@@ -387,6 +398,49 @@ def test_a_query_that_cannot_be_answered_leaves_no_table(plane: ControlPlane, fl
     assert list((plane.platform.root / "batch").iterdir()) == []
     with pytest.raises(NotFound):
         found_in(plane)
+
+
+WINDS = """SELECT f.flight, f.hour, f.carrier, w.wind, f.year, f.month, f.day
+FROM flights@2 AS f LEFT JOIN winds@1 AS w ON w.at = f.hour AND w.wind < 20 WHERE f.flight < 50"""
+
+
+def test_rows_of_several_versions_are_joined(
+    plane: ControlPlane, flights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By portions of the first one; what was done is not done again."""
+    winds = tmp_path / "winds.csv"
+    winds.write_text("at,wind,carrier\n" + "".join(f"{n},{n * 10},w\n" for n in range(4)))
+    declared = PROJECT + '\n[datasets.winds]\nkeys = ["at", "wind"]\n'
+    apply_project(plane.platform.stores, declared, "seamline.toml", by="ann")
+    ingest_delivery(plane.platform, "winds", winds, source="winds", by="ann")
+    monkeypatch.setattr(bulk_job, "PORTION_ROWS", 10)
+    deploy(plane, spec_of(plane))
+    ask_and_die(plane, WINDS, 2, monkeypatch)
+    made = ask(plane, WINDS)
+    found = found_in(plane).sort("flight")
+    assert found["flight"].to_list() == list(range(50))
+    assert found["wind"].to_list() == [n % 12 * 10 if n % 12 < 2 else None for n in range(50)]
+    logged = read_predictions(plane.platform.stores, "production", "late-arrival")
+    assert (logged.height, logged["features"].null_count()) == (50, 0)
+    read = [find_version(plane.platform.stores, name) for name in ("flights@2", "winds@1")]
+    named = " and ".join(f"{one.reference} ({one.digest})" for one in read)
+    assert made["source"].endswith(f"for {named}: {WINDS}")
+    assert not ask(plane, WINDS)["is_new"]
+
+    # A row that meets two is answered twice, and only where somebody says so.
+    winds.write_text("at,wind,carrier\n0,5,w\n")
+    ingest_delivery(plane.platform, "winds", winds, source="more", by="ann")
+    twice = WINDS.replace("winds@1", "winds@2")
+    with pytest.raises(
+        InvalidInput, match=r"10 rows of the query of .*: flight \d+ is there 2 time"
+    ):
+        ask(plane, twice, to="twice")
+    ask(plane, twice.replace("f.flight,", "f.flight AS number,"), to="twice")
+    assert found_in(plane, "twice-production").height == 55
+    with pytest.raises(InvalidInput, match=r"(?s)wnd.*Did you mean wind\? .*winds@1: at, wind"):
+        ask(plane, WINDS.replace("w.wind,", "w.wnd,"))
+    with pytest.raises(InvalidInput, match="ambiguous"):
+        ask(plane, WINDS.replace("f.carrier", "carrier"))
 
 
 def test_a_table_that_is_there_already_takes_more_of_its_kind_and_nothing_else(

@@ -20,10 +20,13 @@ async def started(workspace, run):
     """What `run(ahead)` returns, with what the snapshots name started ahead of it."""
     ahead = StartedAhead()
     await ahead.start(workspace.root, workspace.root / "keys" / "signing.pub")
+    processes = [one[2] for one in ahead._started]
     try:
         return await run(ahead)
     finally:
         ahead.close()
+        for process in processes:
+            await process.wait()
 
 
 def pids_of(ahead, spec):
