@@ -110,43 +110,32 @@ class OipApp:
         """Never raises but when it is cancelled. What is asked of a model awaits futures only, so
         that no task is needed to run it (oip_quick_answers.py)."""
         try:
-            return await self._answer(method, path, headers, body, watch, query)
+            if path == "/metrics":
+                text = await self._steering.scrape()
+                return Reply(200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
+            parts = path.strip("/").split("/")
+            if parts[0] == "snapshots" and len(parts) == 2:
+                return await self._snapshot(parts[1], query)
+            environment = DEFAULT_ENVIRONMENT
+            if parts[0] not in ("v2", "openapi.json") and len(parts) > 1:
+                environment = parts.pop(0)
+            if parts[0] not in ("v2", "openapi.json"):
+                raise _no_such_path(path)
+            asked = "GET" if method == "HEAD" else method
+            request = Request(asked, headers, body, environment, tuple(parts[1:]), watch, path)
+            self._check_site(request)
+            if parts == ["openapi.json"]:
+                need(request, "GET")
+                caller = await self._caller(request)
+                caller.check_enters(environment)
+                return json_reply(200, describe(self._plane, environment, caller))
+            return await self._v2(request)
         except SeamlineError as error:
             return error_reply(error)
         except Exception as error:
             LOG.exception("%s %s broke.", method, path)
             broken = errors.MachineryError(f"The data plane broke on this request: {error!r}.")
             return error_reply(broken)
-
-    async def _answer(
-        self,
-        method: str,
-        path: str,
-        headers: dict[bytes, bytes],
-        body: Body,
-        watch: Watch | None,
-        query: bytes,
-    ) -> Reply:
-        method = "GET" if method == "HEAD" else method
-        if path == "/metrics":
-            text = await self._steering.scrape()
-            return Reply(200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
-        parts = path.strip("/").split("/")
-        if parts[0] == "snapshots" and len(parts) == 2:
-            return await self._snapshot(parts[1], query)
-        environment = DEFAULT_ENVIRONMENT
-        if parts[0] not in ("v2", "openapi.json") and len(parts) > 1:
-            environment = parts.pop(0)
-        if parts[0] not in ("v2", "openapi.json"):
-            raise _no_such_path(path)
-        request = Request(method, headers, body, environment, tuple(parts[1:]), watch, path)
-        self._check_site(request)
-        if parts == ["openapi.json"]:
-            need(request, "GET")
-            caller = await self._caller(request)
-            caller.check_enters(environment)
-            return json_reply(200, describe(self._plane, environment, caller))
-        return await self._v2(request)
 
     async def _v2(self, request: Request) -> Reply:
         match request.parts:

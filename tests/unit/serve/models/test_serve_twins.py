@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,6 +86,33 @@ def test_a_dear_batch_leaves_the_loop(workspace, graph_of, monkeypatch):
     asyncio.run(twin.close())
     assert threads[0] is threading.main_thread()
     assert threads[1].name.startswith("twin-late-arrival")
+
+
+def test_a_batch_that_was_held_up_is_not_dear(workspace, graph_of, monkeypatch):
+    twin = start(workspace.endpoint(graph=graph_of(1.0)))
+    now_s, took_s, threads = [0.0], [0.0], []
+    graph = twin._graph
+
+    class Slow:
+        def outputs(self, given, rows):
+            threads.append(threading.current_thread())
+            now_s[0] += took_s[0]
+            return graph.outputs(given, rows)
+
+    monkeypatch.setattr(twin, "_graph", Slow())
+    monkeypatch.setattr(twins, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+
+    def leaves(*seconds):
+        for took_s[0] in seconds:
+            asyncio.run(twin.predict(columns(12), 1))
+        return threads[-1] is not threading.main_thread()
+
+    assert not leaves(1e-5, 1e-5, 0.009, 1e-5)
+    assert not leaves(0.009, 1e-5, 0.009, 1e-5)
+    assert leaves(*[0.002] * 20)
+    assert not leaves(1e-5, 1e-5)
+    assert leaves(0.1, 0.1)  # the second one
+    asyncio.run(twin.close())
 
 
 def test_one_that_rests_wakes_from_verified_bytes(workspace, graph_of):
