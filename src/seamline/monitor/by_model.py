@@ -42,7 +42,8 @@ class Breaking:
         'Of 480 models 1 breaks the limit: air-jfk 1.0.2; 20 more have too few rows to judge.'
         """
         few = self.n_models - self.n_judged
-        rest = f"; {few:,} more have too few rows to judge" if few else ""
+        has = "has" if few == 1 else "have"
+        rest = f"; {few:,} more {has} too few rows to judge" if few else ""
         if not self.n_judged:
             return f"None of {self.n_models:,} models has enough rows to be judged by itself."
         if not self.models:

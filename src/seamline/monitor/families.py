@@ -125,7 +125,8 @@ def _say(parts: Sequence[Part], judged: Sequence[Part], changed: Sequence[Part])
     if not judged:
         return f"none of {len(parts):,} models is judged: {_say_reasons(parts)}"
     unjudged = [one for one in parts if one.measurement.verdict is Verdict.INCONCLUSIVE]
-    rest = f"; {len(unjudged):,} are not judged: {_say_reasons(unjudged)}" if unjudged else ""
+    verb = "is" if len(unjudged) == 1 else "are"
+    rest = f"; {len(unjudged):,} {verb} not judged: {_say_reasons(unjudged)}" if unjudged else ""
     if not changed:
         return f"none of {len(judged):,} models has changed{rest}"
     rows, of = (sum(one.n_rows for one in found) for found in (changed, parts))

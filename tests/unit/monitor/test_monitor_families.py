@@ -132,4 +132,4 @@ def test_what_chance_explains_among_so_many_is_nothing() -> None:
     )
     assert len(many.detail["models"]) == 10
     unjudged = Part("u", 5, not_measured("score", "no rows were served"))
-    assert "; 1 are not judged: no rows were served (1)" in sum_up([*calm, unjudged]).sentence
+    assert "; 1 is not judged: no rows were served (1)" in sum_up([*calm, unjudged]).sentence

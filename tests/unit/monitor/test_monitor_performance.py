@@ -109,11 +109,11 @@ def test_all_rows_count_and_the_models_that_break_a_check_are_named(family: pl.D
     check = found["mae <= 12"]
     assert check.verdict is Verdict.PASS, "of all rows"
     assert check.sentence.endswith(
-        "Of 6 models 2 break the limit: m2 1, m4 1; 1 more have too few rows to judge."
+        "Of 6 models 2 break the limit: m2 1, m4 1; 1 more has too few rows to judge."
     )
     assert check.detail["models"]["n_breaking"] == 2
     assert found["bias.abs <= 12"].sentence.endswith(
-        "Of 6 models none surely breaks the limit; 1 more have too few rows to judge."
+        "Of 6 models none surely breaks the limit; 1 more has too few rows to judge."
     )
     lines = [one for one in measured if one.kind is MeasurementKind.MODEL]
     assert [(one.subject, one.verdict, one.alarms) for one in lines] == [
