@@ -50,7 +50,8 @@ def test_why_leads_from_the_prediction_to_the_commit(world, chain):
 def test_every_step_is_there_in_order(world):
     steps = [one["step"] for one in world.seamline("why", world.demo.prediction_id)["chain"]]
     assert list(dict.fromkeys(steps)) == [
-        "prediction", "feedback", "model", "release", "approval", "evaluation", "run", "dataset", "commit",
+        "prediction", "feedback", "model", "release", "approval", "evaluation", "run", "dataset",
+        "commit",
     ]  # fmt: skip
 
 
