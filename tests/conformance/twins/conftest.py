@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ from seamline.domain.errors import SeamlineError
 from seamline.domain.settings import Settings
 from seamline.register.formats.scan import scan_model
 from seamline.register.models.documents import packaging_task
-from seamline.register.models.twins import check_plan
+from seamline.register.models.twins import check_plan, twin_task_of
 from seamline.runtime.environments import EnvironmentCache
 from seamline.runtime.requirements import RequirementSet
 from seamline.runtime.tasks import TaskIsolation
@@ -147,14 +147,8 @@ def describe(trained: Path, libraries: EnvironmentCache) -> Describe:
                 scan=scan,
                 check={**check_plan(check_path), "max_rows": max_rows},
             )
-            ran = subprocess.run(
-                [python_with(libraries, *REQUIREMENTS), "-W", "ignore", "-c", RUN, script],
-                input=json.dumps(payload),
-                capture_output=True,
-                text=True,
-            )
-            assert ran.returncode == 0, ran.stderr
-            done[name] = Described(path, json.loads(ran.stdout), check_path)
+            described = _run(python_with(libraries, *REQUIREMENTS), script, payload, os.environ)
+            done[name] = Described(path, described, check_path)
         return done[name]
 
     return once
@@ -171,6 +165,23 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 
 
 @pytest.fixture(scope="session")
+def convert(
+    tmp_path_factory: pytest.TempPathFactory, libraries: EnvironmentCache
+) -> Callable[[Described, int], str]:
+    """The digest of a twin made in a process of its own, with that seed of its hashes."""
+    folder = tmp_path_factory.mktemp("converted")
+
+    def made(one: Described, seed: int) -> str:
+        twin = folder / f"{one.path.name}-{seed}.onnx"
+        script, payload = twin_task_of(one.described, one.path, one.check_path, twin)
+        environ = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        said = _run(python_with(libraries, *REQUIREMENTS), script, payload, environ)
+        return str(said["digest"])
+
+    return made
+
+
+@pytest.fixture(scope="session")
 def device(libraries: EnvironmentCache) -> Iterator[Path]:
     """A Python with ONNX Runtime, what that needs, and nothing else: not the one that runs us."""
     try:
@@ -178,6 +189,22 @@ def device(libraries: EnvironmentCache) -> Iterator[Path]:
             yield environment.python
     except SeamlineError as error:
         pytest.skip(f"the libraries cannot be installed here: {error}")
+
+
+def _run(
+    python: Path, script: Path, payload: dict[str, Any], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the script of a task says."""
+    ran = subprocess.run(
+        [python, "-W", "ignore", "-c", RUN, script],
+        input=json.dumps(payload),
+        env=environ,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    said: dict[str, Any] = json.loads(ran.stdout)
+    return said
 
 
 def python_with(libraries: EnvironmentCache, *requirements: str) -> Path:

@@ -36,6 +36,12 @@ def test_the_same_model_has_the_same_twin(workshop: Any, describe: Any) -> None:
         assert first == again
 
 
+@pytest.mark.parametrize("name", ["trees.skops", "logistic.skops"])
+def test_whatever_the_process_hashes_by(convert: Any, describe: Any, name: str) -> None:
+    """Tasks of one zygote share that; after a kill another one goes on."""
+    assert len({convert(describe(name), seed) for seed in range(4)}) == 1
+
+
 def test_native_categories_convert_without_an_error_and_flip_labels(
     workshop: Any, describe: Any
 ) -> None:

@@ -72,7 +72,7 @@ def convert(described: dict[str, Any], estimator: Any) -> tuple[bytes, str]:
         if any(declared["datatype"] == "BYTES" for declared in inputs):
             raise ValueError("categories inside the model have no converter")
         make = _convert_xgboost if form == "xgboost" else _convert_lightgbm
-        return make(estimator, len(inputs)).SerializeToString(), "matrix"
+        return _bytes_of(make(estimator, len(inputs))), "matrix"
     is_mixed = any(declared["datatype"] == "BYTES" for declared in inputs)
     if not is_mixed:
         try:
@@ -94,7 +94,15 @@ def _convert_sklearn(estimator: Any, inputs: list[dict[str, Any]], layout: str) 
     graph = skl2onnx.convert_sklearn(
         estimator, "twin", initial_types=taken, options=options, target_opset=OPSETS
     )
-    return bytes(graph.SerializeToString())
+    return _bytes_of(graph)
+
+
+def _bytes_of(graph: Any) -> bytes:
+    """The same for the same model: converters list what a graph needs by their process' hashes."""
+    needed = sorted(graph.opset_import, key=lambda one: str(one.domain))
+    del graph.opset_import[:]
+    graph.opset_import.extend(needed)
+    return bytes(graph.SerializeToString(deterministic=True))
 
 
 def _convert_xgboost(model: Any, width: int) -> Any:
