@@ -12,9 +12,13 @@ from __future__ import annotations
 import asyncio
 from asyncio.events import TimerHandle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from seamline.protocols.oip_http import WATCH_EXTENSION, error_body
 from seamline.protocols.oip_quick_answers import MAX_BYTES, Answer, QuickCycle, path_of
@@ -32,10 +36,11 @@ class Connection(HttpToolsProtocol):
 
     A timer exists only while headers are incomplete: what comes in one piece costs none."""
 
+    _quick: QuickCycle
+
     def __init__(self, *given: Any, answer: Answer | None = None, **named: Any) -> None:
         super().__init__(*given, **named)
         self._answer = answer if not self.root_path else None
-        self._quick: QuickCycle = None  # type: ignore[assignment]
         #: Of a request that is to be answered without ASGI, until its body is here.
         self._gathered: bytes | None = None
         self._asked: dict[bytes, bytes] = {}
@@ -99,7 +104,8 @@ class Connection(HttpToolsProtocol):
             return
         body, self._gathered = self._gathered, None
         self._end_waiting()
-        self.cycle = self._quick  # type: ignore[assignment]
+        # It has what the connection asks of a cycle.
+        self.cycle = cast(RequestResponseCycle, self._quick)
         asked, self._asked = self._asked, {}
         self._quick.start(
             self._answer("POST", self._path, asked, body, self.watch),

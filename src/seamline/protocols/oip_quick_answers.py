@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -67,7 +67,8 @@ class QuickCycle:
         """`accepted`: the encodings, as the request lists them."""
         self.response_complete, self.keep_alive = False, True
         self._coming, self._accepted = coming, accepted
-        self._state.tasks.add(self)  # type: ignore[arg-type]
+        # A server that stops waits for its tasks and then cancels them: both it can do with this.
+        self._state.tasks.add(cast("asyncio.Task[None]", self))
         self._step()
 
     def cancel(self, msg: str) -> None:
