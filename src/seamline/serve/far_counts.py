@@ -89,9 +89,16 @@ def _read(path: Path) -> Kept | None:
 
 def _check(plane: str, told: Told) -> None:
     if not _PLANE.fullmatch(plane):
-        raise InvalidInput(f"{plane!r} cannot be the name of a data plane.")
+        raise InvalidInput(
+            f"{plane!r} cannot be the name of a data plane.",
+            next_step="Letters, digits, '.', '_' and '-', 200 at the most.",
+        )
     if len(told.counts) > _MOST_ENDPOINTS or not 0 < len(told.life) <= 200 or len(told.host) > 255:
-        raise InvalidInput(f"What data plane {plane} tells is too long, or too short, for counts.")
+        raise InvalidInput(
+            f"What data plane {plane} tells is too long, or too short, for counts.",
+            next_step=f"At most {_MOST_ENDPOINTS:,} endpoints; a life of 1 to 200 characters, a "
+            "host of 255 at the most.",
+        )
     for endpoint, by_status in told.counts.items():
         for status, count in by_status.items():
             if not re.fullmatch(r"[1-5]\d\d", status) or count < 0:
