@@ -79,8 +79,9 @@ def make_wheel(
     samples: dict[str, Any] | None = None,
     graph: bytes | None = None,
     source: str = MODEL,
+    prelude: str = "",
 ) -> bytes:
-    """`graph`: the model's ONNX twin. `source`: the code of the model."""
+    """`graph`: the model's ONNX twin. `source`: the code of the model; `prelude`: before it."""
     if samples is None:
         rows = [
             {"hour": 6, "carrier": "UA", "temp": None},
@@ -90,7 +91,7 @@ def make_wheel(
         labels = [int(score >= 0.5) for score in scores]
         samples = {"rows": rows, "outputs": {"label": labels, "score": scores}}
     files: dict[str, str | bytes] = {
-        "__init__.py": source,
+        "__init__.py": prelude + source,
         "scoring.py": "def score_of(hour, scale):\n    return float(hour) / 24 * scale\n",
         "scale.json": json.dumps({"scale": scale}),
         "samples.json": json.dumps(samples),
@@ -116,8 +117,9 @@ class Workspace:
         self.blobs = Blobs(root / "blobs", SystemClock())
 
     def endpoint(self, scale: float = 1.0, **changes: Any) -> EndpointSpec:
-        """`graph`: the ONNX twin in its package. `source`: the code of its model."""
-        made_of = ("samples", "graph", "source")
+        """`graph`: the ONNX twin in its package. `source`: the code of its model; `prelude`: before
+        it."""
+        made_of = ("samples", "graph", "source", "prelude")
         wheel = make_wheel(scale, **{one: changes.pop(one) for one in made_of if one in changes})
         digest = self.blobs.put(wheel)
         spec = EndpointSpec(
