@@ -24,6 +24,8 @@ MAX_BODY_BYTES = 16 << 20
 DISCARDED_BODY_BYTES = 256 << 20
 BODY_TIMEOUT_S = 30.0
 COMPRESS_ABOVE_BYTES = 4096
+PACKED = (b"gzip", b"deflate")
+OK = 200
 #: An error quotes what was sent; it is not to be as long.
 LONGEST_ERROR = 4000
 JSON = b"application/json"
@@ -202,7 +204,7 @@ def decompress(body: bytes, encodings: str) -> bytes:
     b'ab'
     """
     for name in reversed([one.strip().lower() for one in encodings.split(",")]):
-        if name == "identity":
+        if name in ("", "identity"):
             continue
         if name not in ("gzip", "x-gzip", "deflate"):
             raise InvalidInput(f"Content-Encoding {name!r} is not known: send gzip or deflate.")
@@ -246,14 +248,18 @@ async def send_reply(send: Send, method: str, reply: Reply, accepted: bytes) -> 
 
 
 def lay_out(reply: Reply, accepted: bytes) -> tuple[Headers, bytes]:
-    """Headers and body as they go out, packed where that is worth it and `accepted`
-    (Accept-Encoding) allows it.
+    """Headers and body as they go out. They are packed where `accepted` (Accept-Encoding) allows it
+    and it is worth it, or is asked for: who names one encoding alone means it; most clients list
+    what they can read. Errors are not packed: tritonclient reads them as they come.
 
-    >>> lay_out(Reply(200, b"{}"), b"gzip")
+    >>> lay_out(Reply(200, b"{}"), b"gzip, deflate")
     ([(b'content-type', b'application/json'), (b'content-length', b'2')], b'{}')
+    >>> lay_out(Reply(200, b"{}"), b"deflate")[0][1]
+    (b'content-encoding', b'deflate')
     """
     body, headers = reply.body, [(b"content-type", reply.content_type), *reply.headers]
-    if len(body) > COMPRESS_ABOVE_BYTES:
+    is_worth_it = len(body) > COMPRESS_ABOVE_BYTES or accepted in PACKED
+    if is_worth_it and reply.status == OK:
         encoding = chosen_encoding(accepted.decode("latin-1"))
         if encoding is not None:
             body = gzip.compress(body, 1) if encoding == "gzip" else zlib.compress(body, 1)

@@ -7,10 +7,10 @@ the same names is an error; so ours are kept apart, and any client can be import
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from seamline.domain.errors import Unavailable
+from seamline.domain.errors import InvalidInput, Unavailable
 
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
@@ -133,6 +133,19 @@ def load_messages() -> dict[str, Any]:
         name: factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
         for name in MESSAGES
     }
+
+
+def reader_of(message: Any) -> Callable[[bytes], Any]:
+    """bytes → one of these messages; InvalidInput where they are none."""
+    broken = import_extra("google.protobuf.message").DecodeError
+
+    def read(body: bytes) -> Any:
+        try:
+            return message.FromString(body)
+        except broken as error:
+            raise InvalidInput(f"The request cannot be read: {error}.") from error
+
+    return read
 
 
 def _add_field(message: Any, number: int, words: list[str], kinds: Any) -> None:

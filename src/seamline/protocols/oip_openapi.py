@@ -20,6 +20,8 @@ from seamline.serve.snapshots.snapshot import Column, EndpointSpec
 Document = dict[str, Any]
 _ERROR = {"$ref": "#/components/responses/error"}
 _TEXT: Document = {"type": "string"}
+_TEXT_OR_NULL: Document = {"type": ["string", "null"]}
+_PARAMETERS: Document = {"type": ["object", "null"]}
 _TENSOR: Document = {
     "type": "object",
     "required": ["name", "shape", "datatype"],
@@ -27,7 +29,7 @@ _TENSOR: Document = {
         "name": _TEXT,
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
         "datatype": {"enum": sorted(DATATYPES)},
-        "parameters": {"type": "object"},
+        "parameters": _PARAMETERS,
         "data": {"type": "array"},
     },
 }
@@ -90,8 +92,9 @@ def _server_paths() -> dict[str, Document]:
         "/repository/index": _post(
             "What is served, and whether it is loaded.",
             listed,
-            {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+            {"type": "object", "properties": {"ready": {"type": ["boolean", "null"]}}},
             {},
+            required=False,
         ),
         "/feedback": _post(
             "The truth of predictions, or their reward.",
@@ -120,15 +123,18 @@ def _model_paths(target: Target) -> dict[str, Document]:
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": _TEXT,
-            "parameters": {"type": "object"},
+            "id": _TEXT_OR_NULL,
+            "parameters": _PARAMETERS,
             "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
             "outputs": {
-                "type": "array",
+                "type": ["array", "null"],
                 "items": {
                     "type": "object",
                     "required": ["name"],
-                    "properties": {"name": {"enum": [one.name for one in spec.signature.outputs]}},
+                    "properties": {
+                        "name": {"enum": [one.name for one in spec.signature.outputs]},
+                        "parameters": _PARAMETERS,
+                    },
                 },
             },
         },
@@ -232,12 +238,14 @@ def _get(says: str, schema: Document, more: dict[str, Document] | None = None) -
     return {"get": {"summary": says, "responses": {**answers, "default": _ERROR}}}
 
 
-def _post(says: str, schema: Document, body: Document, example: Any) -> Document:
+def _post(
+    says: str, schema: Document, body: Document, example: Any, *, required: bool = True
+) -> Document:
     content = {"application/json": {"schema": body, "example": example}}
     return {
         "post": {
             "summary": says,
-            "requestBody": {"required": True, "content": content},
+            "requestBody": {"required": required, "content": content},
             "responses": {"200": _answer(says, schema), "default": _ERROR},
         }
     }

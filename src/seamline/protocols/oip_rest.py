@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from seamline.domain import errors
 from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.protocols import oip_repository as repository
+from seamline.protocols.oip_foreign import explain_path
 from seamline.protocols.oip_http import (
     Body,
     Receive,
@@ -130,6 +131,8 @@ class OipApp:
                 caller.check_enters(environment)
                 return json_reply(200, describe(self._plane, environment, caller))
             return await self._v2(request)
+        except errors.NotFound as error:
+            return error_reply(explain_path(path) or error)
         except SeamlineError as error:
             return error_reply(error)
         except Exception as error:
@@ -229,10 +232,12 @@ class OipApp:
         caller: Caller,
         trace: RequestTrace | None,
     ) -> Reply:
-        message, tensors = read_request(body, _header_length(request))
+        inputs = target.spec.signature.inputs
+        message, tensors = read_request(body, _header_length(request), inputs)
         is_plain = not message.outputs and not message.parameters
         wanted = [] if is_plain else wanted_outputs(message, target.spec.signature.outputs)
-        patience = _patience(request, message.parameters.get("timeout"))
+        timeout = message.parameters.get("timeout") if message.parameters else None
+        patience = _patience(request, timeout)
         prediction = await self._predictor.predict(
             target, tensors, message.id, patience, trace, id_of_trace(request, trace),
             caller.principal,
@@ -255,7 +260,8 @@ class OipApp:
             body = await read_body(request)
             now = self._predictor.clock.now()
             target = self._plane.find_probed(probe, model, request.environment, now)
-            message, tensors = read_request(body, _header_length(request))
+            inputs = target.spec.signature.inputs
+            message, tensors = read_request(body, _header_length(request), inputs)
             wanted = wanted_outputs(message, target.spec.signature.outputs)
             prediction = await self._predictor.answer_probe(target, tensors)
             text, _ = write_reply(prediction, message.id, wanted)

@@ -146,7 +146,8 @@ def test_both_ways_say_the_same_and_the_quick_one_in_one_piece():
         (sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\n0\r\n\r\n"), "asgi"),
         (sent("Connection: close"), "asgi"),
         (sent("Expect: 100-continue"), "asgi"),
-        (sent("Connection: upgrade", "Upgrade: h2c"), "asgi"),
+        (sent("Connection: upgrade", "Upgrade: h2c"), "quick"),
+        (sent("Connection: Upgrade, close", "Upgrade: h2c"), "asgi"),
         (sent(version="1.0"), "asgi"),
         (sent(method="PUT"), "asgi"),
         (sent(path=f"{PATH}?a=1"), "asgi"),
@@ -189,6 +190,87 @@ def test_a_body_may_come_in_pieces_and_one_that_is_late_comes_by_asgi(monkeypatc
     assert soon[2] == late[2]
     assert soon[3] is None
     assert late[3] is None
+
+
+UPGRADES = (
+    ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"),
+    ("Connection: upgrade", "Upgrade: websocket"),
+)
+
+
+@pytest.mark.parametrize("headers", UPGRADES)
+@pytest.mark.parametrize("at", [40, 150, -1, None])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(headers, at):
+    """With its body, wherever that is cut, and so are the requests behind it."""
+
+    async def run():
+        server = Server()
+        connection, wire = server.connect()
+        first, get = sent(*headers, body=b"a" * 20), sent(method="GET", length="none", body=b"")
+        chunked = ("Transfer-Encoding: chunked", *headers)
+        third = sent(*chunked, length="none", body=b"2\r\nbb\r\n0\r\n\r\n")
+        last = sent(body=b"cc")
+        connection.data_received(first[:at])
+        await settle()
+        if at is not None:
+            connection.data_received(first[at:])
+        await settle()
+        connection.data_received(get.replace(b"Host", b"Connection: upgrade\r\nUpgrade: x\r\nHost"))
+        await settle()
+        connection.data_received(third + last)
+        await settle()
+        return b"".join(wire.written), wire.is_closed
+
+    said, is_closed = asyncio.run(run())
+    assert said.count(b" 200 OK\r\n") == 4
+    assert said.index(b"a" * 40) < said.index(b"bbbb") < said.index(b"cccc")
+    assert not is_closed
+
+
+def test_a_tunnel_is_refused():
+    async def run():
+        connection, wire = Server().connect()
+        connection.data_received(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        return b"".join(wire.written), wire.is_closed
+
+    said, is_closed = asyncio.run(run())
+    assert (said.startswith(b"HTTP/1.1 400 "), is_closed) == (True, True)
+
+
+@pytest.mark.parametrize("way", ["quick", "asgi"])
+def test_what_came_whole_is_answered_before_the_connection_ends(way):
+    """Behind it comes what is no request: of a client that left out the length of its body."""
+
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received((ASKED if way == "quick" else sent(path=f"{PATH}?a")) + b"{}\r\n")
+        connection.data_received(b"more")
+        await settle()
+        before = list(wire.written), wire.is_closed, connection._header_timer
+        server.gate.set_result(None)
+        await settle()
+        return before, server.ways, b"".join(wire.written), wire.is_closed
+
+    before, ways, said, is_closed = asyncio.run(run())
+    assert (before, ways, is_closed) == (([], False, None), [way], True)
+    assert parts(said)[0] == b"HTTP/1.1 200 OK"
+    assert b"connection: close" in parts(said)[1]
+
+
+def test_a_body_that_breaks_off_is_told_so():
+    async def run():
+        server = Server()
+        connection, wire = server.connect()
+        broken = sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\nzz\r\n")
+        connection.data_received(broken)
+        await settle()
+        return b"".join(wire.written), wire.is_closed, len(server.state.tasks)
+
+    said, is_closed, tasks = asyncio.run(run())
+    assert (said.startswith(b"HTTP/1.1 400 "), said.count(b"HTTP/1.1")) == (True, 2)
+    assert (is_closed, tasks) == (True, 0)
 
 
 def test_requests_sent_at_once_are_answered_in_their_order():

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from seamline.domain.errors import MachineryError
 from seamline.serve.datatypes import DTYPES, Columns, Values, to_list
 from seamline.serve.flat_rows import FlatRows, Given, columns_of
 from seamline.serve.snapshots.snapshot import Column
@@ -17,8 +16,14 @@ from seamline.serve.workers.wire import LENGTHS
 
 #: FP16 has no memory format in the standard library: it travels as JSON, like text.
 RAW = frozenset(DTYPES) - {"FP16"}
+#: Twice what a worker lets a model answer, so that it is the worker that says so.
+LARGEST_FRAME_BYTES = 128 << 20
 #: Those that packages have, in the standard library's words: cheaper than NumPy for a few values.
 _CODES = {"FP64": "d", "INT64": "q"}
+
+
+class NoFrame(Exception):
+    """What a worker sent cannot be read."""
 
 
 def pack_rows(given: Given, inputs: tuple[Column, ...], rows: int) -> tuple[dict[str, Any], bytes]:
@@ -53,12 +58,16 @@ def _raw(values: Values, datatype: str) -> bytes:
 
 
 async def read_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
-    """Raises asyncio.IncompleteReadError when the worker is gone."""
+    """Raises asyncio.IncompleteReadError when the worker is gone, NoFrame when what it sends is
+    not to be understood: nobody can say then where the next one begins."""
     header_length, body_length = LENGTHS.unpack(await stream.readexactly(LENGTHS.size))
-    header = msgspec.json.decode(await stream.readexactly(header_length))
-    if not isinstance(header, dict):
-        raise MachineryError(f"The worker sent {type(header).__name__} for a header.")
-    return header, await stream.readexactly(body_length)
+    if header_length + body_length > LARGEST_FRAME_BYTES:
+        raise NoFrame(f"it announced {header_length + body_length} bytes")
+    text, body = await stream.readexactly(header_length), await stream.readexactly(body_length)
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any]), body
+    except msgspec.DecodeError as error:
+        raise NoFrame(str(error)) from error
 
 
 def decode_outputs(header: dict[str, Any], body: bytes) -> Columns:
