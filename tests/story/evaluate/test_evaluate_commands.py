@@ -162,3 +162,20 @@ def test_two_runs_and_two_releases_side_by_side(shop: Any, judged: Any) -> None:
     assert (same.code, same.out.strip()) == (0, "shop: 1.0.1 in both")
     typed = shop.types("compare", digests[1], "sh0p")
     assert typed.code == 2 and "There is no release 'sh0p'" in typed.err
+
+
+def test_a_gate_is_asked_as_json_and_as_a_page(shop: Any, judged: Any) -> None:
+    """Whatever the verdict is; the exit code tells it."""
+    contents = {"alias": "asked", "models": ["shop@1.0.1"], "pipelines": ["shop-prediction@1.0.0"]}
+    release = shop.api("/releases", contents)["digest"]
+    words = ("-e", "development", "--json", "--html", "gate.html")
+    for gate, verdict, code in (("evaluation", "pass", 0), ("security", "inconclusive", 1)):
+        said = shop.types("gate", "run", gate, release, *words)
+        assert (said.code, said.json["verdict"], "html" in said.json) == (code, verdict, False)
+        page = (shop.folder / "gate.html").read_text()
+        assert len(page.encode()) <= 300_000 and f"<h1>{gate} " in page
+    said = shop.types("gate", "run", "security", release, "-e", "development")
+    assert (said.code, said.out) == (1, "")
+    assert "security (inconclusive): " in said.err and "seamline gate explain security" in said.err
+    typed = shop.types("gate", "run", "securty", release, "-e", "development", "--json")
+    assert (typed.code, "Did you mean security?" in typed.err) == (2, True)
