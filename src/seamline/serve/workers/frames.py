@@ -15,8 +15,7 @@ from seamline.serve.flat_rows import FlatRows, Given, columns_of
 from seamline.serve.snapshots.snapshot import Column
 from seamline.serve.workers.wire import LENGTHS
 
-#: FP16 has no memory format in the standard library: it travels as JSON, like text.
-RAW = frozenset(DTYPES) - {"FP16"}
+RAW = frozenset(DTYPES)
 #: Those that packages have, in the standard library's words: cheaper than NumPy for a few values.
 _CODES = {"FP64": "d", "INT64": "q"}
 
@@ -53,9 +52,13 @@ def _raw(values: Values, datatype: str) -> bytes:
 
 
 async def read_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
-    """Raises asyncio.IncompleteReadError when the worker is gone."""
+    """Raises asyncio.IncompleteReadError when the worker is gone; MachineryError for what is no
+    frame, after which nothing that comes is one."""
     header_length, body_length = LENGTHS.unpack(await stream.readexactly(LENGTHS.size))
-    header = msgspec.json.decode(await stream.readexactly(header_length))
+    try:
+        header = msgspec.json.decode(await stream.readexactly(header_length))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MachineryError(f"The worker sent a header that cannot be read: {error}.") from error
     if not isinstance(header, dict):
         raise MachineryError(f"The worker sent {type(header).__name__} for a header.")
     return header, await stream.readexactly(body_length)

@@ -135,6 +135,9 @@ class WorkerProcess:
             self.is_lost = True
             code = await self.process.wait()
             raise EngineLost(f"The worker of {_name(self.spec)} ended {_how(code)}.") from error
+        except MachineryError as error:
+            self._lose()  # what it sends next would be taken for the answer to somebody else
+            raise EngineLost(f"{_name(self.spec)}: {error} It was ended.") from error
 
     def _lose(self) -> None:
         self.is_lost = True

@@ -35,7 +35,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 LENGTHS = struct.Struct("<IQ")
-#: OIP datatype → struct format; the others travel as JSON.
+#: OIP datatype → struct format; text travels as JSON.
 FORMATS = {
     "BOOL": "?",
     "UINT8": "B",
@@ -46,6 +46,7 @@ FORMATS = {
     "INT16": "h",
     "INT32": "i",
     "INT64": "q",
+    "FP16": "e",
     "FP32": "f",
     "FP64": "d",
 }
@@ -165,7 +166,7 @@ class Tensors:
     def of_column(self, values: list[Any], datatype: str) -> Any:
         """As the plane sends it: text as a list, numbers raw, a missing float as NaN."""
         form = FORMATS.get(datatype)
-        if form is None or (None in values and form not in "fd"):
+        if form is None or (None in values and form not in "efd"):
             return list(values)
         filled = [math.nan if value is None else value for value in values]
         return self.decode(form, memoryview(bytearray(self.encode(form, filled)[1])))
@@ -262,7 +263,7 @@ class Worker:
                 raise ValueError(f"output {name} has {len(values)} rows for {rows} rows of input")
             form = FORMATS.get(datatype)
             if form is None:
-                as_json[name] = as_list(values)
+                as_json[name] = as_texts(values)
                 continue
             shape, data = self.tensors.encode(form, values)
             raw.append([name, datatype, len(data), shape])
@@ -292,6 +293,25 @@ def beside(name: str) -> ModuleType:
 
 def as_list(values: Any) -> list[Any]:
     return list(values.tolist() if hasattr(values, "tolist") else values)
+
+
+def as_texts(values: Any) -> list[Any]:
+    """As JSON has room for them: what pandas writes as NaN is missing, bytes are UTF-8. Raises
+    TypeError or ValueError for what is no text and has no place in JSON.
+
+    >>> as_texts(["a", float("nan"), b"b", None])
+    ['a', None, 'b', None]
+    """
+    texts = as_list(values)
+    if set(map(type, texts)) <= {str, type(None)}:
+        return texts
+    for row, value in enumerate(texts):
+        if isinstance(value, float) and math.isnan(value):
+            texts[row] = None
+        elif isinstance(value, bytes):
+            texts[row] = value.decode()
+    json.dumps(texts, allow_nan=False)
+    return texts
 
 
 def compare_output(name: str, recorded: list[Any], now: list[Any]) -> None:
