@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from seamline.domain.errors import InvalidInput
-from seamline.evaluate.expressions import check_column
+from seamline.evaluate.expressions import check_column, check_names
 from seamline.measure.casting import DType, cast_series
 from seamline.measure.evaluation.cells import MISSING_SLICE
 
@@ -87,6 +87,7 @@ def _single(frame: pl.DataFrame, name: str, derived: Mapping[str, Derived]) -> p
     how = derived.get(name)
     if how is None:
         check_column(name, [*known, *derived], "Slices: there is")
+        check_names(frame, name, "Slices")
         return frame[name]
     check_column(how.column, known, f"Derived slice {name!r}: there is")
     values = frame[how.column]

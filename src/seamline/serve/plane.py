@@ -102,8 +102,11 @@ class Plane:
             problem = self.problems.get(environment)
             if problem is not None and endpoint in problem.endpoints:
                 raise Unavailable(problem.endpoints[endpoint]) from None
-            if problem is not None and environment not in self.table.environments:
-                raise Unavailable(problem.message) from None
+            if environment not in self.table.environments:
+                if problem is not None:
+                    raise Unavailable(problem.message) from None
+                if self._watch.is_loading(environment):
+                    raise Unavailable(_loading(environment), next_step="Try again soon.") from None
             raise
 
     def find_probed(self, header: bytes, endpoint: str, environment: str, now: datetime) -> Target:
@@ -147,6 +150,8 @@ class Plane:
                 endpoints=sorted(routes.targets),
                 restarting=dead,
             )
+        elif problem is None and self._watch.is_loading(environment):
+            detail["message"] = _loading(environment)
         elif problem is None:
             detail["message"] = f"Nothing is deployed in {environment} yet."
         if problem is not None:
@@ -329,3 +334,7 @@ class Plane:
                 f"No snapshot can be verified: the workspace's public key "
                 f"{self._public_key_path} cannot be read ({error})."
             ) from error
+
+
+def _loading(environment: str) -> str:
+    return f"What is live in {environment} is being loaded."

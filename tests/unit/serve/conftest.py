@@ -75,9 +75,13 @@ make_graph = runpy.run_path(str(Path(__file__).with_name("tiny_onnx.py")))["make
 
 
 def make_wheel(
-    scale: float, samples: dict[str, Any] | None = None, graph: bytes | None = None
+    scale: float,
+    samples: dict[str, Any] | None = None,
+    graph: bytes | None = None,
+    source: str = MODEL,
+    prelude: str = "",
 ) -> bytes:
-    """`graph`: the model's ONNX twin."""
+    """`graph`: the model's ONNX twin. `source`: the code of the model; `prelude`: before it."""
     if samples is None:
         rows = [
             {"hour": 6, "carrier": "UA", "temp": None},
@@ -87,7 +91,7 @@ def make_wheel(
         labels = [int(score >= 0.5) for score in scores]
         samples = {"rows": rows, "outputs": {"label": labels, "score": scores}}
     files: dict[str, str | bytes] = {
-        "__init__.py": MODEL,
+        "__init__.py": prelude + source,
         "scoring.py": "def score_of(hour, scale):\n    return float(hour) / 24 * scale\n",
         "scale.json": json.dumps({"scale": scale}),
         "samples.json": json.dumps(samples),
@@ -113,8 +117,10 @@ class Workspace:
         self.blobs = Blobs(root / "blobs", SystemClock())
 
     def endpoint(self, scale: float = 1.0, **changes: Any) -> EndpointSpec:
-        """`graph`: the ONNX twin in its package."""
-        wheel = make_wheel(scale, changes.pop("samples", None), changes.pop("graph", None))
+        """`graph`: the ONNX twin in its package. `source`: the code of its model; `prelude`: before
+        it."""
+        made_of = ("samples", "graph", "source", "prelude")
+        wheel = make_wheel(scale, **{one: changes.pop(one) for one in made_of if one in changes})
         digest = self.blobs.put(wheel)
         spec = EndpointSpec(
             endpoint="late-arrival",

@@ -220,6 +220,26 @@ def test_a_killed_plane_serves_from_disk_again(plane, start_plane, request_of):
     assert not (again.root / "dataplane.json").exists()
 
 
+def test_what_is_still_being_loaded_is_not_said_to_be_unknown(
+    workspace, start_plane, request_of, tmp_path
+):
+    """A client that asks a plane which has just been started again comes again; 404 ends it."""
+    may_load = tmp_path / "may-load"
+    slow = f"import os\nwhile not os.path.exists({str(may_load)!r}): pass\n"
+    workspace.deploy(1, workspace.endpoint(prelude=slow))
+    plane = start_plane()
+    says = "What is live in production is being loaded."
+    status, reply, headers = plane.ask("POST", INFER, request_of(12))
+    assert (status, reply["error"]) == (503, f"{says} Try again soon.")
+    assert "retry-after" in headers
+    status, health, _ = plane.ask("GET", "/v2/health/ready")
+    assert (status, health["message"]) == (503, says)
+    assert plane.ask("POST", f"/staging{INFER}", request_of(12))[0] == 404
+    may_load.touch()
+    plane.await_snapshot(1)
+    assert plane.ask("POST", INFER, request_of(12))[0] == 200
+
+
 def test_workers_die_with_a_killed_plane(plane, until):
     children = Path(f"/proc/{plane.process.pid}/task/{plane.process.pid}/children")
     workers = [Path("/proc") / pid for pid in children.read_text().split()]

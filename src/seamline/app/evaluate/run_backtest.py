@@ -18,6 +18,7 @@ from seamline.app.evaluate.backtest_windows import (
     advance_window,
     unfinished_runs,
 )
+from seamline.app.evaluate.declared_since import windows_of
 from seamline.app.evaluate.evaluate_model import (
     baseline_of,
     find_declared,
@@ -147,6 +148,7 @@ def _judge(course: Course, windows: list[WindowRuns], by: str) -> Backtest:
         spec=spec,
         result=result,
         by=by,
+        how=windows_of(course.tested),
     )
 
 

@@ -25,7 +25,6 @@ from seamline.serve.workers.frames import decode_outputs, pack_rows
 from seamline.serve.workers.many_worker import ManyProcess, ProcessLost, Reply
 from seamline.serve.workers.worker import (
     FIRST_PAUSE_S,
-    HEALTHY_AFTER_S,
     LOAD_TIMEOUT_S,
     LONGEST_PAUSE_S,
     PREDICT_TIMEOUT_S,
@@ -274,12 +273,9 @@ class Shelf:
             raise Unavailable(struck.problem, next_step=f"It is tried again after {left_s:.0f} s.")
 
     async def _keep_up(self) -> None:
-        """Starts the process again whenever it ends, ever slower. Models come back as they are
-        asked for."""
-        loop = asyncio.get_running_loop()
-        pause = FIRST_PAUSE_S
+        """Starts the process again whenever it ends, ever slower where it does not start. Models
+        come back as they are asked for; which of them ends it is refused ever longer."""
         while self._process is not None:
-            started = loop.time()
             code = await self._process.wait()
             self._up.clear()
             self.loaded.clear()
@@ -287,8 +283,7 @@ class Shelf:
             self.problem = f"The worker of {self._name} ended {how}."
             LOG.error("%s It is started again.", self.problem)
             self._on_restart()
-            if loop.time() - started > HEALTHY_AFTER_S:
-                pause = FIRST_PAUSE_S
+            pause = FIRST_PAUSE_S
             while not self.is_alive:
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE_S, pause * 2)

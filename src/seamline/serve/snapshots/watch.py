@@ -103,6 +103,11 @@ class SnapshotWatch:
                     await self._changed.wait()
         return self._state_of(environment)
 
+    def is_loading(self, environment: str) -> bool:
+        """Whether a snapshot lies there that nobody knows anything of yet."""
+        is_there = (self._folder / f"{environment}.json").exists()
+        return is_there and self._is_behind(environment)
+
     def _is_settled(self, environment: str, version: int, with_standbys: bool) -> bool:
         state = self._state_of(environment)
         warming = any(one["state"] == Warmth.WARMING for one in state["standbys"])

@@ -9,15 +9,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from seamline.domain.errors import MachineryError
 from seamline.serve.datatypes import DTYPES, Columns, Values, to_list
 from seamline.serve.flat_rows import FlatRows, Given, columns_of
 from seamline.serve.snapshots.snapshot import Column
 from seamline.serve.workers.wire import LENGTHS
 
-RAW = frozenset(DTYPES)
+#: Twice what a worker lets a model answer, so that it is the worker that says so.
+LARGEST_FRAME_BYTES = 128 << 20
 #: Those that packages have, in the standard library's words: cheaper than NumPy for a few values.
 _CODES = {"FP64": "d", "INT64": "q"}
+
+
+class NoFrame(Exception):
+    """What a worker sent cannot be read."""
 
 
 def pack_rows(given: Given, inputs: tuple[Column, ...], rows: int) -> tuple[dict[str, Any], bytes]:
@@ -31,7 +35,7 @@ def pack_rows(given: Given, inputs: tuple[Column, ...], rows: int) -> tuple[dict
     parts: list[bytes] = []
     for column in inputs:
         values = columns[column.name]
-        if column.datatype in RAW and (isinstance(values, np.ndarray) or None not in values):
+        if column.datatype in DTYPES and (isinstance(values, np.ndarray) or None not in values):
             data = _raw(values, column.datatype)
             raw.append((column.name, column.datatype, len(data)))
             parts.append(data)
@@ -52,16 +56,16 @@ def _raw(values: Values, datatype: str) -> bytes:
 
 
 async def read_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
-    """Raises asyncio.IncompleteReadError when the worker is gone; MachineryError for what is no
-    frame, after which nothing that comes is one."""
+    """Raises asyncio.IncompleteReadError when the worker is gone, NoFrame when what it sends is
+    not to be understood: nobody can say then where the next one begins."""
     header_length, body_length = LENGTHS.unpack(await stream.readexactly(LENGTHS.size))
+    if header_length + body_length > LARGEST_FRAME_BYTES:
+        raise NoFrame(f"it announced {header_length + body_length} bytes")
+    text, body = await stream.readexactly(header_length), await stream.readexactly(body_length)
     try:
-        header = msgspec.json.decode(await stream.readexactly(header_length))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MachineryError(f"The worker sent a header that cannot be read: {error}.") from error
-    if not isinstance(header, dict):
-        raise MachineryError(f"The worker sent {type(header).__name__} for a header.")
-    return header, await stream.readexactly(body_length)
+        return msgspec.json.decode(text, type=dict[str, Any]), body
+    except msgspec.DecodeError as error:
+        raise NoFrame(str(error)) from error
 
 
 def decode_outputs(header: dict[str, Any], body: bytes) -> Columns:

@@ -118,7 +118,7 @@ class Shelf:
                 model.forget()
                 self.set_aside()
             ready = model.load()
-        except Exception as error:
+        except BaseException as error:  # sys.exit() would end the thread that loads
             model.forget()
             return worker_main.failure(error), b""
         self.models[header["member"]] = model
@@ -146,7 +146,7 @@ class Shelf:
         try:
             columns = model.tensors.of_frame(header, body, model.start["inputs"])
             return model.answer(columns, header["rows"])
-        except Exception as error:
+        except BaseException as error:
             return worker_main.failure(error), b""
 
     def reply(self, asked: Header, header: Header, body: bytes) -> None:

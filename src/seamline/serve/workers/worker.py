@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from seamline.domain.errors import DigestMismatch, MachineryError, SeamlineError, Unavailable
@@ -20,7 +20,7 @@ from seamline.serve.engine import EngineLost, ModelFailed
 from seamline.serve.flat_rows import Given
 from seamline.serve.snapshots.snapshot import EndpointSpec
 from seamline.serve.workers.ahead import SCRIPT, StartedAhead, start_header
-from seamline.serve.workers.frames import decode_outputs, pack_rows, read_frame
+from seamline.serve.workers.frames import NoFrame, decode_outputs, pack_rows, read_frame
 from seamline.serve.workers.interpreter import start_interpreter
 from seamline.serve.workers.wire import encode_frame
 
@@ -47,6 +47,8 @@ class WorkerProcess:
         self.probe: dict[str, Any] | None = None
         #: Nothing that it was asked will be answered any more.
         self.is_lost = False
+        #: If it ends, what it was asked may be the reason.
+        self.was_asked = False
         self._turn = asyncio.Lock()
 
     async def finish(self) -> None:
@@ -88,6 +90,7 @@ class WorkerProcess:
     async def predict(self, given: Given, rows: int) -> Columns:
         """ModelFailed when the model raised, Unavailable when the process went away."""
         frame = encode_frame(*pack_rows(given, self.spec.signature.inputs, rows))
+        self.was_asked = True
         try:
             async with self._turn, asyncio.timeout(PREDICT_TIMEOUT_S):
                 header, body = await self._exchange(frame)
@@ -131,13 +134,19 @@ class WorkerProcess:
             stdin.write(frame)
             await stdin.drain()
             return await read_frame(stdout)
+        except NoFrame as error:
+            self._lose()
+            raise EngineLost(
+                f"The worker of {_name(self.spec)} sent what is no answer and was ended: {error}."
+            ) from error
         except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:
             self.is_lost = True
             code = await self.process.wait()
             raise EngineLost(f"The worker of {_name(self.spec)} ended {_how(code)}.") from error
-        except MachineryError as error:
-            self._lose()  # what it sends next would be taken for the answer to somebody else
-            raise EngineLost(f"{_name(self.spec)}: {error} It was ended.") from error
+
+    def end_helpers(self) -> None:
+        """What the model has started and left behind when it ended."""
+        self._signal(signal.SIGKILL)
 
     def _lose(self) -> None:
         self.is_lost = True
@@ -150,12 +159,19 @@ class WorkerProcess:
 
 
 class ModelWorker:
-    """Keeps one WorkerProcess alive: when it ends unasked, another is started, ever slower.
+    """Keeps one WorkerProcess alive: when it ends, another is started. Ever slower where it does
+    not start or ends by itself; rows that end it keep nobody else waiting longer each time.
 
     It may rest: its process ends and gives its memory back, until it is asked or woken.
     """
 
-    def __init__(self, first: WorkerProcess, on_restart: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        first: WorkerProcess,
+        on_restart: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self.spec = first.spec
         self.samples = first.samples
         self.probe = first.probe
@@ -280,14 +296,15 @@ class ModelWorker:
                 code = await self._current.process.wait()
                 lived = loop.time() - started
                 self._was_tried.clear()
-                self._current = None
+                ended, self._current = self._current, None
+                ended.end_helpers()
                 self.problem = f"The worker of {_name(self.spec)} ended {_how(code)}."
                 LOG.error("%s It is started again.", self.problem)
                 self._on_restart()
-                if lived > HEALTHY_AFTER_S:
+                if ended.was_asked or lived > HEALTHY_AFTER_S:
                     pause = FIRST_PAUSE_S
             while self._current is None:
-                await asyncio.sleep(pause)
+                await self._sleep(pause)
                 pause = min(LONGEST_PAUSE_S, pause * 2)
                 self._current = await self._try_start()
                 self._was_tried.set()

@@ -52,6 +52,8 @@ FORMATS = {
 }
 PR_SET_PDEATHSIG = 1
 TRACEBACK_CHARACTERS = 4000
+#: The plane holds an answer in memory more than once, and nothing else answers meanwhile.
+LARGEST_ANSWER_BYTES = 64 << 20
 
 Header = dict[str, Any]
 
@@ -138,7 +140,13 @@ class Frames:
         return header, bytearray(self.source.read(body_length))
 
     def write(self, header: Header, body: bytes = b"") -> None:
-        text = json.dumps(header).encode()
+        try:
+            text = encode_header(header)
+            check_size(len(text) + len(body))
+        except Exception as error:  # what a model answers may be anything
+            told = failure(error)
+            told.update((name, header[name]) for name in ("id", "memory_bytes") if name in header)
+            text, body = encode_header(told), b""
         self.sink.write(LENGTHS.pack(len(text), len(body)) + text)
         self.sink.write(body)
         self.sink.flush()
@@ -160,6 +168,7 @@ class Tensors:
         """(shape, bytes). TypeError when a value would lose its kind (a float for an integer)."""
         if self.numpy is not None:
             array = self.numpy.asarray(values).astype(form, casting="same_kind", copy=False)
+            check_size(array.nbytes)
             return list(array.shape), array.tobytes()
         return [len(values)], struct.pack(f"={len(values)}{form}", *values)
 
@@ -263,7 +272,7 @@ class Worker:
                 raise ValueError(f"output {name} has {len(values)} rows for {rows} rows of input")
             form = FORMATS.get(datatype)
             if form is None:
-                as_json[name] = as_texts(values)
+                as_json[name] = as_texts(name, values)
                 continue
             shape, data = self.tensors.encode(form, values)
             raw.append([name, datatype, len(data), shape])
@@ -276,7 +285,7 @@ class Worker:
             try:
                 columns = self.tensors.of_frame(header, body, self.start["inputs"])
                 reply = self.answer(columns, header["rows"])
-            except Exception as error:
+            except BaseException as error:  # sys.exit() in a model ends no worker
                 reply = (failure(error), b"")
             frames.write(*reply)
 
@@ -295,22 +304,20 @@ def as_list(values: Any) -> list[Any]:
     return list(values.tolist() if hasattr(values, "tolist") else values)
 
 
-def as_texts(values: Any) -> list[Any]:
-    """As JSON has room for them: what pandas writes as NaN is missing, bytes are UTF-8. Raises
-    TypeError or ValueError for what is no text and has no place in JSON.
+def as_texts(name: str, values: Any) -> list[Any]:
+    """What is missing (None, NaN) as None; TypeError for what is neither missing nor text.
 
-    >>> as_texts(["a", float("nan"), b"b", None])
-    ['a', None, 'b', None]
+    >>> as_texts("why", ["late", None, float("nan")])
+    ['late', None, None]
     """
     texts = as_list(values)
-    if set(map(type, texts)) <= {str, type(None)}:
-        return texts
     for row, value in enumerate(texts):
-        if isinstance(value, float) and math.isnan(value):
-            texts[row] = None
-        elif isinstance(value, bytes):
-            texts[row] = value.decode()
-    json.dumps(texts, allow_nan=False)
+        if isinstance(value, str) or value is None:
+            continue
+        if not (isinstance(value, float) and math.isnan(value)):
+            raise TypeError(f"output {name}, row {row}: a {type(value).__name__} where text is due")
+        texts[row] = None
+    check_size(sum(map(len, filter(None, texts))))
     return texts
 
 
@@ -346,25 +353,56 @@ def is_same(old: Any, new: Any) -> bool:
     return math.isclose(old, new, rel_tol=1e-5, abs_tol=1e-8)
 
 
-def failure(error: Exception) -> Header:
-    trace = "".join(traceback.format_exception(error))
+def failure(error: BaseException) -> Header:
+    """Never raises: an error is the model's own, and may be unable to say what it is."""
+    try:
+        message = str(error)
+        trace = "".join(traceback.format_exception(error))
+    except BaseException as another:
+        message = f"and cannot say why: its text raises {type(another).__name__}"
+        trace = "".join(traceback.format_tb(error.__traceback__))
     header = {
         "op": "failed",
         "type": type(error).__name__,
-        "message": str(error),
-        "traceback": trace[-TRACEBACK_CHARACTERS:],
+        "message": sendable(message)[:TRACEBACK_CHARACTERS],
+        "traceback": sendable(trace)[-TRACEBACK_CHARACTERS:],
     }
     if isinstance(error, DigestMismatch):
         header.update(expected=error.expected, actual=error.actual)
     return header
 
 
+def encode_header(header: Header) -> bytes:
+    """Raises for what the plane could not read: NaN, lone surrogates, what is no JSON."""
+    return json.dumps(header, allow_nan=False, ensure_ascii=False).encode()
+
+
+def sendable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def check_size(size: int) -> None:
+    if size > LARGEST_ANSWER_BYTES:
+        raise ValueError(
+            f"it answered {size} bytes; {LARGEST_ANSWER_BYTES} are the most: ask for fewer rows"
+        )
+
+
 def take_standard_streams() -> Frames:
-    """Private copies of stdin and stdout; user code sees an empty stdin, and prints to stderr."""
+    """Private copies of stdin and stdout; user code sees an empty stdin, and prints to stderr.
+
+    A process that the model forks has no part in them: it would take what is asked of us, and
+    answer it a second time; and the plane could not see our end while it lives."""
     source, sink = os.dup(0), os.dup(1)
-    empty = os.open(os.devnull, os.O_RDONLY)
+    empty, nothing = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY)
     os.dup2(empty, 0)
     os.dup2(2, 1)
+
+    def leave_to_the_parent() -> None:
+        os.dup2(empty, source, inheritable=False)
+        os.dup2(nothing, sink, inheritable=False)
+
+    os.register_at_fork(after_in_child=leave_to_the_parent)
     return Frames(os.fdopen(source, "rb", 1 << 16), os.fdopen(sink, "wb", 1 << 16))
 
 

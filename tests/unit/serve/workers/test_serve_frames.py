@@ -9,8 +9,8 @@ import pytest
 
 from seamline.serve.flat_rows import FlatRows, RowLayout
 from seamline.serve.snapshots.families import Column
-from seamline.serve.workers.frames import pack_rows
-from seamline.serve.workers.worker_main import Tensors
+from seamline.serve.workers.frames import decode_outputs, pack_rows
+from seamline.serve.workers.worker_main import FORMATS, Tensors
 
 FLOATS = (Column("b", "FP64"), Column("a", "FP64"))
 MIXED = (*FLOATS, Column("hour", "INT64"), Column("carrier", "BYTES"))
@@ -49,6 +49,18 @@ def test_rows_of_several_types_travel_by_column(tensors):
     given = FlatRows(RowLayout(["b", "a", "hour", "carrier"]), [1.0, 2.0, 5, "AA"])
     wanted = {"b": [1.0], "a": [2.0], "hour": [5], "carrier": ["AA"]}
     assert travelled(tensors, given, MIXED, 1) == wanted
+
+
+def test_halves_travel_raw_infinite_ones_too(tensors):
+    """JSON has no numbers for them."""
+    half = (Column("h", "FP16"),)
+    given = {"h": np.array([0.5, math.inf], np.float16)}
+    header, _ = pack_rows(given, half, 2)
+    assert (header["json"], header["raw"]) == ({}, [("h", "FP16", 4)])
+    assert travelled(tensors, given, half, 2) == {"h": [0.5, math.inf]}
+    shape, data = tensors.encode(FORMATS["FP16"], given["h"])
+    found = decode_outputs({"json": {}, "raw": [["h", "FP16", len(data), shape]]}, data)
+    assert found["h"].tolist() == [0.5, math.inf]
 
 
 def test_a_model_that_takes_fewer_columns_gets_its_own(tensors):

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import math
 import venv
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from seamline.domain.errors import DigestMismatch, MachineryError, Unavailable
-from seamline.serve.engine import EngineLost
-from seamline.serve.snapshots.snapshot import Column, Signature
 from seamline.serve.workers.worker import ModelFailed, ModelWorker, WorkerProcess
 
 
@@ -95,56 +90,6 @@ def test_an_interpreter_without_numpy_serves_too(workspace, tmp_path):
     outputs = asyncio.run(run())
     assert outputs["label"].tolist() == [0, 1]
     assert outputs["score"].tolist() == [0.25, 0.75]
-
-
-ODD = """
-import numpy as np
-
-class Odd:
-    def outputs(self, columns):
-        carrier = columns["carrier"][0]
-        text = {"NAN": float("nan"), "BYTES": b"Z\\xc3\\xbc", "SET": {1}, "HALF": "\\ud800"}
-        return {"text": [text.get(carrier, "a")], "half": np.array([1e9]).astype(np.float16)}
-
-def load():
-    return Odd()
-"""
-
-
-def test_odd_outputs_are_passed_on_or_refused_and_the_next_answer_is_its_own(workspace):
-    """Infinite halves, text that is missing or bytes; what JSON has no place for fails its own
-    request; and a frame that cannot be read ends the worker."""
-    memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w") as archive:
-        archive.writestr("odd/__init__.py", ODD)
-    digest = workspace.blobs.put(memory.getvalue())
-    spec = workspace.endpoint()
-    outputs = (Column("text", "BYTES"), Column("half", "FP16"))
-    spec = workspace.endpoint(
-        package_digest=digest, wheel_path=str(workspace.blobs.path_of(digest)), module="odd",
-        signature=Signature(spec.signature.inputs, outputs),
-    )  # fmt: skip
-
-    async def run():
-        worker = await ModelWorker.start(spec)
-        told = []
-        for carrier in ("a", "NAN", "BYTES"):
-            answer = await worker.predict(columns(6, carrier=carrier), 1)
-            told.append((answer["text"], answer["half"].tolist()))
-        first = worker.pid
-        with pytest.raises(ModelFailed, match="not JSON serializable"):
-            await worker.predict(columns(6, carrier="SET"), 1)
-        assert worker.pid == first
-        with pytest.raises(EngineLost, match="cannot be read"):
-            await worker.predict(columns(6, carrier="HALF"), 1)
-        again = (await worker.predict(columns(6), 1))["text"]
-        second = worker.pid
-        await worker.close()
-        return told, again, first != second
-
-    told, again, was_restarted = asyncio.run(run())
-    assert told == [(["a"], [math.inf]), ([None], [math.inf]), (["Zü"], [math.inf])]
-    assert (again, was_restarted) == (["a"], True)
 
 
 def test_restarts_are_counted(workspace):
