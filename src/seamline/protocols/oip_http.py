@@ -101,7 +101,8 @@ def watch_of(scope: Scope) -> Watch | None:
 
 def need(request: Request, method: str) -> None:
     if request.method != method:
-        raise WrongMethod(f"This path takes {method}, not {request.method}.", allowed=method)
+        allowed = "GET, HEAD" if method == "GET" else method
+        raise WrongMethod(f"This path takes {method}, not {request.method}.", allowed=allowed)
 
 
 def json_reply(status: int, value: Any) -> Reply:

@@ -92,7 +92,7 @@ def _server_paths() -> dict[str, Document]:
         "/repository/index": _post(
             "What is served, and whether it is loaded.",
             listed,
-            {"type": "object", "properties": {"ready": {"type": ["boolean", "null"]}}},
+            {"type": ["object", "null"], "properties": {"ready": {"type": ["boolean", "null"]}}},
             {},
             required=False,
         ),
