@@ -325,7 +325,7 @@ class OipApp:
             version, wait_s = int(given.get("version", 0)), float(given.get("wait_s", 0))
         except ValueError:
             raise InvalidInput("version and wait_s are numbers.") from None
-        wait_s = min(max(wait_s, 0.0), MAX_WAIT_S)
+        wait_s = max(min(wait_s, MAX_WAIT_S), 0.0) if wait_s == wait_s else 0.0
         state = await self._steering.wait_for_snapshot(
             environment, version, wait_s, with_standbys="standbys" in given
         )
