@@ -273,6 +273,45 @@ def test_a_body_that_breaks_off_is_told_so():
     assert (is_closed, tasks) == (True, 0)
 
 
+BROKEN = sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\nzz\r\n")
+
+
+@pytest.mark.parametrize("first", [ASKED, sent(path=f"{PATH}?a")], ids=["quick", "asgi"])
+def test_what_waits_before_a_body_that_breaks_off_is_answered(first):
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(first + sent(body=b"bb") + BROKEN)
+        await settle()
+        connection.data_received(b"more")
+        before = len(wire.written)
+        server.gate.set_result(None)
+        await settle()
+        return before, b"".join(wire.written), wire.is_closed, len(server.state.tasks)
+
+    before, said, is_closed, tasks = asyncio.run(run())
+    assert (before, said.count(b" 200 OK\r\n"), said.count(b"HTTP/1.1")) == (0, 2, 2)
+    assert said.index(b"{}{}") < said.index(b"connection: close") < said.index(b"bbbb")
+    assert (is_closed, tasks) == (True, 0)
+
+
+@pytest.mark.parametrize("first", [ASKED, sent(path=f"{PATH}?a")], ids=["quick", "asgi"])
+def test_who_goes_takes_along_all_that_was_asked_at_once(first):
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(first + ASKED + ASKED)
+        await settle()
+        connection.connection_lost(None)
+        await settle()
+        return wire.written, len(server.state.tasks), server.ways
+
+    written, tasks, ways = asyncio.run(run())
+    assert (written, tasks, len(ways)) == ([], 0, 1)
+
+
 def test_requests_sent_at_once_are_answered_in_their_order():
     async def run():
         server = Server()
