@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 
 from seamline.evaluate.pictures import draw_interval, draw_reliability, draw_windows
 from seamline.evaluate.scale import scale_of
@@ -25,8 +25,14 @@ MOST_BARS = 40
 
 def evaluation_page(shown: Sequence[Mapping[str, Any]]) -> str:
     """`shown`: as `show_evaluation` gives them. At most 300 KB, whatever was judged."""
+    pages = make_pages(PackageLoader("seamline.evaluate"))
+    return pages.get_template("evaluation.html").render(evaluations=as_drawn(shown))
+
+
+def make_pages(loader: BaseLoader) -> Environment:
+    """With what the articles of evaluations are drawn by."""
     pages = Environment(
-        loader=PackageLoader("seamline.evaluate"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -39,10 +45,13 @@ def evaluation_page(shown: Sequence[Mapping[str, Any]]) -> str:
         windows=draw_windows,
         scale_of=scale_of,
     )
+    return pages
+
+
+def as_drawn(shown: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """With the slices that there is room for, in all of them together."""
     room = SLICE_BYTES // max(len(shown), 1)
-    return pages.get_template("evaluation.html").render(
-        evaluations=[{**one, "drawn": choose_bars(one["slices"], room)} for one in shown]
-    )
+    return [{**one, "drawn": choose_bars(one["slices"], room)} for one in shown]
 
 
 def choose_bars(
