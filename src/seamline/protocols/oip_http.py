@@ -101,8 +101,18 @@ def watch_of(scope: Scope) -> Watch | None:
 
 def need(request: Request, method: str) -> None:
     if request.method != method:
-        allowed = "GET, HEAD" if method == "GET" else method
-        raise WrongMethod(f"This path takes {method}, not {request.method}.", allowed=allowed)
+        raise _wrong(request.method, method)
+
+
+def need_get(method: str) -> None:
+    """Before there is a request: of paths that are none of the protocol's."""
+    if method not in ("GET", "HEAD"):
+        raise _wrong(method, "GET")
+
+
+def _wrong(asked: str, wanted: str) -> WrongMethod:
+    allowed = "GET, HEAD" if wanted == "GET" else wanted
+    return WrongMethod(f"This path takes {wanted}, not {asked}.", allowed=allowed)
 
 
 def json_reply(status: int, value: Any) -> Reply:
