@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import random
+import re
 
 import pytest
 import uvicorn
@@ -447,3 +450,55 @@ def test_a_request_leaves_no_garbage():
     of_requests, connections = asyncio.run(run())
     assert of_requests < 50
     assert connections == 1
+
+
+SEEDS = (
+    ASKED,
+    sent(path=f"{PATH}?a"),
+    sent("Connection: Upgrade", "Upgrade: h2c"),
+    sent("Expect: 100-continue"),
+    sent("Transfer-Encoding: chunked", length="none", body=b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n"),
+    sent(method="GET", path="/v2", length="none", body=b""),
+)
+PIECES = (b"\r\n", b"\0", b":", b" ", b"0", b"Connection: close\r\n", b"Upgrade: x\r\n", b"\xff")
+
+
+def spoil(data, chance):
+    """With up to three bytes changed, left out or put in."""
+    spoiled = bytearray(data)
+    for _ in range(chance.choice((0, 0, 1, 3))):
+        at = chance.randrange(len(spoiled))
+        match chance.randrange(3):
+            case 0:
+                spoiled[at] = chance.randrange(256)
+            case 1:
+                del spoiled[at : at + chance.randrange(1, 9)]
+            case _:
+                spoiled[at:at] = chance.choice(PIECES)
+    return bytes(spoiled)
+
+
+def test_whatever_comes_is_answered_or_refused_and_leaves_nothing(caplog):
+    """Requests with bytes wrong, several at once, cut anywhere, until the client goes."""
+
+    async def run(chance):
+        server = Server()
+        connection, wire = server.connect()
+        data = b"".join(spoil(chance.choice(SEEDS), chance) for _ in range(chance.randrange(1, 4)))
+        cuts = sorted(chance.randrange(len(data)) for _ in range(chance.randrange(3)))
+        for start, end in itertools.pairwise([0, *cuts, len(data)]):
+            if not wire.is_closed:
+                connection.data_received(data[start:end])
+            if chance.random() < 0.5:
+                await settle()
+        await settle()
+        connection.connection_lost(None)
+        await settle()
+        return data, b"".join(wire.written), len(server.state.tasks)
+
+    for seed in range(400):
+        data, said, tasks = asyncio.run(run(random.Random(seed)))
+        answers = re.findall(rb"HTTP/1.1 (\d+)", said)
+        assert set(answers) <= {b"100", b"200", b"400"}, (seed, data, said)
+        assert tasks == 0, (seed, data)
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
