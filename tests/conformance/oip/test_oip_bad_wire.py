@@ -355,10 +355,12 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (b'"at":"9999-12-31T23:59:59-14:00"', "at is"),
         (b'"truth":1e999', "its truth cannot be read"),
         (b'"truth":' + DEEP, "cannot be read"),
+        (b'"truth":"\xff"', "cannot be read"),
+        (b'"\xff":1', "cannot be read"),
     ],
 )
 def test_feedback_that_no_row_can_hold_is_refused_before_it_is_written(plane, item, says):
-    """Others' feedback is written together with it."""
+    """And is not asked for again."""
     body = b'{"id":"mine","truth":1,%b}' % item
     status, error, _ = plane.ask("POST", "/v2/feedback", body)
     assert (status, says in error["error"]) == (400, True)

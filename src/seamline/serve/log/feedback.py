@@ -103,7 +103,7 @@ def read_feedback_body(body: bytes) -> list[FeedbackItem]:
         if "feedback" in many:
             return msgspec.json.decode(body, type=FeedbackBody).feedback
         return [msgspec.json.decode(body, type=FeedbackItem)]
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"The feedback cannot be read: {error}.") from error
 
 
@@ -194,7 +194,7 @@ def _truth(item: FeedbackItem, position: int) -> str:
     if text:
         try:
             msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(
                 f"Feedback {position}: its truth cannot be read: {error}."
             ) from error

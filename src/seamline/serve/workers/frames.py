@@ -64,7 +64,7 @@ async def read_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], byte
     text, body = await stream.readexactly(header_length), await stream.readexactly(body_length)
     try:
         return msgspec.json.decode(text, type=dict[str, Any]), body
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NoFrame(str(error)) from error
 
 

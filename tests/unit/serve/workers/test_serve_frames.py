@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from seamline.serve.flat_rows import FlatRows, RowLayout
 from seamline.serve.snapshots.families import Column
-from seamline.serve.workers.frames import decode_outputs, pack_rows
+from seamline.serve.workers.frames import NoFrame, decode_outputs, pack_rows, read_frame
+from seamline.serve.workers.wire import LENGTHS
 from seamline.serve.workers.worker_main import FORMATS, Tensors
 
 FLOATS = (Column("b", "FP64"), Column("a", "FP64"))
@@ -77,3 +79,16 @@ def test_a_model_may_change_what_it_was_given():
     assert columns["a"].flags.c_contiguous
     columns["a"] += 1.0
     assert columns["b"].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"op":"\xff"}', b'{"a":NaN}'])
+def test_a_header_that_cannot_be_read_is_no_frame(text):
+    """Whoever gets this ends the worker; anything else would be taken for a broken data plane."""
+
+    async def run():
+        stream = asyncio.StreamReader()
+        stream.feed_data(LENGTHS.pack(len(text), 0) + text)
+        await read_frame(stream)
+
+    with pytest.raises(NoFrame):
+        asyncio.run(run())
