@@ -19,6 +19,8 @@ from seamline.domain.errors import InvalidInput, Unavailable
 from seamline.serve.log.segment_log import SegmentLog
 
 FOLDER = "feedback"
+#: As many as a row's place may say.
+ROWS = 1 << 31
 
 SCHEMA = pa.schema(
     [
@@ -122,6 +124,7 @@ def rows_of_feedback(
                 next_step="Send prediction_id, or the id of your request.",
             )
         prediction_id, row = split_prediction_id(item.prediction_id or "")
+        row = _row_of(item, row, position)
         rows.append(
             FeedbackRow(
                 received_id,
@@ -131,7 +134,7 @@ def rows_of_feedback(
                 endpoint,
                 prediction_id or None,
                 item.id,
-                row if item.row is None else item.row,
+                row,
                 None if truth in ("", "null") else truth,
                 item.reward,
                 _label_time(item, position),
@@ -181,6 +184,19 @@ def _batch(rows: Sequence[FeedbackRow], plane: str | None) -> pa.RecordBatch:
         one.name: [getattr(row, one.name) for row in rows] for one in SCHEMA if one.name != "plane"
     }
     return pa.RecordBatch.from_pydict({**told, "plane": [plane] * len(rows)}, schema=SCHEMA)
+
+
+def _row_of(item: FeedbackItem, named: int, position: int) -> int:
+    """The one that `row` says, or `named` of the id `PREDICTION:row`."""
+    row = named if item.row is None else item.row
+    if not 0 <= row < ROWS:
+        raise InvalidInput(f"Feedback {position}: row is {row}; the first row is 0.")
+    if row != named and ":" in (item.prediction_id or ""):
+        raise InvalidInput(
+            f"Feedback {position} names two rows: {item.prediction_id} and {row}.",
+            next_step="Leave one of them out.",
+        )
+    return row
 
 
 def _label_time(item: FeedbackItem, position: int) -> str | None:
