@@ -20,6 +20,8 @@ from seamline.domain.errors import InvalidInput, Unavailable
 from seamline.serve.log.segment_log import SegmentLog
 
 FOLDER = "feedback"
+#: A row's place has 32 bits in the log.
+LAST_ROW = 999_999_999
 
 SCHEMA = pa.schema(
     [
@@ -39,10 +41,6 @@ SCHEMA = pa.schema(
         ("plane", pa.string()),
     ]
 )
-
-
-#: The log has 32 bits for it.
-LAST_ROW = 999_999_999
 
 
 class FeedbackItem(msgspec.Struct):
@@ -127,6 +125,7 @@ def rows_of_feedback(
                 next_step="Send prediction_id, or the id of your request.",
             )
         prediction_id, row = split_prediction_id(item.prediction_id or "")
+        row = _row_of(item, row, position)
         rows.append(
             FeedbackRow(
                 received_id,
@@ -136,7 +135,7 @@ def rows_of_feedback(
                 endpoint,
                 prediction_id or None,
                 item.id,
-                row if item.row is None else item.row,
+                row,
                 None if truth in ("", "null") else truth,
                 item.reward,
                 _label_time(item, position),
@@ -199,6 +198,19 @@ def _truth(item: FeedbackItem, position: int) -> str:
                 f"Feedback {position}: its truth cannot be read: {error}."
             ) from error
     return text.decode()
+
+
+def _row_of(item: FeedbackItem, named: int, position: int) -> int:
+    """The one that `row` says, or `named` of the id `PREDICTION:row`."""
+    row = named if item.row is None else item.row
+    if not 0 <= row <= LAST_ROW:
+        raise InvalidInput(f"Feedback {position}: row is {row}; the first row is 0.")
+    if row != named and ":" in (item.prediction_id or ""):
+        raise InvalidInput(
+            f"Feedback {position} names two rows: {item.prediction_id} and {row}.",
+            next_step="Leave one of them out.",
+        )
+    return row
 
 
 def _label_time(item: FeedbackItem, position: int) -> str | None:
