@@ -188,14 +188,31 @@ def find_server(settings: Settings) -> str | None:
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[Client]:
+def connect(settings: Settings, *, must_exist: bool = False) -> Iterator[Client]:
     """A client of the running server, or of one that lives as long as this block.
 
     Whoever holds the workspace without an address is starting, or a command like this one: it is
-    waited for, PATIENCE_S at the most, then Conflict.
+    waited for, PATIENCE_S at the most, then Conflict. `must_exist`: where there is no workspace it
+    raises NotFound, and makes none.
     """
+    if must_exist and not settings.url:
+        check_is_there(settings.workspace)
     with ExitStack() as stack:
         yield _client(settings, stack)
+
+
+def check_is_there(workspace: Path) -> None:
+    """NotFound where no folder is, with the one that a folder above has."""
+    if workspace.exists():
+        return
+    place = workspace.absolute()
+    above = (folder / place.name for folder in place.parent.parents)
+    nearest = next((one for one in above if one.is_dir()), None)
+    there = "Go to the folder that has it" if nearest is None else f"Go to {nearest.parent}"
+    raise errors.NotFound(
+        f"There is no workspace at {place}.",
+        next_step=f"{there}, or name it with --workspace; seamline up makes a new one here.",
+    )
 
 
 def _client(settings: Settings, stack: ExitStack) -> Client:

@@ -11,6 +11,12 @@ import click
 
 from seamline.cli.client import Client, connect
 
+#: Commands of these names, of whatever group, change nothing: a mistyped `cd` makes no workspace.
+READING = frozenset({
+    "board", "compare", "deliveries", "diff", "export", "follow", "list", "log", "logs", "names",
+    "pins", "pull", "quarantine", "read", "show", "splits", "tags", "verify", "wait", "why",
+})  # fmt: skip
+
 
 def command(
     group: click.Group | None = None, name: str | None = None
@@ -22,9 +28,11 @@ def command(
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
+        spoken = name or function.__name__.rstrip("_").replace("_", "-")
+
         def run(as_json: bool, **arguments: Any) -> None:
             settings = click.get_current_context().find_root().obj
-            with connect(settings) as client:
+            with connect(settings, must_exist=spoken in READING) as client:
                 found = function(client, **arguments)
                 # Now: a server in this process goes on until nothing is left to do.
                 if found is not None:
@@ -33,7 +41,6 @@ def command(
 
         functools.update_wrapper(run, function)
         json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-        spoken = name or function.__name__.rstrip("_").replace("_", "-")
         return click.command(spoken)(json_flag(run))
 
     def register(function: Callable[..., Any]) -> click.Command:

@@ -42,7 +42,7 @@ def diff(
     query |= {"rows": "true"} if rows else {}
     query |= {"html": "true"} if html is not None else {}
     try:
-        with connect(context.find_root().obj) as client:
+        with connect(context.find_root().obj, must_exist=True) as client:
             found = client.get("/dataset-diffs", **query)
         if html is not None:
             _write(html, found.pop("html"))

@@ -62,7 +62,7 @@ def evaluate(context: click.Context, /, html: Path | None, as_json: bool, **give
 def answer(context: click.Context, ask: Callable[[Client], dict[str, Any]]) -> dict[str, Any]:
     """What is asked of the server; what goes wrong ends with exit code 2, for 1 is a verdict."""
     try:
-        with connect(context.find_root().obj) as client:
+        with connect(context.find_root().obj, must_exist=True) as client:
             return ask(client)
     except SeamlineError as error:
         click.echo(f"{error.code}: {error}", err=True)

@@ -57,6 +57,8 @@ class Connection(HttpToolsProtocol):
         self._send_timer: TimerHandle | None = None
         self._on_gone: Callable[[], None] | None = None
         self._is_lost = False
+        #: Whose answer is due next, where others wait behind it (`cycle` is the newest).
+        self._first: RequestResponseCycle | None = None
 
     # As uvicorn narrows it: its sockets are streams.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -140,12 +142,16 @@ class Connection(HttpToolsProtocol):
         body, self._gathered = self._gathered, None
         self._end_waiting()
         # It has what the connection asks of a cycle.
-        self.cycle = cast(RequestResponseCycle, self._quick)
+        self.cycle = self._first = cast(RequestResponseCycle, self._quick)
         asked, self._asked = self._asked, {}
         self._quick.start(
             self._answer("POST", self._path, asked, body, self.watch),
             asked.get(b"accept-encoding", b""),
         )
+
+    def on_response_complete(self) -> None:
+        self._first = self.pipeline[-1][0] if self.pipeline else None
+        super().on_response_complete()
 
     def shutdown(self) -> None:
         self._take_up()
@@ -171,6 +177,8 @@ class Connection(HttpToolsProtocol):
 
     def _begin_cycle(self) -> None:
         super().on_headers_complete()  # the application runs in a later turn of the loop
+        if not self.pipeline:
+            self._first = self.cycle
         extensions: dict[str, Any] = {WATCH_EXTENSION: self.watch}
         self.scope["extensions"] = extensions
 
@@ -201,8 +209,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._take_up()
-        super().connection_lost(exc)
-        self._is_lost = True
+        super().connection_lost(exc)  # tells the newest only
+        if self._first is not None:
+            self._first.disconnected = True
+            self._first.message_event.set()
+        self._is_lost, self._first = True, None
         for timer in (self._header_timer, self._send_timer):
             if timer is not None:
                 timer.cancel()
@@ -222,16 +233,20 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP at all, or no longer."""
-        cycle, is_last = self.cycle, not self.pipeline
-        if cycle is not None and not cycle.response_complete:
+        last = self.cycle
+        if last is not None and not last.response_complete:
+            if self._in_body and self.pipeline:
+                self.pipeline.popleft()
+                last = self.pipeline[0][0] if self.pipeline else self._first or last
+                self._in_body = False
             if not self._in_body:
-                cycle.keep_alive = False  # what came whole is answered, and nothing after it
+                last.keep_alive = False  # what came whole is answered, and nothing after it
                 self._is_partial = False
                 return
-            if is_last and not cycle.response_started:
+            if not last.response_started:
                 # Its answer is this one: it breaks off in its body.
-                cycle.disconnected = cycle.response_complete = True
-                cycle.message_event.set()
+                last.disconnected = last.response_complete = True
+                last.message_event.set()
         self._refuse(400, "This is no HTTP/1.1 request that can be read.")
 
     def _await_headers(self) -> None:

@@ -18,6 +18,7 @@ from seamline.domain import errors
 from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.protocols import oip_repository as repository
 from seamline.protocols.oip_foreign import check_parameters, make_refuser
+from seamline.protocols.oip_grpc_health import health_service
 from seamline.protocols.oip_http import LONGEST_ERROR, MAX_BODY_BYTES, status_of
 from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages, reader_of
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
@@ -105,7 +106,11 @@ async def start_grpc(
     )
     served = service.handlers(grpc)
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE, served), make_refuser(grpc, served))
+        (
+            grpc.method_handlers_generic_handler(SERVICE, served),
+            health_service(grpc, predictor.plane),
+            make_refuser(grpc, served),
+        )
     )
     try:
         bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

@@ -114,24 +114,26 @@ def import_extra(name: str) -> Any:
         ) from error
 
 
-def load_messages() -> dict[str, Any]:
+def load_messages(
+    package: str = PACKAGE, messages: Mapping[str, tuple[str, ...]] = MESSAGES
+) -> dict[str, Any]:
     """Message name → its class; none of them in protobuf's default pool."""
     descriptor_pb2 = import_extra("google.protobuf.descriptor_pb2")
     pools = import_extra("google.protobuf.descriptor_pool")
     factory = import_extra("google.protobuf.message_factory")
     file = descriptor_pb2.FileDescriptorProto(
-        name="seamline/open_inference.proto", package=PACKAGE, syntax="proto3"
+        name=f"seamline/{package}.proto", package=package, syntax="proto3"
     )
     kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in MESSAGES.items():
+    for name, fields in messages.items():
         message = file.message_type.add(name=name)
         for number, text in enumerate(fields, 1):
             _add_field(message, number, text.split(), kinds)
     pool = pools.DescriptorPool()
     pool.Add(file)
     return {
-        name: factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
-        for name in MESSAGES
+        name: factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in messages
     }
 
 

@@ -13,6 +13,7 @@ from seamline import __version__
 from seamline.serve.callers.access import ANYBODY, Caller
 from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT
 from seamline.serve.inputs.validate import MAX_ROWS
+from seamline.serve.log.feedback import LAST_ROW
 from seamline.serve.plane import Plane
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
 from seamline.serve.snapshots.snapshot import Column, EndpointSpec
@@ -77,7 +78,7 @@ def _server_paths() -> dict[str, Document]:
         "properties": {
             "prediction_id": _TEXT,
             "id": _TEXT,
-            "row": {"type": "integer"},
+            "row": {"type": "integer", "minimum": 0, "maximum": LAST_ROW},
             "truth": {},
             "reward": {"type": "number"},
             "at": {"type": "string", "format": "date-time"},
@@ -92,7 +93,7 @@ def _server_paths() -> dict[str, Document]:
         "/repository/index": _post(
             "What is served, and whether it is loaded.",
             listed,
-            {"type": "object", "properties": {"ready": {"type": ["boolean", "null"]}}},
+            {"type": ["object", "null"], "properties": {"ready": {"type": ["boolean", "null"]}}},
             {},
             required=False,
         ),

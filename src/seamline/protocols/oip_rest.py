@@ -24,6 +24,7 @@ from seamline.protocols.oip_http import (
     error_reply,
     json_reply,
     need,
+    need_get,
     read_body,
     send_reply,
     status_of,
@@ -112,10 +113,12 @@ class OipApp:
         that no task is needed to run it (oip_quick_answers.py)."""
         try:
             if path == "/metrics":
+                need_get(method)
                 text = await self._steering.scrape()
                 return Reply(200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
             parts = path.strip("/").split("/")
             if parts[0] == "snapshots" and len(parts) == 2:
+                need_get(method)
                 return await self._snapshot(parts[1], query)
             environment = DEFAULT_ENVIRONMENT
             if parts[0] not in ("v2", "openapi.json") and len(parts) > 1:
@@ -325,7 +328,7 @@ class OipApp:
             version, wait_s = int(given.get("version", 0)), float(given.get("wait_s", 0))
         except ValueError:
             raise InvalidInput("version and wait_s are numbers.") from None
-        wait_s = min(max(wait_s, 0.0), MAX_WAIT_S)
+        wait_s = max(min(wait_s, MAX_WAIT_S), 0.0) if wait_s == wait_s else 0.0
         state = await self._steering.wait_for_snapshot(
             environment, version, wait_s, with_standbys="standbys" in given
         )

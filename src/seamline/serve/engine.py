@@ -17,6 +17,10 @@ class EngineLost(Unavailable):
     """What was asked went away with these rows in its hands; they may be why."""
 
 
+class EngineHung(EngineLost):
+    """It was ended because it did not answer: nobody but these rows can be why."""
+
+
 class Engine(Protocol):
     """Answers one batch at a time; whoever asks more at once is kept waiting.
 

@@ -146,6 +146,20 @@ def test_errors_have_codes_and_say_what_to_do(client):
             client._client_stub.ModelInfer(request)
 
 
+def test_health_as_orchestrators_ask_it(plane):
+    """`service` in field 1, `status` in field 1: 1 is serving."""
+    with grpc.insecure_channel(plane.grpc) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        for service in ("", "inference.GRPCInferenceService", "staging"):
+            asked = bytes([10, len(service)]) + service.encode()
+            assert check(asked, timeout=30) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError, match=r"Did you mean staging\?") as caught:
+            check(b"\n\x06stagin", timeout=30)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.RpcError, match="cannot be read"):
+            check(b"\xff", timeout=30)
+
+
 def test_what_is_not_served_says_so(plane):
     """Streams too, and other services; and what is no message at all."""
 

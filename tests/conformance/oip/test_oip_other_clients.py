@@ -250,6 +250,8 @@ def test_bf16_is_taken_where_fp32_would_be(curl):
         ("GET", "/v2/models/sums/infer", b"", 405),
         ("DELETE", "/v2/models/sums", b"", 405),
         ("POST", "/v2/health/live", b"", 405),
+        ("POST", "/metrics", b"", 405),
+        ("POST", "/snapshots/production", b"", 405),
         ("GET", "/v2/repository/index", b"", 405),
         ("POST", "/v2/repository/index", b"[]", 400),
         ("POST", "/v2/repository/models/nobody/load", b"", 404),

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import random
+import re
 
 import pytest
 import uvicorn
@@ -23,9 +26,11 @@ ASKED = b"POST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r
 class Wire(asyncio.Transport):
     def __init__(self):
         super().__init__()
-        self.written, self.is_closed = [], False
+        self.written, self.is_closed, self.is_lost = [], False, False
 
     def write(self, data):
+        if self.is_lost:  # uvloop's do, then
+            raise RuntimeError("the handler is closed")
         self.written.append(data)
 
     def close(self):
@@ -273,6 +278,45 @@ def test_a_body_that_breaks_off_is_told_so():
     assert (is_closed, tasks) == (True, 0)
 
 
+BROKEN = sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\nzz\r\n")
+
+
+@pytest.mark.parametrize("first", [ASKED, sent(path=f"{PATH}?a")], ids=["quick", "asgi"])
+def test_what_waits_before_a_body_that_breaks_off_is_answered(first):
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(first + sent(body=b"bb") + BROKEN)
+        await settle()
+        connection.data_received(b"more")
+        before = len(wire.written)
+        server.gate.set_result(None)
+        await settle()
+        return before, b"".join(wire.written), wire.is_closed, len(server.state.tasks)
+
+    before, said, is_closed, tasks = asyncio.run(run())
+    assert (before, said.count(b" 200 OK\r\n"), said.count(b"HTTP/1.1")) == (0, 2, 2)
+    assert said.index(b"{}{}") < said.index(b"connection: close") < said.index(b"bbbb")
+    assert (is_closed, tasks) == (True, 0)
+
+
+@pytest.mark.parametrize("first", [ASKED, sent(path=f"{PATH}?a")], ids=["quick", "asgi"])
+def test_who_goes_takes_along_all_that_was_asked_at_once(first):
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(first + ASKED + ASKED)
+        await settle()
+        connection.connection_lost(None)
+        await settle()
+        return wire.written, len(server.state.tasks), server.ways
+
+    written, tasks, ways = asyncio.run(run())
+    assert (written, tasks, len(ways)) == ([], 0, 1)
+
+
 def test_requests_sent_at_once_are_answered_in_their_order():
     async def run():
         server = Server()
@@ -408,3 +452,55 @@ def test_a_request_leaves_no_garbage():
     of_requests, connections = asyncio.run(run())
     assert of_requests < 50
     assert connections == 1
+
+
+SEEDS = (
+    ASKED,
+    sent(path=f"{PATH}?a"),
+    sent("Connection: Upgrade", "Upgrade: h2c"),
+    sent("Expect: 100-continue"),
+    sent("Transfer-Encoding: chunked", length="none", body=b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n"),
+    sent(method="GET", path="/v2", length="none", body=b""),
+)
+PIECES = (b"\r\n", b"\0", b":", b" ", b"0", b"Connection: close\r\n", b"Upgrade: x\r\n", b"\xff")
+
+
+def spoil(data, chance):
+    """With up to three bytes changed, left out or put in."""
+    spoiled = bytearray(data)
+    for _ in range(chance.choice((0, 0, 1, 3))):
+        at = chance.randrange(len(spoiled))
+        match chance.randrange(3):
+            case 0:
+                spoiled[at] = chance.randrange(256)
+            case 1:
+                del spoiled[at : at + chance.randrange(1, 9)]
+            case _:
+                spoiled[at:at] = chance.choice(PIECES)
+    return bytes(spoiled)
+
+
+def test_whatever_comes_is_answered_or_refused_and_leaves_nothing(caplog):
+    """Requests with bytes wrong, several at once, cut anywhere, until the client goes."""
+
+    async def run(chance):
+        server = Server()
+        connection, wire = server.connect()
+        data = b"".join(spoil(chance.choice(SEEDS), chance) for _ in range(chance.randrange(1, 4)))
+        cuts = sorted(chance.randrange(len(data)) for _ in range(chance.randrange(3)))
+        for start, end in itertools.pairwise([0, *cuts, len(data)]):
+            if not wire.is_closed:
+                connection.data_received(data[start:end])
+            if chance.random() < 0.5:
+                await settle()
+        wire.is_lost = True
+        connection.connection_lost(None)
+        await settle()
+        return data, b"".join(wire.written), len(server.state.tasks)
+
+    for seed in range(400):
+        data, said, tasks = asyncio.run(run(random.Random(seed)))
+        answers = re.findall(rb"HTTP/1.1 (\d+)", said)
+        assert set(answers) <= {b"100", b"200", b"400"}, (seed, data, said)
+        assert tasks == 0, (seed, data)
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []

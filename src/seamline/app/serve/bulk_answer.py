@@ -28,6 +28,7 @@ from seamline.domain.digests import Digest
 from seamline.serve.datatypes import Columns
 from seamline.serve.inputs.bulk_rows import columns_read, rows_of_frame
 from seamline.serve.inputs.validate import Rows
+from seamline.serve.log.newest_rows import BATCH
 from seamline.serve.log.prediction_log import (
     FOLDER,
     PredictionEntry,
@@ -40,8 +41,6 @@ from seamline.serve.routing import ServedModel, Target
 from seamline.serve.snapshots.input_rules import check_inputs
 from seamline.serve.snapshots.snapshot import EndpointSpec, ServingSnapshot
 
-#: What the rows of a batch are logged as, where online ones have the way they were routed.
-ROUTE = "batch"
 ANSWERED = 200
 #: Who answered a row, and the columns by which the log knows it.
 TOLD = ("model", "model_version", "release", "prediction_id", "row")
@@ -151,7 +150,7 @@ def _answered(
     # The log asks of a target what it is called; no queue and no worker of the plane is behind it.
     nobody = cast(ServedModel, None)
     target = Target(
-        batch.snapshot.environment, batch.snapshot.release, batch.spec, nobody, route=ROUTE
+        batch.snapshot.environment, batch.snapshot.release, batch.spec, nobody, route=BATCH
     )
     at = batch.platform.stores.clock.now()
     before = None

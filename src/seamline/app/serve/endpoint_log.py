@@ -14,14 +14,13 @@ import polars as pl
 
 from seamline.app.platform import Platform
 from seamline.domain.clock import iso
-from seamline.serve.log.newest_rows import newest_feedback, newest_predictions
+from seamline.serve.log.newest_rows import BATCH, newest_feedback, newest_predictions
 
 WINDOW = timedelta(hours=1)
 #: Feedback comes late: its share is of what was answered in this time.
 FEEDBACK_WINDOW = timedelta(days=1)
 SHOWN_PREDICTIONS = 20
 ANSWERED = 200
-BATCH = "batch"
 _LIGHT = ("prediction_id", "row", "request_id", "at", "route", "latency_us", "status", "plane")
 _SHOWN = (
     *_LIGHT, "features", "outputs", "model", "model_version", "release", "trace_id", "principal",
@@ -53,9 +52,11 @@ def read_endpoint_log(platform: Platform, environment: str, endpoint: str) -> di
         "hour_began": iso(now - WINDOW),
         "figures": figures_of(requests, since, now),
         "minutes": minutes_of(requests, now),
-        "feedback": _feedback_share(rows, said, now, [newest.since, feedback_since]),
+        "feedback": _feedback_share(
+            rows, said, now, [newest.since, newest.batch_since, feedback_since]
+        ),
         "recent": [_prediction(one) for one in recent.iter_rows(named=True)],
-        "read_rows": rows.height,
+        "read_rows": online.height,
         "read_since": newest.since and iso(newest.since),
     }
 

@@ -1,12 +1,13 @@
 """The newest rows of a log, however long it is: what a page can show at once.
 
 Bounded by rows and files, not by days: a page costs the same beside a thousand rows and beside a
-billion, and says how far back it looks. Control-plane side, beside `tables.py`.
+billion, and says how far back it looks. Files of nothing but batch predictions have bounds of their
+own: a table that was filled hides nobody's requests. Control-plane side, beside `tables.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
@@ -26,16 +28,21 @@ MOST_ROWS = 200_000
 #: A trickle of requests becomes a file every ten seconds.
 MOST_FILES = 400
 
+#: The route of rows that `seamline predict` asked for, where online ones have theirs.
+BATCH = "batch"
+
 _KEYS = ("prediction_id", "row")
 
 
 @dataclass(frozen=True)
 class NewestRows:
-    """`since`: every row that came later is among them; None: these are all that there are."""
+    """`since`: every row that a caller asked for and that came later is among them; None: these are
+    all that there are. `batch_since`: the same of batch predictions."""
 
     frames: tuple[pl.LazyFrame, ...]
     schema: pa.Schema
     since: datetime | None
+    batch_since: datetime | None
 
     def pick(self, which: pl.Expr, columns: Sequence[str]) -> pl.DataFrame:
         empty = pl.DataFrame(self.schema.empty_table()).lazy()
@@ -53,41 +60,70 @@ def newest_rows(
 ) -> NewestRows:
     """Of both the segments and the table, each row once, whole files until one is too many."""
     schema = LOGS[log]
+    bounds = {is_batch: _Bounds(most_rows, most_files) for is_batch in (False, True)}
     # Segments first, then the table, minus what the table holds by then: see `tables`.
-    segments, since = _read_segments(
-        log_folder(stores.root, log, environment), schema, most_rows, most_files
-    )
+    segments = _read_segments(log_folder(stores.root, log, environment), schema, bounds)
     delta = _table(log_table(stores.root, log, environment))
     frames: list[pl.LazyFrame] = []
-    rows = 0
     for name, held in segments:
         if delta is None or delta.transaction_version(name) is None:
             frames.append(pl.DataFrame(held).lazy())
-            rows += held.num_rows
-    for file in _files(delta) if since is None else ():
-        if rows + file.rows > most_rows or len(frames) >= most_files:
-            since = file.latest
+        else:
+            bounds[_is_batch(held)].give_back(held.num_rows)
+    for file in _files(delta):
+        if bounds[file.is_batch].admit(file.rows, file.latest):
+            frames.append(_scan(file.path, schema))
+        if bounds[False].since is not None and bounds[True].since is not None:
             break
-        frames.append(_scan(file.path, schema))
-        rows += file.rows
-    return NewestRows(tuple(frames), schema, since)
+    return NewestRows(tuple(frames), schema, bounds[False].since, bounds[True].since)
+
+
+@dataclass
+class _Bounds:
+    """What is taken in, newest first, until one is too many; `since`: when its last row came."""
+
+    most_rows: int
+    most_files: int
+    rows: int = 0
+    files: int = 0
+    since: datetime | None = None
+
+    def admit(self, rows: int, latest: datetime, *, is_needed: bool = False) -> bool:
+        is_full = self.rows + rows > self.most_rows or self.files >= self.most_files
+        if self.since is None and is_full and not is_needed:
+            self.since = latest
+        if self.since is not None:
+            return False
+        self.rows += rows
+        self.files += 1
+        return True
+
+    def give_back(self, rows: int) -> None:
+        self.rows -= rows
+        self.files -= 1
 
 
 def _read_segments(
-    folder: Path, schema: pa.Schema, most_rows: int, most_files: int
-) -> tuple[list[tuple[str, pa.Table]], datetime | None]:
-    """The newest first, as many as are wanted; then since when they are all."""
+    folder: Path, schema: pa.Schema, bounds: Mapping[bool, _Bounds]
+) -> list[tuple[str, pa.Table]]:
+    """The newest first, as many as are wanted, one of each kind at the least."""
     found: list[tuple[str, pa.Table]] = []
-    rows = 0
     for path in reversed(list_segments(folder)):
         held = read_segment(path, schema)
         if not held.num_rows:
             continue
-        if found and (rows + held.num_rows > most_rows or len(found) >= most_files):
-            return found, _latest(held)
-        found.append((path.name, held))
-        rows += held.num_rows
-    return found, None
+        its = bounds[_is_batch(held)]
+        if its.admit(held.num_rows, _latest(held), is_needed=not its.files):
+            found.append((path.name, held))
+        if bounds[False].since is not None:
+            break
+    return found
+
+
+def _is_batch(rows: pa.Table) -> bool:
+    if "route" not in rows.schema.names:
+        return False
+    return bool(pc.all(pc.equal(rows["route"], BATCH)).as_py())
 
 
 def newest_feedback(
@@ -124,6 +160,7 @@ class _File:
     path: Path
     rows: int
     latest: datetime
+    is_batch: bool
 
 
 def _files(delta: DeltaTable | None) -> Iterator[_File]:
@@ -134,10 +171,12 @@ def _files(delta: DeltaTable | None) -> Iterator[_File]:
     if not listed.num_rows:
         return
     folder = Path(unquote(delta.table_uri.removeprefix("file://")))
-    columns = (listed.column(one).to_pylist() for one in ("path", "num_records", "max.at"))
+    names = ("path", "num_records", "max.at")
+    routes = [f"{bound}.route" for bound in ("min", "max") if "max.route" in listed.column_names]
+    columns = (listed.column(one).to_pylist() for one in (*names, *routes))
     found = [
-        _File(folder / unquote(path), rows, latest)
-        for path, rows, latest in zip(*columns, strict=True)
+        _File(folder / unquote(path), rows, latest, between == [BATCH, BATCH])
+        for path, rows, latest, *between in zip(*columns, strict=True)
     ]
     yield from sorted(found, key=lambda one: one.latest, reverse=True)
 

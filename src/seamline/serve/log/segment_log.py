@@ -170,7 +170,7 @@ class SegmentLog(Generic[Entry]):
 
     def _pause_s(self) -> float | None:
         lanes = list(self._lanes.values())
-        if any(lane.unwritten for lane in lanes):
+        if any(lane.unwritten or lane.problem is not None for lane in lanes):
             return RETRY_S
         return MAX_IDLE_S / 2 if any(lane.segment is not None for lane in lanes) else None
 
@@ -179,7 +179,9 @@ class SegmentLog(Generic[Entry]):
             lane.waiting_since_s = lane.queued_at_s
         taken = [lane.queue.popleft() for _ in range(len(lane.queue))]
         lane.unwritten += self._encode(lane, taken)
-        if not lane.unwritten or time.monotonic() < lane.retry_at_s:
+        has_rows = bool(lane.unwritten)
+        is_idle = not has_rows and lane.problem is None
+        if is_idle or time.monotonic() < lane.retry_at_s:
             return
         try:
             if lane.problem is not None:  # the least first: room for it may be there
@@ -188,7 +190,7 @@ class SegmentLog(Generic[Entry]):
         except Exception as error:  # the thread must not die
             self._end(lane)
             self._tell_stalled(lane, error)
-            if not self._keeps:
+            if has_rows and not self._keeps:
                 self._give_up(lane, error)
         else:
             self._tell_written(lane)
@@ -196,7 +198,7 @@ class SegmentLog(Generic[Entry]):
             self._tell_dropped(lane)
         if self._watcher is not None:
             stalled = lane.problem is not None
-            lag_s = time.monotonic() - lane.waiting_since_s
+            lag_s = time.monotonic() - lane.waiting_since_s if has_rows else 0.0
             self._watcher.put_state(lane.environment, lane.waiting, lag_s, stalled)
 
     def _encode(
@@ -222,11 +224,13 @@ class SegmentLog(Generic[Entry]):
         return batches
 
     def _write(self, lane: _Lane[Entry], count: int) -> None:
+        """Without any, where nothing is kept, it is room that is looked for: whoever was told that
+        there is none may come late, or never."""
         batches = lane.unwritten[:count]
-        if not batches:
-            return
-        if lane.segment is None:
+        if lane.segment is None and (batches or lane.problem is not None):
             lane.segment = Segment(self._path_of(lane), self._schema, self._clock)
+        if lane.segment is None or not batches:
+            return
         lane.segment.write(batches)
         del lane.unwritten[:count]
         self._settle(lane, sum(batch.num_rows for batch in batches), None)

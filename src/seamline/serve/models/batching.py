@@ -20,7 +20,7 @@ import numpy as np
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns, Values, take_rows
-from seamline.serve.engine import EngineLost, ModelFailed
+from seamline.serve.engine import EngineHung, EngineLost, ModelFailed
 from seamline.serve.flat_rows import Given, join_given
 
 LOG = logging.getLogger(__name__)
@@ -149,9 +149,10 @@ class Batcher:
             rows += batch[-1].rows
         return [waiting for waiting in batch if not waiting.reply.done()]
 
-    async def _answer(self, batch: list[Waiting]) -> None:
-        """A batch whose call fails is asked again by halves, one that took the engine with it
-        request by request: nobody pays for another's row, and one that kills does so once more."""
+    async def _answer(self, batch: list[Waiting], *, was_lost: bool = False) -> None:
+        """A batch whose call fails is asked again by halves, one that was lost with its engine
+        request by request, once: nobody pays for another's row, nor for whoever else ended the
+        engine, and one that kills does so once more."""
         batch = [waiting for waiting in batch if not waiting.reply.done()]
         if not batch:
             return
@@ -165,7 +166,8 @@ class Batcher:
             await self._answer(batch[:half])
             await self._answer(batch[half:])
         except EngineLost as error:
-            if len(batch) == 1:
+            # One that hung while it was asked alone would only hang again.
+            if was_lost or (len(batch) == 1 and isinstance(error, EngineHung)):
                 _fail(batch, error)
                 return
             for waiting in batch:
@@ -202,7 +204,7 @@ class Batcher:
         try:
             await self._come_back()
             async with asyncio.timeout(ALONE_S):
-                await self._answer([waiting])
+                await self._answer([waiting], was_lost=True)
         except TimeoutError:
             _fail([waiting], EngineLost(f"The model did not answer within {ALONE_S:g} s."))
         except SeamlineError as error:

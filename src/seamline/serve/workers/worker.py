@@ -16,7 +16,7 @@ from typing import Any
 
 from seamline.domain.errors import DigestMismatch, MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import Columns
-from seamline.serve.engine import EngineLost, ModelFailed
+from seamline.serve.engine import EngineHung, EngineLost, ModelFailed
 from seamline.serve.flat_rows import Given
 from seamline.serve.snapshots.snapshot import EndpointSpec
 from seamline.serve.workers.ahead import SCRIPT, StartedAhead, start_header
@@ -96,7 +96,7 @@ class WorkerProcess:
                 header, body = await self._exchange(frame)
         except TimeoutError:
             self._lose()
-            raise EngineLost(
+            raise EngineHung(
                 f"{_name(self.spec)} did not answer within {PREDICT_TIMEOUT_S:.0f} s and was ended."
             ) from None
         except asyncio.CancelledError:

@@ -18,7 +18,12 @@ from seamline.serve.log.feedback import (
     feedback_batches,
     rows_of_feedback,
 )
-from seamline.serve.log.newest_rows import newest_feedback, newest_predictions, newest_rows
+from seamline.serve.log.newest_rows import (
+    BATCH,
+    newest_feedback,
+    newest_predictions,
+    newest_rows,
+)
 from seamline.serve.log.prediction_log import FOLDER as PREDICTIONS
 from seamline.serve.log.prediction_log import SEGMENT_SCHEMA, PredictionBatches, PredictionEntry
 from seamline.serve.log.segments import Segment
@@ -32,17 +37,18 @@ MINE = pl.col("endpoint") == "late-arrival"
 @pytest.fixture
 def log(stores, workspace):
     """log(hour, hour, …): a finished segment of one request each, at that hour of the day."""
-    target = Target("production", "sha256:" + "ab" * 32, workspace.endpoint(), model=None)
     folder = log_folder(stores.root, PREDICTIONS, "production")
 
-    def write(*hours: int) -> list[str]:
-        entries = [entry(hour) for hour in hours]
+    def write(*hours: int, route: str = "incumbent") -> list[str]:
+        entries = [entry(hour, route) for hour in hours]
         segment = Segment(folder, SEGMENT_SCHEMA, SystemClock())
         segment.write(PredictionBatches(b"k" * 32)(entries))
         segment.close()
         return [one.prediction_id for one in entries]
 
-    def entry(hour: int) -> PredictionEntry:
+    def entry(hour: int, route: str) -> PredictionEntry:
+        release, spec = "sha256:" + "ab" * 32, workspace.endpoint()
+        target = Target("production", release, spec, model=None, route=route)
         at = BEGAN + timedelta(hours=hour)
         rows = Rows(1, {"hour": np.array([hour])}, {}, None)
         outputs = {"label": np.array([1])}
@@ -97,6 +103,19 @@ def test_segments_alone_are_bounded_too(stores, log):
     assert newest.since == BEGAN + timedelta(hours=2)
     newest = newest_rows(stores, PREDICTIONS, "production", most_files=1)
     assert (hours_of(newest), newest.since) == ([4], BEGAN + timedelta(hours=3))
+
+
+@pytest.mark.parametrize("are_compacted", [True, False])
+def test_a_filled_table_hides_nobodys_requests(stores, log, are_compacted):
+    log(1, 2)
+    for hours in ((3, 4), (5, 6), (7, 8)):
+        log(*hours, route=BATCH)
+    if are_compacted:
+        compact(stores, "production")
+    log(9)
+    newest = newest_rows(stores, PREDICTIONS, "production", most_rows=4)
+    assert hours_of(newest) == [1, 2, 5, 6, 7, 8, 9]
+    assert (newest.since, newest.batch_since) == (None, BEGAN + timedelta(hours=4))
 
 
 def test_one_segment_of_more_rows_is_read_all_the_same(stores, log):

@@ -278,6 +278,21 @@ def test_who_waits_is_told_at_once_where_nothing_is_kept(
     assert numbers_in(small_disk.folder / "production") == [2, 2]
 
 
+def test_room_is_seen_where_nothing_waits_for_it(
+    small_disk: Any, open_log: Callable[..., SegmentLog[Numbered]], watched: Watched
+) -> None:
+    """Else it would be said to be full until somebody sends more."""
+    log = open_log(keeps=False)
+    small_disk.fill()
+    log.append(("production", 1, 2), lambda problem: None)
+    watched.until(lambda: watched.stalled == {"production": True})
+    small_disk.make_room()
+    watched.until(lambda: watched.stalled == {"production": False})
+    log.close()
+    assert watched.lost == [("production", 2, Lost.NOT_WRITTEN)]
+    assert numbers_in(small_disk.folder / "production") == []
+
+
 def test_what_cannot_be_encoded_takes_no_other_along(
     tmp_path: Path, open_log: Callable[..., SegmentLog[Numbered]], watched: Watched
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seamline.domain.errors import MachineryError, SeamlineError, Unavailable
 from seamline.serve.datatypes import to_list
-from seamline.serve.engine import EngineLost, ModelFailed
+from seamline.serve.engine import EngineHung, EngineLost, ModelFailed
 from seamline.serve.models.batching import LONGEST_COMPANY_S, Batcher
 
 
@@ -218,6 +218,28 @@ def test_what_kills_does_so_once_more_and_the_others_are_answered():
     assert returns == [1, 2, 3]
     assert (to_list(replies[0]["y"]), to_list(replies[2]["y"])) == ([2], [6])
     assert isinstance(replies[1], EngineLost)
+
+
+@pytest.mark.parametrize(("lost_as", "calls"), [(EngineLost, [[1], [1]]), (EngineHung, [[1]])])
+def test_a_lone_request_that_lost_its_engine_is_asked_once_more(lost_as, calls):
+    """Whoever else ended the engine; but where it hung, nobody else can be why."""
+
+    async def run():
+        asked = []
+
+        async def predict(columns, rows):
+            asked.append(list(columns["x"]))
+            if len(asked) == 1:
+                raise lost_as("gone")
+            return {"y": columns["x"]}
+
+        batcher = Batcher(predict)
+        (reply,) = await asyncio.gather(batcher.submit({"x": [1]}, 1), return_exceptions=True)
+        return asked, reply
+
+    asked, reply = asyncio.run(run())
+    assert asked == calls
+    assert isinstance(reply, EngineHung) if lost_as is EngineHung else reply == {"y": [1]}
 
 
 @pytest.mark.parametrize(
