@@ -67,6 +67,10 @@ class EvaluationSpec:
                 "The evaluation has no keys to join predictions and truth by.",
                 next_step='Name the columns that tell rows apart: keys = ["id"].',
             )
+        if len(set(self.keys)) < len(self.keys):
+            raise InvalidInput(
+                f"A key stands twice among {', '.join(self.keys)}.", next_step="Name each once."
+            )
         for check in (*self.parsed_checks, *self.parsed_against):
             if check.slice is not None and check.slice not in self.slices:
                 raise InvalidInput(
@@ -106,6 +110,16 @@ class EvaluationSpec:
     def _check_parts(self) -> None:
         if self.threshold is not None and self.kind not in (None, Task.BINARY):
             raise InvalidInput(f"A {self.kind} task has no threshold.", next_step="Leave it out.")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InvalidInput(
+                f"A threshold lies between 0 and 1, not at {self.threshold:g}.",
+                next_step="Scores are probabilities: name the one from which a row is called.",
+            )
+        if self.season < 1:
+            raise InvalidInput(
+                f"A season has 1 row or more, not {self.season}.",
+                next_step="Write 7 for days with a weekly pattern, or leave it out.",
+            )
         if self.search and self.kind in (Task.MULTICLASS, Task.RANKING):
             raise InvalidInput(
                 f"Worst slices are not searched for in a {self.kind} task.",

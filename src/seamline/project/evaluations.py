@@ -53,6 +53,12 @@ def read_evaluation_file(text: str, name: str) -> EvaluationDeclaration:
 
     Raises InvalidInput that names file and line.
     """
+    if not text.strip():
+        raise InvalidInput(
+            f"{name} is empty.",
+            next_step="Write what would stand in [models.NAME.evaluation]: pipeline, data, keys, "
+            "label, prediction, checks.",
+        )
     if name.endswith(".toml"):
         source = Source(name, f"[{_HERE}]\n{text}")
         try:

@@ -204,6 +204,9 @@ def test_specs_with_everything_survive_json() -> None:
         ({"min_rows": 0}, "has to be 1 or more"),
         ({"derived": {"a b": Derived("x", By.BINS)}}, "cannot be called 'a b'"),
         ({"checks": ("ndcg@5 >= 0.1", "mae <= 1")}, "No task has both ndcg@5 and mae"),
+        ({"threshold": 7.0}, "between 0 and 1, not at 7"),
+        ({"kind": Task.FORECASTING, "season": 0}, "A season has 1 row or more, not 0"),
+        ({"keys": ("ds", "ds")}, "A key stands twice among ds, ds"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
@@ -213,5 +216,5 @@ def test_parts_that_do_not_fit_are_refused(
         evaluate_predictions(
             scores(truth),
             truth,
-            EvaluationSpec(KEYS, LATE, "score", **more),  # type: ignore[arg-type]
+            EvaluationSpec(**{"keys": KEYS, "label": LATE, "prediction": "score"} | more),  # type: ignore[arg-type]
         )

@@ -126,3 +126,9 @@ def test_a_file_of_own_checks_points_at_its_line(old: str, new: str, line: int, 
     said = f"{caught.value.message} {caught.value.next_step}"
     assert said.startswith(f"mine.yaml:{line}: "), said
     assert words in said
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "mine.toml"])
+def test_an_empty_file_says_what_to_write(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name} is empty. Write what would stand in"):
+        read_evaluation_file(" \n", name)
