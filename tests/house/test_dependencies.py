@@ -19,7 +19,11 @@ LOCK = ROOT / "requirements.lock"
 #: Programs that are started.
 NOT_IMPORTED = {"pip"}
 #: Part of a declared library's own interface: FastAPI's bodies are Pydantic models.
-COMES_WITH = {"pydantic": "fastapi", "uvloop": "uvicorn[standard]"}
+COMES_WITH = {
+    "pydantic": "fastapi",
+    "httptools": "uvicorn[standard]",
+    "uvloop": "uvicorn[standard]",
+}
 MODULES = {"yaml": "pyyaml", "python_multipart": "python-multipart"}
 
 

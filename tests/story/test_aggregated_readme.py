@@ -104,7 +104,7 @@ def story(start_server: Callable[[], Any], tmp_path_factory: pytest.TempPathFact
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=1_200,
     )
     assert done.returncode == 0, done.stdout[-6000:]
     told = [Told(*one.partition("\n")[::2]) for one in done.stdout.split(MARK)[1:]]

@@ -76,9 +76,12 @@ def answer(context: click.Context, ask: Callable[[Client], dict[str, Any]]) -> d
 def write_page(client: Client, html: Path | None, evaluations: list[str]) -> None:
     if html is None or not evaluations:
         return
-    page = client.get("/evaluation-pages", evaluation=evaluations)["html"]
+    write_html(html, client.get("/evaluation-pages", evaluation=evaluations)["html"])
+
+
+def write_html(html: Path, page: str) -> None:
     try:
-        html.write_text(page)
+        html.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InvalidInput(f"{html} cannot be written: {error.strerror}.") from error
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import click
 
 from seamline.cli.command import Client, command, table
-from seamline.domain.errors import Refused
+from seamline.cli.evaluate import answer, write_html
 
 _WIDTH = 88
 
@@ -19,30 +20,45 @@ def gate() -> None:
     """Gates: what each proves, and what one says about a release."""
 
 
-@command(gate)
+@gate.command()
 @click.argument("name")
 @click.argument("release")
 @click.option("-e", "--env", "environment", required=True, help="For which environment.")
 @click.option("--evidence", is_flag=True, help="Print the evidence, too.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write it to this file, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def run(
-    client: Client, name: str, release: str, environment: str, evidence: bool
-) -> tuple[Any, str]:
+    context: click.Context,
+    /,
+    name: str,
+    release: str,
+    environment: str,
+    evidence: bool,
+    html: Path | None,
+    as_json: bool,
+) -> None:
     """Decide one gate about RELEASE, outside of any promotion.
 
     Recorded nowhere, and nothing opens by it: a promotion asks all of its gates anew. Gates that
     run something do so only for a release that is live in the environment or being checked for it.
-    Exits with 1 unless the verdict is pass.
+    Exits with 1 unless the verdict is pass, and with 2 where nothing could be decided.
     """
-    asked = {"release": release, "environment": environment}
-    found = client.post(f"/gates/{name}/decisions", asked)
+    asked = {"release": release, "environment": environment, "html": html is not None}
+    found = answer(context, lambda client: client.post(f"/gates/{name}/decisions", asked))
+    page = found.pop("html", None)
+    if html is not None and page is not None:
+        write_html(html, page)
     said = f"{found['gate']} ({found['verdict']}): {found['sentence'].rstrip('.')}."
     told = json.dumps(found["evidence"], indent=2) if evidence else ""
-    if found["verdict"] != "pass":
-        raise Refused(
-            "\n".join(filter(None, (said, told))),
-            next_step=f"What opens it: seamline gate explain {name}",
-        )
-    return found, f"{said}\n{told}".rstrip()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif found["verdict"] == "pass":
+        click.echo(f"{said}\n{told}".rstrip())
+    else:
+        opens = f"What opens it: seamline gate explain {name}"
+        click.echo("\n".join(filter(None, (f"refused: {said}", told, opens))), err=True)
+    context.exit(0 if found["verdict"] == "pass" else 1)
 
 
 @command(gate, "list")

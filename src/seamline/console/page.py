@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from seamline.app.promote.gate_guide import find_guide
+from seamline.app.promote.gate_layout import lay_out_picture
 from seamline.console.alarms import read_alarms
 from seamline.console.endpoint_pictures import draw_hour
-from seamline.console.gate_pictures import lay_out_picture
 from seamline.console.graph import Sizes, lay_out
 from seamline.console.session import Sessions, Who
 from seamline.console.words import filters

@@ -26,7 +26,7 @@ from seamline.evaluate.evaluate import (
 )
 from seamline.evaluate.spec import EvaluationSpec
 from seamline.evaluate.wording import say_value
-from seamline.measure.evaluation.estimates import Estimate
+from seamline.measure.evaluation.estimates import MIN_BLOCKS, Estimate
 from seamline.measure.evaluation.intervals import at_tail
 from seamline.measure.evaluation.scorecard import Scorecard
 from seamline.measure.evaluation.vocabulary import HIGHER_IS_BETTER, Rival, base_of
@@ -258,9 +258,18 @@ def _say(
     if counts[Outcome.LOST] > max_lost:
         names = ", ".join(one.label for one in windows if one.outcome is Outcome.LOST)
         said.append(f"worse than the incumbent in {names}; {max_lost} of the kind are admitted")
+    short = sum(_is_short(one, metric) for one in windows)
+    if short:
+        said.append(f"a window takes {MIN_BLOCKS} blocks to be won or lost; {short} have fewer")
     trend = trends[metric]
     if trend.value is not None:
         said.append(f"{metric} changes by {say_value(trend, signed=True)} per window")
     errored = [one for one in windows if one.outcome is Outcome.ERRORED]
     said += [f"{one.label} is errored: {one.sentence}" for one in errored]
     return (*said, *whole.sentences)
+
+
+def _is_short(window: WindowResult, metric: str) -> bool:
+    """Of those with an incumbent."""
+    apart = {} if window.card is None else window.card.differences.get(INCUMBENT, {})
+    return metric in apart and apart[metric].n_blocks < MIN_BLOCKS

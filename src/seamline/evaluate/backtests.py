@@ -60,9 +60,10 @@ def record_backtest(
     spec: EvaluationSpec,
     result: BacktestResult,
     by: str,
+    how: Mapping[str, Any] | None = None,
 ) -> Backtest:
-    """The row and its fact in one transaction."""
-    evidence = _evidence(tested, data, spec, result)
+    """The row and its fact in one transaction. `how`: the windows, as they were declared."""
+    evidence = _evidence(tested, data, spec, result) | ({"how": dict(how)} if how else {})
     made = Backtest(
         id=new_id(stores.clock),
         digest=digest_of_json(evidence),
@@ -139,18 +140,15 @@ def list_backtests(
         return [_backtest(row) for row in connection.execute(query)]
 
 
-def latest_backtest(
+def backtests_of_pipelines(
     stores: Stores, model: str, version: str, pipelines: Collection[str]
-) -> Backtest | None:
-    """The newest whose predictions all come from runs of these pipelines (digests)."""
-    return next(
-        (
-            one
-            for one in list_backtests(stores, model, version)
-            if one.evidence["pipelines"] and set(one.evidence["pipelines"]) <= set(pipelines)
-        ),
-        None,
-    )
+) -> list[Backtest]:
+    """Those whose predictions all come from runs of these pipelines (digests), newest first."""
+    return [
+        one
+        for one in list_backtests(stores, model, version)
+        if one.evidence["pipelines"] and set(one.evidence["pipelines"]) <= set(pipelines)
+    ]
 
 
 def _backtest(row: Row[Any]) -> Backtest:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import polars as pl
 
 from seamline.domain.errors import InvalidInput
-from seamline.evaluate.expressions import as_numbers, check_column, compute_label, compute_rows
+from seamline.evaluate.expressions import (
+    as_numbers,
+    check_column,
+    check_names,
+    compute_label,
+    compute_rows,
+    read_classes,
+)
 from seamline.evaluate.spec import DAY, PRIOR
 from seamline.measure.evaluation.vocabulary import Task
 
@@ -122,7 +129,7 @@ def make_baseline(
     """
     labels = compute_label(training, label)
     if task is Task.MULTICLASS:
-        return _shares(labels.cast(pl.String), label)
+        return _shares(read_classes(labels, "label"), label)
     if not (labels.dtype == pl.Boolean or labels.dtype.is_numeric()):
         raise InvalidInput(
             f"The label {label!r} is {labels.dtype}, which has no mean.",
@@ -139,6 +146,7 @@ def make_baseline(
         return Baseline(overall, len(known), scales=scales)
     for column in by:
         check_column(column, training.columns, "Baseline: the training rows have")
+        check_names(training, column, "Baseline")
     keyed = training.select(_as_text(by)).with_columns(values.alias(_MEAN)).drop_nulls(_MEAN)
     means = keyed.group_by(by).agg(pl.col(_MEAN).mean()).sort(by)
     return Baseline(overall, len(known), by, means, scales=scales)
@@ -159,6 +167,7 @@ def _scales(
     forecast, Hyndman and Koehler 2006)."""
     for column in (*series, DAY):
         check_column(column, training.columns, "Series: the training rows have")
+        check_names(training, column, "Series")
     rows = training.select(*_as_text(series), pl.col(DAY)).with_columns(values.alias(_MEAN))
     change = (pl.col(_MEAN) - pl.col(_MEAN).shift(season)).abs().mean().alias(_SCALE)
     found = rows.drop_nulls(_MEAN).sort(DAY).group_by(list(series)).agg(change)

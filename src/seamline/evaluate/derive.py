@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 
 from seamline.domain.errors import InvalidInput
-from seamline.evaluate.expressions import check_column
+from seamline.evaluate.expressions import check_column, check_names
 from seamline.measure.casting import DType, cast_series
 from seamline.measure.evaluation.cells import MISSING_SLICE
+from seamline.measure.wording import write_apart
 
 #: Between the two names of a pair, and between its two values: `origin*hour`, `JFK*5`.
 PAIR = "*"
@@ -87,6 +89,7 @@ def _single(frame: pl.DataFrame, name: str, derived: Mapping[str, Derived]) -> p
     how = derived.get(name)
     if how is None:
         check_column(name, [*known, *derived], "Slices: there is")
+        check_names(frame, name, "Slices")
         return frame[name]
     check_column(how.column, known, f"Derived slice {name!r}: there is")
     values = frame[how.column]
@@ -102,11 +105,21 @@ def _joined(parts: Sequence[pl.Series]) -> pl.Series:
     return pl.DataFrame(texts).select(pl.concat_str(pl.all(), separator=PAIR)).to_series()
 
 
+#: A time of the day has an hour only, a day none; how long something took has neither.
+_PARTS_OF: Mapping[By, tuple[type[pl.DataType], ...]] = MappingProxyType(
+    {
+        By.HOUR: (pl.Datetime, pl.Time),
+        By.WEEKDAY: (pl.Datetime, pl.Date),
+        By.MONTH: (pl.Datetime, pl.Date),
+    }
+)
+
+
 def _part(name: str, values: pl.Series, by: By) -> pl.Series:
     times = values
     if values.dtype == pl.String:
         times = cast_series(values, DType.DATETIME)
-    if (times.dtype == pl.Date and by is By.HOUR) or not times.dtype.is_temporal():
+    if not any(times.dtype == known for known in _PARTS_OF[by]):
         raise InvalidInput(
             f"Derived slice {name!r}: {values.name!r} is {values.dtype}, which has no {by}.",
             next_step="Name a column of times (ISO 8601), or write bins for a number.",
@@ -140,7 +153,7 @@ def _bins(name: str, values: pl.Series, bins: int) -> pl.Series:
     edges = sorted({float(one) for one in quantiles if one is not None})
     if len(edges) == 1:
         return numbers.cast(pl.String)
-    labels = [f"{low:g}..{high:g}" for low, high in itertools.pairwise(edges)]
+    labels = [f"{low}..{high}" for low, high in itertools.pairwise(write_apart(edges))]
     codes = np.searchsorted(np.asarray(edges[1:-1]), numbers.fill_null(edges[0]), "right")
     named = pl.Series(labels, dtype=pl.String).gather(pl.Series(codes.astype(np.uint32)))
     return pl.select(pl.when(numbers.is_not_null()).then(named)).to_series()

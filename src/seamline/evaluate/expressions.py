@@ -72,6 +72,43 @@ def check_column(name: str, known: Collection[str], what: str) -> None:
         raise InvalidInput(f"{what} no column {name!r}.", next_step=nearest(name, known))
 
 
+def has_names(dtype: pl.DataType) -> bool:
+    """Whether a value can be written so that it names a group of rows.
+
+    >>> has_names(pl.String()), has_names(pl.List(pl.Int64))
+    (True, False)
+    """
+    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object))
+
+
+def check_names(frame: pl.DataFrame, column: str, what: str) -> None:
+    """Raises InvalidInput where a column's values cannot name groups of rows."""
+    dtype = frame.schema[column]
+    if not has_names(dtype):
+        raise InvalidInput(
+            f"{what}: {column!r} is {dtype}, whose values name no groups of rows.",
+            next_step="Name a column of words, numbers, booleans or times, or let the prediction "
+            "pipeline add one.",
+        )
+
+
+def read_classes(values: pl.Series, what: str) -> pl.Series:
+    """As words; a class that is a whole number reads the same as an integer and as a float.
+
+    >>> read_classes(pl.Series([1.0, 2.0, None]), "label").to_list()
+    ['1', '2', None]
+    """
+    if not has_names(values.dtype):
+        raise InvalidInput(
+            f"The {what} is {values.dtype}, not a class.", next_step="Give a word or a number."
+        )
+    if values.dtype.is_float() or values.dtype.is_decimal():
+        numbers = values.cast(pl.Float64).fill_nan(None)
+        if bool((numbers == numbers.round()).all()) and bool((numbers.abs() < 2**53).all()):
+            return numbers.cast(pl.Int64).cast(pl.String)
+    return values.cast(pl.String)
+
+
 def as_numbers(values: pl.Series, what: str) -> pl.Series:
     """Float64; not-a-number is missing."""
     if not (values.dtype == pl.Boolean or values.dtype.is_numeric() or values.dtype == pl.Null):

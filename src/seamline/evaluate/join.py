@@ -9,7 +9,13 @@ from typing import Any
 import polars as pl
 
 from seamline.domain.errors import InvalidInput
-from seamline.evaluate.expressions import as_numbers, check_column, compute_label
+from seamline.evaluate.expressions import (
+    as_numbers,
+    check_column,
+    check_names,
+    compute_label,
+    read_classes,
+)
 from seamline.evaluate.spec import ROWS, EvaluationSpec, decide_kind
 from seamline.measure.evaluation.vocabulary import Task
 
@@ -79,6 +85,8 @@ def join_predictions(
     met = ours.join(truth, on=keys, how="inner").sort(keys)
     used = met.filter(pl.col(_LABEL).is_not_null())
     _check_used(used, keys, predictions.height, truth.height)
+    if task is Task.MULTICLASS:
+        _check_classes(used)
     blocks = _blocks_of(used, spec.block)
     counts = JoinCounts(
         predictions=predictions.height,
@@ -94,13 +102,14 @@ def join_predictions(
 
 
 def _read(values: pl.Series, what: str, task: Task) -> pl.Series:
-    return values.cast(pl.String) if task is Task.MULTICLASS else as_numbers(values, what)
+    return read_classes(values, what) if task is Task.MULTICLASS else as_numbers(values, what)
 
 
 def _blocks_of(used: pl.DataFrame, block: str) -> pl.Series | None:
     if block == ROWS:
         return None
     check_column(block, [c for c in used.columns if "\0" not in c], "The joined rows have")
+    check_names(used, block, "Blocks")
     return used[block].cast(pl.String).alias(_BLOCK)
 
 
@@ -114,7 +123,9 @@ def align_keys(
         if a == b:
             continue
         if a.is_integer() and b.is_integer():
-            common: pl.DataType | type[pl.DataType] = pl.Int64
+            # What no signed 64 bits hold still meets, written out.
+            is_wide = {pl.UInt64, pl.Int128} & {a, b}
+            common: pl.DataType | type[pl.DataType] = pl.String if is_wide else pl.Int64
         elif a.base_type() == b.base_type() == pl.Datetime:
             common = pl.Datetime("us", getattr(a, "time_zone", None))
         elif pl.String in (a, b) and all(_reads_as_text(dtype) for dtype in (a, b)):
@@ -171,6 +182,21 @@ def _check_used(used: pl.DataFrame, keys: list[str], n_predictions: int, n_truth
             next_step="Let the prediction pipeline answer for each row: "
             "leaving out rows would flatter the model.",
         )
+
+
+def _check_classes(used: pl.DataFrame) -> None:
+    """Of several classes on either side not one in common is a matter of spelling."""
+    said, came = (sorted(set(used[name])) for name in (_PREDICTION, _LABEL))
+    if len(said) > 1 and len(came) > 1 and not set(said) & set(came):
+        raise InvalidInput(
+            f"No predicted class is one of the labels: {_name_some(said)}; {_name_some(came)}.",
+            next_step="Write classes the same on both sides.",
+        )
+
+
+def _name_some(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > EXAMPLES else ""
+    return ", ".join(map(repr, names[:EXAMPLES])) + more
 
 
 def _not_predicted(

@@ -9,6 +9,7 @@ import polars as pl
 
 from seamline.evaluate.business import business_values
 from seamline.evaluate.derive import PAIR, slice_labels
+from seamline.evaluate.expressions import has_names
 from seamline.evaluate.join import Joined
 from seamline.evaluate.spec import EvaluationSpec
 from seamline.measure.evaluation.evaluate import evaluate_binary, evaluate_regression
@@ -78,6 +79,9 @@ def _search(rows: _Rows) -> Search:
     named = [part for name in rows.spec.slices for part in name.split(PAIR)]
     columns = dict.fromkeys([*named, *rows.spec.derived, *rows.ours.known])
     columns.pop(rows.spec.block, None)
+    # Embeddings and explanations beside a prediction are no groups of rows.
+    odd = [name for name in rows.ours.known if not has_names(rows.ours.frame.schema[name])]
+    columns = {name: None for name in columns if name not in odd or name in named}
     labels = slice_labels(rows.ours.frame, tuple(columns), rows.spec.derived, is_search=True)
     given = (rows.ours.labels, rows.ours.predictions, rows.ours.blocks, labels)
     if rows.ours.task is Task.BINARY:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from seamline.evaluate.backtests import list_backtests
 from seamline.evaluate.derive import WEEKDAYS
 from seamline.evaluate.evaluations import Evaluation, find_evaluation, load_scorecard
 from seamline.measure.evaluation.estimates import Estimate
@@ -21,6 +22,13 @@ def show_evaluation(stores: Stores, evaluation_id: str) -> dict[str, Any]:
     `reliability` per contender, `worst` as a search found them."""
     evaluation = find_evaluation(stores, evaluation_id)
     return show_scorecard(evaluation, load_scorecard(stores, evaluation))
+
+
+def show_with_backtest(stores: Stores, evaluation_id: str) -> dict[str, Any]:
+    """With the newest back-test of the same version, where there is one, as a page shows it."""
+    shown = show_evaluation(stores, evaluation_id)
+    tested = list_backtests(stores, shown["model"], shown["model_version"])
+    return {**shown, "backtest": tested[0].to_json() if tested else None}
 
 
 def show_scorecard(evaluation: Evaluation, card: Scorecard) -> dict[str, Any]:

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+
+
+def write_apart(numbers: Sequence[float]) -> list[str]:
+    """Different numbers, with six digits where these tell them apart, else with all.
+
+    >>> write_apart([0.5, 12.0]), write_apart([1700000000.0, 1700000060.0])
+    (['0.5', '12'], ['1700000000', '1700000060'])
+    """
+    written = [f"{one:g}" for one in numbers]
+    if len(set(written)) == len(set(numbers)):
+        return written
+    return [repr(one).removesuffix(".0") for one in numbers]
 
 
 def digits_of(low: float, high: float) -> int:

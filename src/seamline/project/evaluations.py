@@ -38,7 +38,8 @@ def check_evaluation(declared: EvaluationDeclaration, here: str, source: Source)
     if not 2 <= tested.windows <= 100:
         where = f"{here}.backtest.windows"
         raise source.error(where, f"{where} has to be 2 to 100, not {tested.windows}.")
-    if tested.retrain and not tested.arguments:
+    is_told = any("{window" in one for one in tested.arguments.values())
+    if (tested.retrain or tested.retrain_incumbent) and not is_told:
         where = f"{here}.backtest"
         raise source.error(
             where,

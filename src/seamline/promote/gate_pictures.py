@@ -1,7 +1,7 @@
 """The one picture that a gate's evidence may carry, as data under the key `picture`.
 
-A gate chooses the kind; the console draws it (console/gate_pictures.py), and needs to know nothing
-of the gate. Numbers are those of the evidence: a picture adds none.
+A gate chooses the kind; pages draw it (app/promote/gate_layout.py), and need to know nothing of the
+gate. Numbers are those of the evidence: a picture adds none.
 """
 
 from __future__ import annotations

@@ -15,6 +15,20 @@ from seamline.promote.rows import GATE_RESULTS
 from seamline.store.canonical import canonical_json, digest_of_json
 from seamline.store.stores import Stores
 
+#: Characters of a sentence; what is longer is nobody's sentence.
+LONGEST = 2_000
+
+
+def one_line(text: str) -> str:
+    """What somebody else wrote, as it may be kept, and shown in a terminal: no control character,
+    no half of a letter, and no more than 2,000 characters.
+
+    >>> one_line("fine\\x1b[2J\\r\\nor  not")
+    'fine [2J or not'
+    """
+    plain = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -26,6 +40,18 @@ class GateResult:
     @property
     def evidence_digest(self) -> str:
         return digest_of_json(self.evidence)
+
+    def kept(self) -> GateResult:
+        """As it can be recorded. Evidence that has no one JSON (not a number, an integer that
+        other readers round, half of a letter) is an error: no digest could name it."""
+        lines = (one_line(one) for one in self.sentence.splitlines())
+        said = "\n".join(lines)[: 2 * LONGEST]
+        try:
+            canonical_json(self.evidence)
+        except (ValueError, TypeError, RecursionError) as error:
+            why = one_line(f"what it found cannot be kept as evidence: {error}; it said: {said}")
+            return GateResult(self.gate, Verdict.ERROR, why, {"error": repr(type(error))})
+        return GateResult(self.gate, self.verdict, said, self.evidence)
 
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "verdict": self.verdict.value, "digest": self.evidence_digest}

@@ -5,6 +5,8 @@ a time; whoever waits for an answer is told when the client goes away. What is s
 model is answered without ASGI (oip_quick_answers.py), unless anything about it is out of the
 ordinary: a body that is slow to come or of unknown length, another version of HTTP, an answer
 before it that is not out yet, a connection that is to end.
+
+Whoever asks for another protocol (`Upgrade`) is answered in this one.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from asyncio.events import TimerHandle
 from collections.abc import Callable
 from typing import Any, cast
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -54,6 +57,8 @@ class Connection(HttpToolsProtocol):
         self._send_timer: TimerHandle | None = None
         self._on_gone: Callable[[], None] | None = None
         self._is_lost = False
+        #: Whose answer is due next, where others wait behind it (`cycle` is the newest).
+        self._first: RequestResponseCycle | None = None
 
     # As uvicorn narrows it: its sockets are streams.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -64,7 +69,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._in_body:
             self._is_partial = True
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._read(data)
         if not self._is_partial:
             if self._gathered is not None:
                 self._await_rest()
@@ -77,11 +83,40 @@ class Connection(HttpToolsProtocol):
         else:
             self._await_headers()
 
+    def _read(self, data: bytes) -> None:
+        """No other protocol is spoken here, so who asks for one (clients of Java do, for HTTP/2) is
+        answered in this one. The parser ends where another one would begin: a new one goes on."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except HttpParserError:
+                self.send_400_response("")
+                return
+            except HttpParserUpgrade as upgrade:
+                if self.parser.get_method() == b"CONNECT":
+                    self.send_400_response("")
+                    return
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = HttpRequestParser(self)
+
+    def _head_without_upgrade(self) -> bytes:
+        first = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % first]
+        for name, value in self.headers:
+            if name == b"connection" and b"close" in value.lower():
+                lines.append(b"connection: close")
+            elif name not in (b"connection", b"upgrade"):
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
+
     def on_message_begin(self) -> None:
         self._is_partial = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._is_partial, self._in_body, self._header_bytes = False, True, 0
         if self._header_timer is not None:
             self._header_timer.cancel()
@@ -98,6 +133,8 @@ class Connection(HttpToolsProtocol):
             self._gathered += body
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._in_body = False
         if self._gathered is None or self._answer is None:
             super().on_message_complete()
@@ -105,12 +142,16 @@ class Connection(HttpToolsProtocol):
         body, self._gathered = self._gathered, None
         self._end_waiting()
         # It has what the connection asks of a cycle.
-        self.cycle = cast(RequestResponseCycle, self._quick)
+        self.cycle = self._first = cast(RequestResponseCycle, self._quick)
         asked, self._asked = self._asked, {}
         self._quick.start(
             self._answer("POST", self._path, asked, body, self.watch),
             asked.get(b"accept-encoding", b""),
         )
+
+    def on_response_complete(self) -> None:
+        self._first = self.pipeline[-1][0] if self.pipeline else None
+        super().on_response_complete()
 
     def shutdown(self) -> None:
         self._take_up()
@@ -131,12 +172,13 @@ class Connection(HttpToolsProtocol):
             and b"expect" not in headers
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
-            and not self.parser.should_upgrade()
             and not self.flow.write_paused
         )
 
     def _begin_cycle(self) -> None:
         super().on_headers_complete()  # the application runs in a later turn of the loop
+        if not self.pipeline:
+            self._first = self.cycle
         extensions: dict[str, Any] = {WATCH_EXTENSION: self.watch}
         self.scope["extensions"] = extensions
 
@@ -167,8 +209,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._take_up()
-        super().connection_lost(exc)
-        self._is_lost = True
+        super().connection_lost(exc)  # tells the newest only
+        if self._first is not None:
+            self._first.disconnected = True
+            self._first.message_event.set()
+        self._is_lost, self._first = True, None
         for timer in (self._header_timer, self._send_timer):
             if timer is not None:
                 timer.cancel()
@@ -187,7 +232,21 @@ class Connection(HttpToolsProtocol):
             self._send_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP at all."""
+        """What is no HTTP at all, or no longer."""
+        last = self.cycle
+        if last is not None and not last.response_complete:
+            if self._in_body and self.pipeline:
+                self.pipeline.popleft()
+                last = self.pipeline[0][0] if self.pipeline else self._first or last
+                self._in_body = False
+            if not self._in_body:
+                last.keep_alive = False  # what came whole is answered, and nothing after it
+                self._is_partial = False
+                return
+            if not last.response_started:
+                # Its answer is this one: it breaks off in its body.
+                last.disconnected = last.response_complete = True
+                last.message_event.set()
         self._refuse(400, "This is no HTTP/1.1 request that can be read.")
 
     def _await_headers(self) -> None:

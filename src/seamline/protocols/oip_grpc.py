@@ -17,10 +17,12 @@ from typing import Any
 from seamline.domain import errors
 from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.protocols import oip_repository as repository
+from seamline.protocols.oip_foreign import check_parameters, make_refuser
+from seamline.protocols.oip_grpc_health import health_service
 from seamline.protocols.oip_http import LONGEST_ERROR, MAX_BODY_BYTES, status_of
-from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages
+from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages, reader_of
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
-from seamline.protocols.oip_tensors import raw_tensor, to_raw
+from seamline.protocols.oip_raw import HALF_OF_FP32, raw_tensor, to_raw
 from seamline.protocols.oip_traces import begin_grpc, end_grpc, id_of_call
 from seamline.serve.callers.access import Access, Caller
 from seamline.serve.datatypes import DATATYPES, TEXT, to_list
@@ -102,8 +104,13 @@ async def start_grpc(
             ("grpc.so_reuseport", int(shared)),
         ]
     )
+    served = service.handlers(grpc)
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE, service.handlers(grpc)),)
+        (
+            grpc.method_handlers_generic_handler(SERVICE, served),
+            health_service(grpc, predictor.plane),
+            make_refuser(grpc, served),
+        )
     )
     try:
         bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
@@ -146,17 +153,21 @@ class GrpcService:
         }
         return {
             name: grpc.unary_unary_rpc_method_handler(
-                self._guarded(call, name),
-                request_deserializer=self._messages[f"{name}Request"].FromString,
+                self._guarded(call, name, reader_of(self._messages[f"{name}Request"])),
                 response_serializer=self._messages[f"{name}Response"].SerializeToString,
             )
             for name, call in calls.items()
         }
 
-    def _guarded(self, call: Callable[[Any, Any, str], Awaitable[Any]], name: str) -> Any:
-        async def answer(request: Any, context: Any) -> Any:
+    def _guarded(
+        self,
+        call: Callable[[Any, Any, str], Awaitable[Any]],
+        name: str,
+        read: Callable[[bytes], Any],
+    ) -> Any:
+        async def answer(body: bytes, context: Any) -> Any:
             try:
-                return await call(request, context, _environment_of(context))
+                return await call(read(body), context, _environment_of(context))
             except SeamlineError as error:
                 code, says = code_of(error), str(error)
             except Exception as error:
@@ -306,6 +317,7 @@ def _tensors(request: Any) -> list[Tensor]:
     found = []
     for at, one in enumerate(request.inputs):
         shape = list(one.shape)
+        check_parameters(f"Input {one.name!r}", one.parameters)
         if any(extent < 0 for extent in shape):
             raise InvalidInput(f"Input {one.name!r} has the shape {shape[:8]}.")
         if raw:
@@ -318,7 +330,7 @@ def _tensors(request: Any) -> list[Tensor]:
 
 
 def _typed(one: Any) -> list[Any]:
-    if one.datatype not in DATATYPES:
+    if one.datatype not in DATATYPES and one.datatype != HALF_OF_FP32:
         return []  # refused by name, where all protocols are
     field = CONTENTS.get(one.datatype)
     if field is None:
@@ -342,4 +354,5 @@ def _wanted(request: Any, outputs: tuple[Column, ...]) -> list[Column]:
             raise InvalidInput(
                 f"There is no output {one.name!r}.", next_step=errors.nearest(one.name, known)
             )
+        check_parameters(f"Output {one.name!r}", one.parameters)
     return [known[one.name] for one in request.outputs] or list(outputs)

@@ -6,7 +6,6 @@ Bodies are bounded in bytes as they come and once unpacked, and in the time that
 from __future__ import annotations
 
 import asyncio
-import gzip
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
@@ -24,6 +23,8 @@ MAX_BODY_BYTES = 16 << 20
 DISCARDED_BODY_BYTES = 256 << 20
 BODY_TIMEOUT_S = 30.0
 COMPRESS_ABOVE_BYTES = 4096
+PACKED = (b"gzip", b"deflate")
+OK = 200
 #: An error quotes what was sent; it is not to be as long.
 LONGEST_ERROR = 4000
 JSON = b"application/json"
@@ -99,7 +100,18 @@ def watch_of(scope: Scope) -> Watch | None:
 
 def need(request: Request, method: str) -> None:
     if request.method != method:
-        raise WrongMethod(f"This path takes {method}, not {request.method}.", allowed=method)
+        raise _wrong(request.method, method)
+
+
+def need_get(method: str) -> None:
+    """Before there is a request: of paths that are none of the protocol's."""
+    if method not in ("GET", "HEAD"):
+        raise _wrong(method, "GET")
+
+
+def _wrong(asked: str, wanted: str) -> WrongMethod:
+    allowed = "GET, HEAD" if wanted == "GET" else wanted
+    return WrongMethod(f"This path takes {wanted}, not {asked}.", allowed=allowed)
 
 
 def json_reply(status: int, value: Any) -> Reply:
@@ -198,11 +210,11 @@ async def _read_on(receive: Receive, body: bytes) -> bytes:
 def decompress(body: bytes, encodings: str) -> bytes:
     """As Content-Encoding lists them, gzip and deflate in any order; never beyond the limit.
 
-    >>> decompress(gzip.compress(b"a") + gzip.compress(b"b"), "gzip")
+    >>> decompress(pack(b"a", "gzip") + pack(b"b", "gzip"), "gzip")
     b'ab'
     """
     for name in reversed([one.strip().lower() for one in encodings.split(",")]):
-        if name == "identity":
+        if name in ("", "identity"):
             continue
         if name not in ("gzip", "x-gzip", "deflate"):
             raise InvalidInput(f"Content-Encoding {name!r} is not known: send gzip or deflate.")
@@ -246,21 +258,36 @@ async def send_reply(send: Send, method: str, reply: Reply, accepted: bytes) -> 
 
 
 def lay_out(reply: Reply, accepted: bytes) -> tuple[Headers, bytes]:
-    """Headers and body as they go out, packed where that is worth it and `accepted`
-    (Accept-Encoding) allows it.
+    """Headers and body as they go out. They are packed where `accepted` (Accept-Encoding) allows it
+    and it is worth it, or is asked for: who names one encoding alone means it; most clients list
+    what they can read. Errors are not packed: tritonclient reads them as they come.
 
-    >>> lay_out(Reply(200, b"{}"), b"gzip")
+    >>> lay_out(Reply(200, b"{}"), b"gzip, deflate")
     ([(b'content-type', b'application/json'), (b'content-length', b'2')], b'{}')
+    >>> lay_out(Reply(200, b"{}"), b"deflate")[0][1]
+    (b'content-encoding', b'deflate')
     """
     body, headers = reply.body, [(b"content-type", reply.content_type), *reply.headers]
-    if len(body) > COMPRESS_ABOVE_BYTES:
+    is_worth_it = len(body) > COMPRESS_ABOVE_BYTES or accepted in PACKED
+    if is_worth_it and reply.status == OK:
         encoding = chosen_encoding(accepted.decode("latin-1"))
         if encoding is not None:
-            body = gzip.compress(body, 1) if encoding == "gzip" else zlib.compress(body, 1)
+            body = pack(body, encoding)
             headers.append((b"content-encoding", encoding.encode()))
         headers.append((b"vary", b"Accept-Encoding"))
     headers.append((b"content-length", b"%d" % len(body)))
     return headers, body
+
+
+def pack(body: bytes, encoding: str) -> bytes:
+    """For a short body a small window: to make a large one costs more than all the rest.
+
+    >>> decompress(pack(b"a" * 5000, "gzip") + pack(b"b", "gzip"), "gzip")[-2:]
+    b'ab'
+    """
+    window, memory = (12, 4) if len(body) <= COMPRESS_ABOVE_BYTES else (15, 8)
+    packer = zlib.compressobj(1, zlib.DEFLATED, window + 16 * (encoding == "gzip"), memory)
+    return packer.compress(body) + packer.flush()
 
 
 def chosen_encoding(accepted: str) -> str | None:

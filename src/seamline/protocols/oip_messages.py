@@ -7,10 +7,10 @@ the same names is an error; so ours are kept apart, and any client can be import
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from seamline.domain.errors import Unavailable
+from seamline.domain.errors import InvalidInput, Unavailable
 
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
@@ -114,25 +114,40 @@ def import_extra(name: str) -> Any:
         ) from error
 
 
-def load_messages() -> dict[str, Any]:
+def load_messages(
+    package: str = PACKAGE, messages: Mapping[str, tuple[str, ...]] = MESSAGES
+) -> dict[str, Any]:
     """Message name → its class; none of them in protobuf's default pool."""
     descriptor_pb2 = import_extra("google.protobuf.descriptor_pb2")
     pools = import_extra("google.protobuf.descriptor_pool")
     factory = import_extra("google.protobuf.message_factory")
     file = descriptor_pb2.FileDescriptorProto(
-        name="seamline/open_inference.proto", package=PACKAGE, syntax="proto3"
+        name=f"seamline/{package}.proto", package=package, syntax="proto3"
     )
     kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in MESSAGES.items():
+    for name, fields in messages.items():
         message = file.message_type.add(name=name)
         for number, text in enumerate(fields, 1):
             _add_field(message, number, text.split(), kinds)
     pool = pools.DescriptorPool()
     pool.Add(file)
     return {
-        name: factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
-        for name in MESSAGES
+        name: factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in messages
     }
+
+
+def reader_of(message: Any) -> Callable[[bytes], Any]:
+    """bytes → one of these messages; InvalidInput where they are none."""
+    broken = import_extra("google.protobuf.message").DecodeError
+
+    def read(body: bytes) -> Any:
+        try:
+            return message.FromString(body)
+        except broken as error:
+            raise InvalidInput(f"The request cannot be read: {error}.") from error
+
+    return read
 
 
 def _add_field(message: Any, number: int, words: list[str], kinds: Any) -> None:

@@ -13,6 +13,7 @@ from seamline import __version__
 from seamline.serve.callers.access import ANYBODY, Caller
 from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT
 from seamline.serve.inputs.validate import MAX_ROWS
+from seamline.serve.log.feedback import LAST_ROW
 from seamline.serve.plane import Plane
 from seamline.serve.routing import DEFAULT_ENVIRONMENT, Target
 from seamline.serve.snapshots.snapshot import Column, EndpointSpec
@@ -20,6 +21,8 @@ from seamline.serve.snapshots.snapshot import Column, EndpointSpec
 Document = dict[str, Any]
 _ERROR = {"$ref": "#/components/responses/error"}
 _TEXT: Document = {"type": "string"}
+_TEXT_OR_NULL: Document = {"type": ["string", "null"]}
+_PARAMETERS: Document = {"type": ["object", "null"]}
 _TENSOR: Document = {
     "type": "object",
     "required": ["name", "shape", "datatype"],
@@ -27,7 +30,7 @@ _TENSOR: Document = {
         "name": _TEXT,
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
         "datatype": {"enum": sorted(DATATYPES)},
-        "parameters": {"type": "object"},
+        "parameters": _PARAMETERS,
         "data": {"type": "array"},
     },
 }
@@ -75,7 +78,7 @@ def _server_paths() -> dict[str, Document]:
         "properties": {
             "prediction_id": _TEXT,
             "id": _TEXT,
-            "row": {"type": "integer"},
+            "row": {"type": "integer", "minimum": 0, "maximum": LAST_ROW},
             "truth": {},
             "reward": {"type": "number"},
             "at": {"type": "string", "format": "date-time"},
@@ -90,8 +93,9 @@ def _server_paths() -> dict[str, Document]:
         "/repository/index": _post(
             "What is served, and whether it is loaded.",
             listed,
-            {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+            {"type": ["object", "null"], "properties": {"ready": {"type": ["boolean", "null"]}}},
             {},
+            required=False,
         ),
         "/feedback": _post(
             "The truth of predictions, or their reward.",
@@ -120,15 +124,18 @@ def _model_paths(target: Target) -> dict[str, Document]:
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": _TEXT,
-            "parameters": {"type": "object"},
+            "id": _TEXT_OR_NULL,
+            "parameters": _PARAMETERS,
             "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
             "outputs": {
-                "type": "array",
+                "type": ["array", "null"],
                 "items": {
                     "type": "object",
                     "required": ["name"],
-                    "properties": {"name": {"enum": [one.name for one in spec.signature.outputs]}},
+                    "properties": {
+                        "name": {"enum": [one.name for one in spec.signature.outputs]},
+                        "parameters": _PARAMETERS,
+                    },
                 },
             },
         },
@@ -232,12 +239,14 @@ def _get(says: str, schema: Document, more: dict[str, Document] | None = None) -
     return {"get": {"summary": says, "responses": {**answers, "default": _ERROR}}}
 
 
-def _post(says: str, schema: Document, body: Document, example: Any) -> Document:
+def _post(
+    says: str, schema: Document, body: Document, example: Any, *, required: bool = True
+) -> Document:
     content = {"application/json": {"schema": body, "example": example}}
     return {
         "post": {
             "summary": says,
-            "requestBody": {"required": True, "content": content},
+            "requestBody": {"required": required, "content": content},
             "responses": {"200": _answer(says, schema), "default": _ERROR},
         }
     }

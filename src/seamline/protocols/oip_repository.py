@@ -30,11 +30,11 @@ class ModelState:
 
 
 class IndexRequest(msgspec.Struct):
-    ready: bool = False
+    ready: bool | None = None
 
 
 class LoadRequest(msgspec.Struct):
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 def read_index_request(body: bytes) -> bool:
@@ -42,14 +42,16 @@ def read_index_request(body: bytes) -> bool:
 
     >>> read_index_request(b""), read_index_request(b'{"ready": true}')
     (False, True)
+    >>> read_index_request(b'{"ready": null}')
+    False
     """
     asked: IndexRequest = _read(body, IndexRequest)
-    return asked.ready
+    return bool(asked.ready)
 
 
 def read_load_request(body: bytes) -> None:
     """Raises Refused where it would bring in what the release does not name."""
-    check_load_parameters(_read(body, LoadRequest).parameters)
+    check_load_parameters(_read(body, LoadRequest).parameters or {})
 
 
 def check_load_parameters(parameters: Mapping[str, Any]) -> None:
@@ -98,7 +100,7 @@ def state_of(target: Target) -> ModelState:
 
 
 def _read(body: bytes, kind: type[Any]) -> Any:
-    if not body.strip():
+    if body.strip() in (b"", b"null"):
         return kind()
     try:
         return msgspec.json.decode(body, type=kind)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from seamline.domain import errors
 from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.protocols import oip_repository as repository
+from seamline.protocols.oip_foreign import explain_path
 from seamline.protocols.oip_http import (
     Body,
     Receive,
@@ -23,6 +24,7 @@ from seamline.protocols.oip_http import (
     error_reply,
     json_reply,
     need,
+    need_get,
     read_body,
     send_reply,
     status_of,
@@ -111,10 +113,12 @@ class OipApp:
         that no task is needed to run it (oip_quick_answers.py)."""
         try:
             if path == "/metrics":
+                need_get(method)
                 text = await self._steering.scrape()
                 return Reply(200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
             parts = path.strip("/").split("/")
             if parts[0] == "snapshots" and len(parts) == 2:
+                need_get(method)
                 return await self._snapshot(parts[1], query)
             environment = DEFAULT_ENVIRONMENT
             if parts[0] not in ("v2", "openapi.json") and len(parts) > 1:
@@ -130,6 +134,8 @@ class OipApp:
                 caller.check_enters(environment)
                 return json_reply(200, describe(self._plane, environment, caller))
             return await self._v2(request)
+        except errors.NotFound as error:
+            return error_reply(explain_path(path) or error)
         except SeamlineError as error:
             return error_reply(error)
         except Exception as error:
@@ -229,10 +235,12 @@ class OipApp:
         caller: Caller,
         trace: RequestTrace | None,
     ) -> Reply:
-        message, tensors = read_request(body, _header_length(request))
+        inputs = target.spec.signature.inputs
+        message, tensors = read_request(body, _header_length(request), inputs)
         is_plain = not message.outputs and not message.parameters
         wanted = [] if is_plain else wanted_outputs(message, target.spec.signature.outputs)
-        patience = _patience(request, message.parameters.get("timeout"))
+        timeout = message.parameters.get("timeout") if message.parameters else None
+        patience = _patience(request, timeout)
         prediction = await self._predictor.predict(
             target, tensors, message.id, patience, trace, id_of_trace(request, trace),
             caller.principal,
@@ -255,7 +263,8 @@ class OipApp:
             body = await read_body(request)
             now = self._predictor.clock.now()
             target = self._plane.find_probed(probe, model, request.environment, now)
-            message, tensors = read_request(body, _header_length(request))
+            inputs = target.spec.signature.inputs
+            message, tensors = read_request(body, _header_length(request), inputs)
             wanted = wanted_outputs(message, target.spec.signature.outputs)
             prediction = await self._predictor.answer_probe(target, tensors)
             text, _ = write_reply(prediction, message.id, wanted)
@@ -319,7 +328,7 @@ class OipApp:
             version, wait_s = int(given.get("version", 0)), float(given.get("wait_s", 0))
         except ValueError:
             raise InvalidInput("version and wait_s are numbers.") from None
-        wait_s = min(max(wait_s, 0.0), MAX_WAIT_S)
+        wait_s = max(min(wait_s, MAX_WAIT_S), 0.0) if wait_s == wait_s else 0.0
         state = await self._steering.wait_for_snapshot(
             environment, version, wait_s, with_standbys="standbys" in given
         )

@@ -1,12 +1,12 @@
 """Open Inference Protocol v2 messages: JSON, and the binary tensor extension.
 
 With the extension a body is JSON followed by raw tensors; `Inference-Header-Content-Length`
-says where the JSON ends. Without that header the whole body is JSON, whatever its type says.
+says where the JSON ends. Without that header the whole body is JSON, whatever its type says; where
+it is 0 the whole body is the one input.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from seamline.domain.errors import InvalidInput, nearest
-from seamline.serve.datatypes import DATATYPES, DTYPES, TEXT, Values, to_list
+from seamline.protocols.oip_foreign import check_parameters
+from seamline.protocols.oip_raw import HALF_OF_FP32, raw_tensor, to_raw, whole_body
 from seamline.serve.inputs.validate import Tensor
 from seamline.serve.predict import Prediction
 from seamline.serve.routing import Target
@@ -23,8 +24,10 @@ from seamline.serve.snapshots.snapshot import Column
 Extent = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 #: Columns are [n] or [n, 1], matrices [n, k].
 MAX_RANK = 8
-_LENGTH = struct.Struct("<I")
-_HALF = np.dtype("<u2")
+#: Some clients write what they have none of.
+Parameters = dict[str, Any] | None
+_BINARY_OUTPUT = "binary_data_output"
+_NO_NUMBERS = (b"NaN", b"Infinity")
 
 
 class InferInput(msgspec.Struct, gc=False):
@@ -32,18 +35,18 @@ class InferInput(msgspec.Struct, gc=False):
     shape: Annotated[list[Extent], msgspec.Meta(max_length=MAX_RANK)]
     datatype: str
     data: list[Any] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: Parameters = None
 
 
 class RequestedOutput(msgspec.Struct, gc=False):
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: Parameters = None
 
 
 class InferRequest(msgspec.Struct, gc=False):
     inputs: list[InferInput]
     id: str | None = None
-    parameters: dict[str, Any] = {}
+    parameters: Parameters = None
     outputs: list[RequestedOutput] | None = None
 
 
@@ -51,23 +54,37 @@ _DECODER = msgspec.json.Decoder(InferRequest)
 _ENCODER = msgspec.json.Encoder()
 
 
-def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, list[Tensor]]:
-    """InvalidInput says where the body stops being a request."""
-    if header_length is not None and not 0 < header_length <= len(body):
+def read_request(
+    body: bytes, header_length: int | None, inputs: Sequence[Column]
+) -> tuple[InferRequest, list[Tensor]]:
+    """InvalidInput says where the body stops being a request. `inputs`: the model's."""
+    if header_length == 0:
+        return InferRequest([], parameters={_BINARY_OUTPUT: True}), [whole_body(body, inputs)]
+    if header_length is not None and header_length > len(body):
         raise InvalidInput(
             f"Inference-Header-Content-Length is {header_length}; the body has {len(body)} bytes."
         )
+    text = body if header_length is None else body[:header_length]
     try:
-        request = _DECODER.decode(body if header_length is None else body[:header_length])
+        request = _DECODER.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(f"The request cannot be read: {error}.") from error
-    at = len(body) if header_length is None else header_length
+        raise _unreadable(text, error) from error
+    at = len(text)
     tensors = []
     for item in request.inputs:
-        size = item.parameters.get("binary_data_size") if item.parameters else None
+        if item.parameters:
+            check_parameters(f"Input {item.name!r}", item.parameters)
+            size = item.parameters.get("binary_data_size")
+        else:
+            size = None
         if size is None:
             if item.data is None:
                 raise InvalidInput(f"Input {item.name!r} has no data.")
+            if item.datatype == HALF_OF_FP32:
+                raise InvalidInput(
+                    f"Input {item.name!r}: BF16 has no numbers in JSON.",
+                    next_step="Send it in binary, or as FP32.",
+                )
             tensors.append(Tensor(item.name, item.datatype, item.shape, item.data))
             continue
         if type(size) is not int or size < 0 or at + size > len(body):
@@ -82,51 +99,18 @@ def read_request(body: bytes, header_length: int | None) -> tuple[InferRequest, 
     return request, tensors
 
 
-def raw_tensor(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Tensor:
-    """A tensor from its bytes, as the binary extension and gRPC's raw contents have them.
-
-    BF16, for which NumPy has no type, becomes FP32, which holds each of its values.
-
-    >>> raw_tensor("x", "BF16", [2], bytes([0x80, 0x3F, 0x20, 0xC0])).data.tolist()
-    [1.0, -2.5]
-    """
-    if datatype == TEXT:
-        return Tensor(name, TEXT, shape, _split_texts(name, data))
-    dtype = _HALF if datatype == "BF16" else DTYPES.get(datatype)
-    if dtype is None:
-        raise InvalidInput(
-            f"Input {name!r} has datatype {datatype!r}.",
-            next_step=nearest(datatype, [*DATATYPES, "BF16"]),
-        )
-    if len(data) % dtype.itemsize:
-        raise InvalidInput(f"Input {name!r}: {len(data)} bytes are no whole {datatype}s.")
-    values = np.frombuffer(data, dtype)
-    if datatype == "BF16":
-        return Tensor(name, "FP32", shape, (values.astype("<u4") << 16).view("<f4"))
-    return Tensor(name, datatype, shape, values)
-
-
-def _split_texts(name: str, data: bytes) -> list[str]:
-    """Each element: its length in four bytes (little-endian), then UTF-8 text."""
-    texts, at = [], 0
-    while at < len(data):
-        if at + _LENGTH.size > len(data):
-            raise InvalidInput(f"Input {name!r}: its last text is cut off.")
-        (length,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
-        if at + length > len(data):
-            raise InvalidInput(f"Input {name!r}: its last text is cut off.")
-        try:
-            texts.append(data[at : at + length].decode())
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"Input {name!r} holds bytes that are not UTF-8.") from error
-        at += length
-    return texts
+def _unreadable(text: bytes, error: Exception) -> InvalidInput:
+    if not text:
+        return InvalidInput("The request has no body.", next_step="Send the inputs as JSON.")
+    hint = ""
+    if any(name in text for name in _NO_NUMBERS):
+        hint = "JSON has no NaN and no Infinity: send null, or the tensor in binary."
+    return InvalidInput(f"The request cannot be read: {error}.", next_step=hint)
 
 
 def wanted_outputs(request: InferRequest, outputs: tuple[Column, ...]) -> list[tuple[Column, bool]]:
     """(output, whether in binary), in the order asked for; all of them when none is named."""
-    default = request.parameters.get("binary_data_output") is True
+    default = _flag(request.parameters, _BINARY_OUTPUT, False)
     if not request.outputs:
         return [(column, default) for column in outputs]
     known = {column.name: column for column in outputs}
@@ -136,9 +120,18 @@ def wanted_outputs(request: InferRequest, outputs: tuple[Column, ...]) -> list[t
             raise InvalidInput(
                 f"There is no output {item.name!r}.", next_step=nearest(item.name, known)
             )
-        binary = item.parameters.get("binary_data", default) is True
-        wanted.append((known[item.name], binary))
+        check_parameters(f"Output {item.name!r}", item.parameters or ())
+        wanted.append((known[item.name], _flag(item.parameters, "binary_data", default)))
     return wanted
+
+
+def _flag(parameters: Parameters, name: str, default: bool) -> bool:
+    value = None if parameters is None else parameters.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise InvalidInput(f"The parameter {name} is {value!r}.", next_step="Send true or false.")
+    return value
 
 
 class PlainReply:
@@ -210,10 +203,3 @@ def write_reply(
     if not any(binary for _, binary in wanted):
         return text, None
     return b"".join([text, *tail]), len(text)
-
-
-def to_raw(values: Values, column: Column) -> bytes:
-    if column.datatype == TEXT:
-        texts = [str(value).encode() for value in to_list(values)]
-        return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
-    return np.asarray(values, DTYPES[column.datatype]).tobytes()

@@ -71,8 +71,22 @@ def read_config() -> dict[str, Any]:
     return config
 
 
+def package_of(name: str) -> str:
+    """What is imported first, with whatever of it: the module's outermost package that has code.
+
+    >>> package_of("email.mime.text"), package_of("json")
+    ('email', 'json')
+    """
+    parts = name.split(".")
+    for length in range(1, len(parts)):
+        package = ".".join(parts[:length])
+        if getattr(sys.modules.get(package), "__file__", None):
+            return package
+    return name
+
+
 def preload(names: list[str], left_out: list[str], kernel: Any) -> tuple[list[str], str]:
-    """Imports what it can; (what it could not, the first module that started a thread)."""
+    """Imports what it can; (what it could not, the first package that started a thread)."""
     failed = []
     for name in names:
         if name in left_out or any(name.startswith(other + ".") for other in left_out):
@@ -82,7 +96,8 @@ def preload(names: list[str], left_out: list[str], kernel: Any) -> tuple[list[st
         except BaseException as error:  # Best effort: the task itself will say what is wrong.
             failed.append(f"{name}: {error!r}")
         if kernel.count_threads() > 1:
-            return failed, name
+            # Were it left out module by module, we would start anew for each of them.
+            return failed, package_of(name)
     return failed, ""
 
 
@@ -131,6 +146,7 @@ def main(arguments: list[str]) -> None:
     server = load_ours("zygote_server").ZygoteServer(control, process, config, prctl)
     gc.collect()
     gc.freeze()
+    failed += [f"{name}: left out, for its import starts a thread" for name in left_out]
     for line in filter(None, failed):
         print(line, file=sys.stderr, flush=True)
     server.report("ready", left_out=left_out)

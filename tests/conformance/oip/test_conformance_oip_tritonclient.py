@@ -190,3 +190,41 @@ def test_long_answers_come_compressed(client, algorithm):
     one.set_data_from_numpy(np.ones((rows, 2)))
     result = client.infer("sums", [one], response_compression_algorithm=algorithm)
     assert result.as_numpy("sum").tolist() == [2.0] * rows
+
+
+NOT_SERVED = {
+    "get_model_config": (("sums",), "the model's metadata"),
+    "get_inference_statistics": ((), "/metrics"),
+    "get_trace_settings": (("sums",), "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    "update_log_settings": (({"log_info": True},), "standard error"),
+    "get_system_shared_memory_status": ((), "in binary"),
+    "register_system_shared_memory": (("region", "/key", 8), "in binary"),
+}
+
+
+@pytest.mark.parametrize("method", sorted(NOT_SERVED))
+def test_what_only_triton_has_is_refused_by_its_name(client, method):
+    given, instead = NOT_SERVED[method]
+    with pytest.raises(InferenceServerException, match=f"not served here.*{instead}"):
+        getattr(client, method)(*given)
+
+
+def test_what_would_do_something_else_to_a_tensor_is_refused(client):
+    one = triton.InferInput("x", [1, 2], "FP64")
+    one.set_data_from_numpy(np.array([[1.0, 2.0]]))
+    with pytest.raises(InferenceServerException, match="classification is not served"):
+        client.infer("sums", [one], outputs=[triton.InferRequestedOutput("sum", class_count=1)])
+    shared = triton.InferRequestedOutput("sum")
+    shared.set_shared_memory("region", 8)
+    with pytest.raises(InferenceServerException, match=r"Output 'sum'.*in binary"):
+        client.infer("sums", [one], outputs=[shared])
+    one.set_shared_memory("region", 16)
+    with pytest.raises(InferenceServerException, match=r"Input 'x'.*in binary"):
+        client.infer("sums", [one])
+
+
+def test_errors_can_be_read_by_who_asks_for_gzip(client):
+    one = triton.InferInput("x", [1, 2], "FP64")
+    one.set_data_from_numpy(np.array([[1.0, 2.0]]))
+    with pytest.raises(InferenceServerException, match="There is no model 'é"):
+        client.infer("é" * 4000, [one], response_compression_algorithm="gzip")

@@ -342,6 +342,31 @@ def test_deadlines_and_who_goes_away(plane, until):
     assert not Path(f"{gone}.reached").exists()  # nobody waited: the model never saw it
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        (b'"row":-1', "$.row"),
+        (b'"row":2147483648', "$.row"),
+        (b'"row":1180591620717411303424', "$.row"),
+        (b'"at":"0001-01-01T00:00:00+14:00"', "at is"),
+        (b'"at":"9999-12-31T23:59:59-14:00"', "at is"),
+        (b'"truth":1e999', "its truth cannot be read"),
+        (b'"truth":' + DEEP, "cannot be read"),
+        (b'"truth":"\xff"', "cannot be read"),
+        (b'"\xff":1', "cannot be read"),
+    ],
+)
+def test_feedback_that_no_row_can_hold_is_refused_before_it_is_written(plane, item, says):
+    """And is not asked for again."""
+    body = b'{"id":"mine","truth":1,%b}' % item
+    status, error, _ = plane.ask("POST", "/v2/feedback", body)
+    assert (status, says in error["error"]) == (400, True)
+    assert plane.ask("GET", "/snapshots/production?wait_s=nan")[0] == 200
+
+
 def test_other_sites_and_other_names_are_refused(plane):
     assert plane.ask("POST", INFER, good(), Origin="http://evil.example")[0] == 403
     assert plane.ask("POST", INFER, good(), Host="evil.example")[0] == 403

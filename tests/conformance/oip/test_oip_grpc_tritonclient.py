@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -130,9 +131,53 @@ def test_errors_have_codes_and_say_what_to_do(client):
         client.infer("sums", sums(1.0), outputs=wanted)
     with pytest.raises(InferenceServerException, match="whole microseconds"):
         client.infer("sums", sums(1.0), timeout=-1)
-    with pytest.raises(InferenceServerException) as caught:
+    with pytest.raises(InferenceServerException, match="the model's metadata") as caught:
         client.get_model_config("sums")
     assert code_of(caught) == "StatusCode.UNIMPLEMENTED"
+    for output, what in (("classification", 1), ("shared_memory_region", "r")):
+        request = service_pb2.ModelInferRequest(model_name="sums")
+        request.inputs.add(name="x", datatype="FP64", shape=[1, 2]).contents.fp64_contents[:] = [
+            1,
+            2,
+        ]
+        kind = "int64_param" if what == 1 else "string_param"
+        setattr(request.outputs.add(name="sum").parameters[output], kind, what)
+        with pytest.raises(Exception, match="is not served here"):
+            client._client_stub.ModelInfer(request)
+
+
+def test_health_as_orchestrators_ask_it(plane):
+    """`service` in field 1, `status` in field 1: 1 is serving."""
+    with grpc.insecure_channel(plane.grpc) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        for service in ("", "inference.GRPCInferenceService", "staging"):
+            asked = bytes([10, len(service)]) + service.encode()
+            assert check(asked, timeout=30) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError, match=r"Did you mean staging\?") as caught:
+            check(b"\n\x06stagin", timeout=30)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.RpcError, match="cannot be read"):
+            check(b"\xff", timeout=30)
+
+
+def test_what_is_not_served_says_so(plane):
+    """Streams too, and other services; and what is no message at all."""
+
+    def ask(method, body=b""):
+        with grpc.insecure_channel(plane.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(method)(body, timeout=30)
+        return caught.value.code().name, caught.value.details()
+
+    service = "/inference.GRPCInferenceService"
+    code, says = ask(f"{service}/ModelStreamInfer")
+    assert (code, "Ask for ModelInfer." in says) == ("UNIMPLEMENTED", True)
+    code, says = ask("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    assert (code, "Known: ModelInfer, ModelMetadata," in says) == ("UNIMPLEMENTED", True)
+    code, says = ask(f"{service}/ModelInfer", b"\xff\xff")
+    assert (code, "cannot be read" in says) == ("INVALID_ARGUMENT", True)
+    with grpc.insecure_channel(plane.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        list(channel.stream_stream(f"{service}/ModelStreamInfer")(iter([b"", b""]), timeout=30))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_too_much_is_refused(client):

@@ -168,6 +168,61 @@ def test_compressed_both_ways(curl, encoding):
     assert json.loads(zlib.decompress(text, 47))["outputs"][0]["data"] == [2.0] * rows
 
 
+def test_a_short_answer_is_packed_for_who_asks_for_nothing_else(curl):
+    """Who lists what it can read gets it as it is. Errors are never packed."""
+    data = json.dumps(PAIR).encode()
+
+    def ask(accepted, path="/v2/models/sums/infer"):
+        options = ("--data-binary", "@-", "-H", f"Accept-Encoding: {accepted}")
+        _, headers, text = curl(path, *options, data=data)
+        packed = headers.get("content-encoding")
+        return packed, json.loads(zlib.decompress(text, 47) if packed else text)
+
+    for encoding in ("gzip", "deflate"):
+        packed, reply = ask(encoding)
+        assert (packed, reply["outputs"][0]["data"]) == (encoding, [2.5, 4.0])
+        assert ask(encoding, f"/v2/models/{'x' * 9000}/infer")[0] is None
+    assert ask("gzip, deflate")[0] is None
+
+
+def test_curl_that_asks_for_http2_is_answered_in_what_is_spoken(curl):
+    """As clients of Java do by default."""
+    status, _, text = curl(
+        "/v2/models/sums/infer", "--http2", "--data-binary", "@-", data=json.dumps(PAIR).encode()
+    )
+    assert (status, json.loads(text)["outputs"][0]["data"]) == (200, [2.5, 4.0])
+
+
+def test_what_a_client_has_none_of_may_be_null(plane):
+    """Pydantic's models write it so."""
+    inputs = [{**one, "parameters": None} for one in PAIR["inputs"]]
+    outputs = [{"name": "sum", "parameters": None}]
+    for more in ({"outputs": None}, {"outputs": outputs}):
+        body = {"id": None, "parameters": None, "inputs": inputs, **more}
+        status, reply, _ = plane.ask("POST", "/v2/models/sums/infer", body)
+        assert (status, reply["outputs"][0]["data"]) == (200, [2.5, 4.0])
+    assert plane.ask("POST", "/v2/repository/index", {"ready": None})[0] == 200
+    assert plane.ask("POST", "/v2/repository/index", b"null")[0] == 200
+    load = "/v2/repository/models/sums/load"
+    assert plane.ask("POST", load, {"parameters": None})[1]["state"] == "READY"
+
+
+def test_a_body_that_is_all_of_the_one_input(plane):
+    """Without any JSON: the answer is binary."""
+    whole = {"Inference_Header_Content_Length": "0"}
+    status, data, headers = plane.ask("POST", "/v2/models/slow/infer", b"a text", **whole)
+    length = int(headers["inference-header-content-length"])
+    output = json.loads(data[:length])["outputs"][0]
+    assert (status, output["shape"], data[length:]) == (200, [1], b"\0")
+    assert output["parameters"] == {"binary_data_size": 1}
+    for path, body, says in (
+        ("slow", b"\xff", "not UTF-8"),
+        ("sums", b"12345678", "This model takes 2: a, b."),
+    ):
+        status, error, _ = plane.ask("POST", f"/v2/models/{path}/infer", body, **whole)
+        assert (status, says in error["error"]) == (400, True)
+
+
 def test_bf16_is_taken_where_fp32_would_be(curl):
     """1.5 and -2 in two bytes each, to columns of FP64."""
     named = [
@@ -195,6 +250,8 @@ def test_bf16_is_taken_where_fp32_would_be(curl):
         ("GET", "/v2/models/sums/infer", b"", 405),
         ("DELETE", "/v2/models/sums", b"", 405),
         ("POST", "/v2/health/live", b"", 405),
+        ("POST", "/metrics", b"", 405),
+        ("POST", "/snapshots/production", b"", 405),
         ("GET", "/v2/repository/index", b"", 405),
         ("POST", "/v2/repository/index", b"[]", 400),
         ("POST", "/v2/repository/models/nobody/load", b"", 404),

@@ -231,9 +231,11 @@ class Shop:
         assert status == 200, answer
         return answer
 
-    def apply(self, *more_gates: str) -> None:
+    def apply(self, *more_gates: str, back_test: str = "") -> None:
+        """`back_test`: further keys of it."""
         more = "".join(f', "{gate}"' for gate in more_gates)
-        self.api("/project/apply", {"text": PROJECT.format(more=more), "file": "seamline.toml"})
+        text = PROJECT.format(more=more) + back_test
+        self.api("/project/apply", {"text": text, "file": "seamline.toml"})
 
     def train(self, version: str, **arguments: Any) -> str:
         """The run, once its model is packaged as this version."""

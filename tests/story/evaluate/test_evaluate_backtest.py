@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+RUNS = ("training_run", "incumbent_training_run")
 WEEKS = ["2026-W23", "2026-W24", "2026-W25", "2026-W26"]
 
 
@@ -69,6 +70,32 @@ def test_a_window_that_fails_is_errored_and_the_rest_is_judged(shop: Any, tested
     runs = {one["id"] for one in shop.api("/runs?limit=1000")}
     assert shop.types("backtest", "shop==1.0.1", *words).code == 2
     assert {one["id"] for one in shop.api("/runs?limit=1000")} == runs
+
+
+def test_the_incumbent_is_trained_anew_where_asked(shop: Any, tested: Any) -> None:
+    """Each by its own arguments, but for the window's; what is there already is taken."""
+    before = {one["id"] for one in shop.api("/runs?limit=1000")}
+    shop.apply(back_test="retrain_incumbent = true\n")
+    words = ("--data", "visits@2", "--since", "2026-06-08", "--until", "2026-06-22")
+    said = shop.types("backtest", "shop==1.0.1", "--against", "1.0.0", *words)
+    assert said.code in (0, 1, 2), said
+    evidence = shop.api("/backtests?model=shop")[0]["evidence"]
+    assert evidence["how"]["retrain_incumbent"] is True
+    for one, start in zip(evidence["runs"], ["2026-06-08", "2026-06-15"], strict=True):
+        ours, theirs = (shop.api(f"/runs/{one[run]}") for run in RUNS)
+        assert (ours["arguments"]["seed"], theirs["arguments"]["seed"]) == (0, 7)
+        assert theirs["arguments"]["until"] == start
+        assert one["incumbent_version"].startswith("0.dev")
+        made = shop.api(f"/models/shop?version={one['incumbent_version']}")
+        assert made["run_id"] == one["incumbent_training_run"]
+    assert all(one["metrics"]["auc"]["difference"]["value"] > 0.1 for one in evidence["windows"])
+    after = {one["id"]: one for one in shop.api("/runs?limit=1000")}
+    trained = [one for run, one in after.items() if one["pipeline"] == "shop-training"]
+    assert len([one for one in trained if one["id"] not in before]) == 2
+    # Against itself there is nothing to compare, and it says so.
+    said = shop.types("backtest", "shop==1.0.0", "--against", "1.0.0", *words)
+    assert "1.0.0 is the incumbent itself" in said.err
+    shop.apply()
 
 
 def test_the_gate_counts_it(shop: Any, tested: Any) -> None:

@@ -78,6 +78,8 @@ def test_days_that_it_was_trained_on_are_refused(shop: Any) -> None:
     said = shop.types("evaluate", "shop==1.0.1", "--data", "visits@1")
     assert (said.code, said.out) == (2, "")
     assert "was trained on visits@1, which reaches to 2026-05-31" in said.err
+    said = shop.types("evaluate", "shop==1.0.1", "--data", "visits@2", "--since", "2026-05-22")
+    assert "10 of 40 days are in visits@1, too, which it was trained on" in said.out
 
 
 def test_against_an_environment_where_nothing_is_live(shop: Any) -> None:
@@ -112,6 +114,10 @@ def test_other_checks_are_decided_without_rows(shop: Any, judged: Any) -> None:
     assert shop.types("evaluation", "decide", newest, "auc >= 0.99").code == 1
     odd = shop.types("evaluation", "decide", newest, "auk >= 0.99")
     assert odd.code == 2 and "character 1" in odd.err and "Did you mean auc?" in odd.err
+    cut = shop.types("evaluation", "decide", newest, "recall@0.9 >= 0.1")
+    assert (cut.code, "was not cut at 0.9: evaluate with" in cut.out) == (2, True)
+    odd = shop.types("evaluation", "decide", newest, "auc.worst_slice(weekdya) >= 0.1")
+    assert odd.out.strip().endswith("Did you mean weekday?")
     assert len(shop.evaluations()) == count
 
 
@@ -154,3 +160,22 @@ def test_two_runs_and_two_releases_side_by_side(shop: Any, judged: Any) -> None:
     )
     same = shop.types("compare", digests[1], digests[1])
     assert (same.code, same.out.strip()) == (0, "shop: 1.0.1 in both")
+    typed = shop.types("compare", digests[1], "sh0p")
+    assert typed.code == 2 and "There is no release 'sh0p'" in typed.err
+
+
+def test_a_gate_is_asked_as_json_and_as_a_page(shop: Any, judged: Any) -> None:
+    """Whatever the verdict is; the exit code tells it."""
+    contents = {"alias": "asked", "models": ["shop@1.0.1"], "pipelines": ["shop-prediction@1.0.0"]}
+    release = shop.api("/releases", contents)["digest"]
+    words = ("-e", "development", "--json", "--html", "gate.html")
+    for gate, verdict, code in (("evaluation", "pass", 0), ("security", "inconclusive", 1)):
+        said = shop.types("gate", "run", gate, release, *words)
+        assert (said.code, said.json["verdict"], "html" in said.json) == (code, verdict, False)
+        page = (shop.folder / "gate.html").read_text()
+        assert len(page.encode()) <= 300_000 and f"<h1>{gate} " in page
+    said = shop.types("gate", "run", "security", release, "-e", "development")
+    assert (said.code, said.out) == (1, "")
+    assert "security (inconclusive): " in said.err and "seamline gate explain security" in said.err
+    typed = shop.types("gate", "run", "securty", release, "-e", "development", "--json")
+    assert (typed.code, "Did you mean security?" in typed.err) == (2, True)

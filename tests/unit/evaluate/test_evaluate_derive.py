@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 import polars as pl
 import pytest
@@ -97,3 +97,20 @@ def test_an_absent_column_names_the_nearest() -> None:
 def test_bins_are_some() -> None:
     with pytest.raises(InvalidInput, match="cannot be cut into 1 bins"):
         Derived("x", By.BINS, 1)
+
+
+def test_bins_of_large_numbers_are_told_apart() -> None:
+    """Seconds since 1970, or what a house costs to the cent."""
+    rows = pl.DataFrame({"at": [1_700_000_000 + 60 * n for n in range(100)]})
+    made = slice_labels(rows, ["part"], {"part": Derived("at", By.BINS, bins=4)})["part"]
+    assert sorted(made.value_counts()["count"]) == [24, 25, 25, 26]
+    assert made[0] == "1700000000..1700001500"
+
+
+@pytest.mark.parametrize("by", [By.WEEKDAY, By.MONTH])
+def test_a_time_of_the_day_has_no_day(by: By) -> None:
+    rows = pl.DataFrame({"at": [time(5, 30)], "took": [timedelta(hours=5)]})
+    assert slice_labels(rows, ["x"], {"x": Derived("at", By.HOUR)})["x"].to_list() == [5]
+    for column in ("at", "took"):
+        with pytest.raises(InvalidInput, match=f"'{column}' is .*, which has no {by}"):
+            slice_labels(rows, ["x"], {"x": Derived(column, by)})

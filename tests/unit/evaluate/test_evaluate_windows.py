@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -52,6 +52,22 @@ def test_a_worse_model_fails_by_the_windows_that_it_lost(
     assert lost.count(Outcome.LOST) == 3 and lost.verdict is Verdict.FAIL
     admitted = judge_windows(windows(ours, theirs), season, plain, max_lost=3)
     assert admitted.verdict is Verdict.PASS
+
+
+def test_windows_that_are_too_short_to_be_won_say_so(season: pl.DataFrame, scores: Scores) -> None:
+    """A week has seven days; together they may decide."""
+    ours, theirs = scores(season), scores(season, noise=3.0)
+    made = []
+    for week in range(3):
+        start = date(2013, 7, 1) + timedelta(days=7 * week)
+        inside = pl.col("ds").is_between(start, start + timedelta(days=6))
+        made.append(WindowRows(str(start), "1.0.1", ours.filter(inside), theirs.filter(inside)))
+    found = judge_windows(made, season, SPEC)
+    assert found.count(Outcome.UNDECIDED) == 3 and found.verdict is Verdict.PASS
+    assert found.sentences[:2] == (
+        "3 windows by auc: 3 undecided",
+        "a window takes 10 blocks to be won or lost; 3 have fewer",
+    )
 
 
 def test_the_same_model_is_even(season: pl.DataFrame, scores: Scores) -> None:

@@ -145,6 +145,13 @@ def test_few_blocks_are_inconclusive_and_say_so() -> None:
         ("recall@high >= 0.7", 8, "expected a number, found 'high'"),
         ("ndcg[5] >= 0.7", 5, "ndcg takes no '['. It takes a depth: @10"),
         ("f1[ >= 0.7", 5, "expected a class or a quantile, found '>='"),
+        ("auc => 0.7", 5, "'=' is not understood. Write one of >=, <=, >, <"),
+        ("auc >= 1e999", 8, "1e999 is more than a float holds"),
+        ("f1@10 >= 0.7", 4, "10 is no threshold from 0 to 1"),
+        ("ndcg >= 0.7", 1, "ndcg stands with a depth. Write it as ndcg@10"),
+        ("ndcg@2.5 >= 0.7", 6, "2.5 is no depth (1, 2, …)"),
+        ("recall@1.5 >= 0.7", 8, "1.5 is no threshold from 0 to 1 and no depth"),
+        ("pinball[1.5] <= 2", 9, "1.5 is no quantile"),
     ],
 )
 def test_errors_point_at_the_character(text: str, at: int, words: str) -> None:
@@ -163,6 +170,7 @@ def test_errors_point_at_the_character(text: str, at: int, words: str) -> None:
         ("f1['not late'].gap(\"the day\") <= 1.", "f1[not late]", "the day", None),
         ("pinball[0.9] . in ( 'ds' , '2013-07-01' ) <= 1e1", "pinball[0.9]", "ds", "2013-07-01"),
         ("cost.worst_slice(hour) <= 10", "cost", "hour", None),
+        ("pinball[.90].worst_slice(hour) <= 10", "pinball[0.9]", "hour", None),
     ],
 )
 def test_metrics_take_parameters_and_slices_values(

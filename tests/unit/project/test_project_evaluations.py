@@ -69,6 +69,12 @@ def test_blocks_are_days_and_of_a_ranking_queries() -> None:
         ('[models.m.evaluation.backtest]\nwindow = "year"\n', 14, "has to be day, week or month"),
         ("[models.m.evaluation.backtest]\nwindows = 1\n", 14, "has to be 2 to 100, not 1"),
         ("[models.m.evaluation.backtest]\nretrain = true\n", 13, "no argument says on what"),
+        (
+            "[models.m.evaluation.backtest]\nretrain_incumbent = true\n"
+            'arguments = { seed = "1" }\n',
+            13,
+            "no argument says on what",
+        ),
         ('[models.m.evaluation.backtest]\nchecks = ["auk > 1"]\n', 14, "Did you mean auc?"),
     ],
 )

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import random
+import re
 
 import pytest
 import uvicorn
@@ -23,9 +26,11 @@ ASKED = b"POST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r
 class Wire(asyncio.Transport):
     def __init__(self):
         super().__init__()
-        self.written, self.is_closed = [], False
+        self.written, self.is_closed, self.is_lost = [], False, False
 
     def write(self, data):
+        if self.is_lost:  # uvloop's do, then
+            raise RuntimeError("the handler is closed")
         self.written.append(data)
 
     def close(self):
@@ -146,7 +151,8 @@ def test_both_ways_say_the_same_and_the_quick_one_in_one_piece():
         (sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\n0\r\n\r\n"), "asgi"),
         (sent("Connection: close"), "asgi"),
         (sent("Expect: 100-continue"), "asgi"),
-        (sent("Connection: upgrade", "Upgrade: h2c"), "asgi"),
+        (sent("Connection: upgrade", "Upgrade: h2c"), "quick"),
+        (sent("Connection: Upgrade, close", "Upgrade: h2c"), "asgi"),
         (sent(version="1.0"), "asgi"),
         (sent(method="PUT"), "asgi"),
         (sent(path=f"{PATH}?a=1"), "asgi"),
@@ -189,6 +195,126 @@ def test_a_body_may_come_in_pieces_and_one_that_is_late_comes_by_asgi(monkeypatc
     assert soon[2] == late[2]
     assert soon[3] is None
     assert late[3] is None
+
+
+UPGRADES = (
+    ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"),
+    ("Connection: upgrade", "Upgrade: websocket"),
+)
+
+
+@pytest.mark.parametrize("headers", UPGRADES)
+@pytest.mark.parametrize("at", [40, 150, -1, None])
+def test_who_asks_for_another_protocol_is_answered_in_this_one(headers, at):
+    """With its body, wherever that is cut, and so are the requests behind it."""
+
+    async def run():
+        server = Server()
+        connection, wire = server.connect()
+        first, get = sent(*headers, body=b"a" * 20), sent(method="GET", length="none", body=b"")
+        chunked = ("Transfer-Encoding: chunked", *headers)
+        third = sent(*chunked, length="none", body=b"2\r\nbb\r\n0\r\n\r\n")
+        last = sent(body=b"cc")
+        connection.data_received(first[:at])
+        await settle()
+        if at is not None:
+            connection.data_received(first[at:])
+        await settle()
+        connection.data_received(get.replace(b"Host", b"Connection: upgrade\r\nUpgrade: x\r\nHost"))
+        await settle()
+        connection.data_received(third + last)
+        await settle()
+        return b"".join(wire.written), wire.is_closed
+
+    said, is_closed = asyncio.run(run())
+    assert said.count(b" 200 OK\r\n") == 4
+    assert said.index(b"a" * 40) < said.index(b"bbbb") < said.index(b"cccc")
+    assert not is_closed
+
+
+def test_a_tunnel_is_refused():
+    async def run():
+        connection, wire = Server().connect()
+        connection.data_received(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        return b"".join(wire.written), wire.is_closed
+
+    said, is_closed = asyncio.run(run())
+    assert (said.startswith(b"HTTP/1.1 400 "), is_closed) == (True, True)
+
+
+@pytest.mark.parametrize("way", ["quick", "asgi"])
+def test_what_came_whole_is_answered_before_the_connection_ends(way):
+    """Behind it comes what is no request: of a client that left out the length of its body."""
+
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received((ASKED if way == "quick" else sent(path=f"{PATH}?a")) + b"{}\r\n")
+        connection.data_received(b"more")
+        await settle()
+        before = list(wire.written), wire.is_closed, connection._header_timer
+        server.gate.set_result(None)
+        await settle()
+        return before, server.ways, b"".join(wire.written), wire.is_closed
+
+    before, ways, said, is_closed = asyncio.run(run())
+    assert (before, ways, is_closed) == (([], False, None), [way], True)
+    assert parts(said)[0] == b"HTTP/1.1 200 OK"
+    assert b"connection: close" in parts(said)[1]
+
+
+def test_a_body_that_breaks_off_is_told_so():
+    async def run():
+        server = Server()
+        connection, wire = server.connect()
+        broken = sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\nzz\r\n")
+        connection.data_received(broken)
+        await settle()
+        return b"".join(wire.written), wire.is_closed, len(server.state.tasks)
+
+    said, is_closed, tasks = asyncio.run(run())
+    assert (said.startswith(b"HTTP/1.1 400 "), said.count(b"HTTP/1.1")) == (True, 2)
+    assert (is_closed, tasks) == (True, 0)
+
+
+BROKEN = sent("Transfer-Encoding: chunked", length="none", body=b"2\r\n{}\r\nzz\r\n")
+
+
+@pytest.mark.parametrize("first", [ASKED, sent(path=f"{PATH}?a")], ids=["quick", "asgi"])
+def test_what_waits_before_a_body_that_breaks_off_is_answered(first):
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(first + sent(body=b"bb") + BROKEN)
+        await settle()
+        connection.data_received(b"more")
+        before = len(wire.written)
+        server.gate.set_result(None)
+        await settle()
+        return before, b"".join(wire.written), wire.is_closed, len(server.state.tasks)
+
+    before, said, is_closed, tasks = asyncio.run(run())
+    assert (before, said.count(b" 200 OK\r\n"), said.count(b"HTTP/1.1")) == (0, 2, 2)
+    assert said.index(b"{}{}") < said.index(b"connection: close") < said.index(b"bbbb")
+    assert (is_closed, tasks) == (True, 0)
+
+
+@pytest.mark.parametrize("first", [ASKED, sent(path=f"{PATH}?a")], ids=["quick", "asgi"])
+def test_who_goes_takes_along_all_that_was_asked_at_once(first):
+    async def run():
+        server = Server()
+        server.gate = asyncio.get_running_loop().create_future()
+        connection, wire = server.connect()
+        connection.data_received(first + ASKED + ASKED)
+        await settle()
+        connection.connection_lost(None)
+        await settle()
+        return wire.written, len(server.state.tasks), server.ways
+
+    written, tasks, ways = asyncio.run(run())
+    assert (written, tasks, len(ways)) == ([], 0, 1)
 
 
 def test_requests_sent_at_once_are_answered_in_their_order():
@@ -326,3 +452,55 @@ def test_a_request_leaves_no_garbage():
     of_requests, connections = asyncio.run(run())
     assert of_requests < 50
     assert connections == 1
+
+
+SEEDS = (
+    ASKED,
+    sent(path=f"{PATH}?a"),
+    sent("Connection: Upgrade", "Upgrade: h2c"),
+    sent("Expect: 100-continue"),
+    sent("Transfer-Encoding: chunked", length="none", body=b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n"),
+    sent(method="GET", path="/v2", length="none", body=b""),
+)
+PIECES = (b"\r\n", b"\0", b":", b" ", b"0", b"Connection: close\r\n", b"Upgrade: x\r\n", b"\xff")
+
+
+def spoil(data, chance):
+    """With up to three bytes changed, left out or put in."""
+    spoiled = bytearray(data)
+    for _ in range(chance.choice((0, 0, 1, 3))):
+        at = chance.randrange(len(spoiled))
+        match chance.randrange(3):
+            case 0:
+                spoiled[at] = chance.randrange(256)
+            case 1:
+                del spoiled[at : at + chance.randrange(1, 9)]
+            case _:
+                spoiled[at:at] = chance.choice(PIECES)
+    return bytes(spoiled)
+
+
+def test_whatever_comes_is_answered_or_refused_and_leaves_nothing(caplog):
+    """Requests with bytes wrong, several at once, cut anywhere, until the client goes."""
+
+    async def run(chance):
+        server = Server()
+        connection, wire = server.connect()
+        data = b"".join(spoil(chance.choice(SEEDS), chance) for _ in range(chance.randrange(1, 4)))
+        cuts = sorted(chance.randrange(len(data)) for _ in range(chance.randrange(3)))
+        for start, end in itertools.pairwise([0, *cuts, len(data)]):
+            if not wire.is_closed:
+                connection.data_received(data[start:end])
+            if chance.random() < 0.5:
+                await settle()
+        wire.is_lost = True
+        connection.connection_lost(None)
+        await settle()
+        return data, b"".join(wire.written), len(server.state.tasks)
+
+    for seed in range(400):
+        data, said, tasks = asyncio.run(run(random.Random(seed)))
+        answers = re.findall(rb"HTTP/1.1 (\d+)", said)
+        assert set(answers) <= {b"100", b"200", b"400"}, (seed, data, said)
+        assert tasks == 0, (seed, data)
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []

@@ -113,7 +113,9 @@ def docker_engine(
     address = f"unix://{folder}/socket"
     words = [container_engine.program, "system", "service", "--time=0", address]
     config = {"CONTAINERS_CONF": str(folder / "containers.conf")}
-    with subprocess.Popen(words, env={**os.environ, **config}, stderr=subprocess.DEVNULL) as served:
+    environment = {**os.environ, **config}
+    # It leaves an empty file "oom" where it was started.
+    with subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as served:
         try:
             yield wait_for_engine({**environ, "DOCKER_HOST": address})
         finally:

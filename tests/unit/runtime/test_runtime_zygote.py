@@ -164,12 +164,16 @@ def test_a_module_that_starts_a_thread_is_left_out(tmp_path: Path, script: MakeS
                 "threads": len(os.listdir(f"/proc/{os.getppid()}/task"))}
     """
     # Polars starts a thread when it is imported; a fork of it could wait for ever.
-    wanted = {"script:host": ["polars", "packaging.version"]}
+    # Tasks tell of its modules before they tell of itself.
+    wanted = {"script:host": ["polars.exceptions", "polars.expr", "polars", "packaging.version"]}
     with TaskRunner(SystemClock(), tmp_path / "run", wanted) as runner:
         spec = script("t", source)
         assert runner.start(spec).result().succeeded
     assert spec.output_path is not None
     assert json.loads(spec.output_path.read_text()) == {"warm": True, "threads": 1}
+    (log,) = (tmp_path / "run").glob("zygote-script-host-*.log")
+    told = [line for line in log.read_text().splitlines() if "starts a thread" in line]
+    assert told == ["polars: left out, for its import starts a thread"]  # it started anew once
 
 
 def test_a_module_that_crashes_the_interpreter_is_given_up(

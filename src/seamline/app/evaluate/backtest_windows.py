@@ -40,11 +40,33 @@ _ANY = (RunState.SUCCEEDED, RunState.RUNNING, RunState.PENDING, RunState.FAILED,
 
 
 class Step(StrEnum):
+    """In order."""
+
     TRAINING = "training"
     PACKAGING = "packaging"
     PREDICTING = "predicting"
     READY = "ready"
     ERRORED = "errored"
+
+
+@dataclass(frozen=True)
+class Side:
+    """Of the candidate, or the incumbent, in a window: the version that predicts, the run that
+    trained it (where one did) and the one that predicts. `sentence`: what went wrong."""
+
+    step: Step = Step.READY
+    version: str = ""
+    training_run: str | None = None
+    run_id: str | None = None
+    sentence: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        return self.step in (Step.READY, Step.ERRORED)
+
+    @property
+    def waits_for(self) -> str | None:
+        return self.run_id if self.step is Step.PREDICTING else self.training_run
 
 
 @dataclass(frozen=True)
@@ -54,10 +76,9 @@ class WindowRuns:
     label: str
     days: Days
     step: Step
-    version: str = ""
-    training_run: str | None = None
-    run_id: str | None = None
-    incumbent_run: str | None = None
+    ours: Side = Side()
+    #: None where no incumbent takes part.
+    theirs: Side | None = None
     sentence: str = ""
 
     @property
@@ -65,13 +86,16 @@ class WindowRuns:
         return self.step in (Step.READY, Step.ERRORED)
 
     def to_json(self) -> dict[str, Any]:
+        theirs = self.theirs or Side()
         return {
             "window": self.label,
             "state": str(self.step),
-            "version": self.version,
-            "training_run": self.training_run,
-            "run_id": self.run_id,
-            "incumbent_run": self.incumbent_run,
+            "version": self.ours.version,
+            "training_run": self.ours.training_run,
+            "run_id": self.ours.run_id,
+            "incumbent_version": theirs.version,
+            "incumbent_training_run": theirs.training_run,
+            "incumbent_run": theirs.run_id,
             "sentence": self.sentence,
         }
 
@@ -98,30 +122,36 @@ def advance_window(course: Course, label: str, days: Days) -> WindowRuns:
 
 
 def _advance(course: Course, label: str, days: Days) -> WindowRuns:
-    version, training_run = course.candidate, None
-    if course.tested.retrain:
-        training_run = _train(course, days)
+    tested, rival = course.tested, course.incumbent
+    sides = [_advance_side(course, course.candidate, days, is_trained=tested.retrain)]
+    if rival is not None and (tested.retrain_incumbent or _is_later(course, rival, days)):
+        sides.append(_advance_side(course, rival, days, is_trained=tested.retrain_incumbent))
+    # An error settles a window; until then it is as far as the side that is furthest behind.
+    worst = next((one for one in sides if one.step is Step.ERRORED), None) or min(
+        sides, key=lambda one: list(Step).index(one.step)
+    )
+    return WindowRuns(
+        label, days, worst.step, sides[0], sides[1] if len(sides) > 1 else None, worst.sentence
+    )
+
+
+def _advance_side(course: Course, version: ModelVersion, days: Days, *, is_trained: bool) -> Side:
+    training_run = None
+    if is_trained:
+        training_run = _train(course, version, days)
         made = _made_by(course, training_run)
         if not isinstance(made, ModelVersion):
             step, sentence = made
-            return WindowRuns(label, days, step, "", training_run, sentence=sentence)
+            return Side(step, "", training_run, sentence=sentence)
         version = made
-    runs = [_predict(course, version, days)]
-    rival = course.incumbent
-    if rival is not None and _is_later(course, rival, days):
-        runs.append(_predict(course, rival, days))
-    ids = [str(run["run_id"]) for run in runs]
-    told = (version.version, training_run, ids[0], ids[1] if len(ids) > 1 else None)
-    states = [RunState(run["state"]) for run in runs]
-    bad = [
-        run["run_id"]
-        for run, state in zip(runs, states, strict=True)
-        if is_terminal(state) and state is not RunState.SUCCEEDED
-    ]
-    if bad:
-        return WindowRuns(label, days, Step.ERRORED, *told, f"run {bad[0]} did not succeed")
-    done = all(state is RunState.SUCCEEDED for state in states)
-    return WindowRuns(label, days, Step.READY if done else Step.PREDICTING, *told)
+    run = _predict(course, version, days)
+    state, run_id = RunState(run["state"]), str(run["run_id"])
+    told = (version.version, training_run, run_id)
+    if not is_terminal(state):
+        return Side(Step.PREDICTING, *told)
+    if state is not RunState.SUCCEEDED:
+        return Side(Step.ERRORED, *told, f"run {run_id} did not succeed")
+    return Side(Step.READY, *told)
 
 
 def _predict(course: Course, version: ModelVersion, days: Days) -> dict[str, Any]:
@@ -137,10 +167,10 @@ def _predict(course: Course, version: ModelVersion, days: Days) -> dict[str, Any
     )
 
 
-def _train(course: Course, days: Days) -> str:
-    """The training run of the window: the candidate's own pipeline and arguments, but for those
+def _train(course: Course, version: ModelVersion, days: Days) -> str:
+    """The training run of the window: the version's own pipeline and arguments, but for those
     that the declaration names."""
-    platform, lineage = course.platform, course.candidate.document["lineage"]
+    platform, lineage = course.platform, version.document["lineage"]
     reference = f"{lineage['pipeline']}@{lineage['pipeline_digest']}"
     found = find_pipeline_by_reference(platform, reference)
     ir = read_published(platform, found.package, found.digest, found.digest)
@@ -187,9 +217,11 @@ def _is_later(course: Course, version: ModelVersion, days: Days) -> bool:
 
 
 def unfinished_runs(windows: Sequence[WindowRuns]) -> list[str]:
-    """To wait for: of the windows that are not settled, the run that is going on."""
+    """To wait for: of the windows that are not settled, the runs that are going on."""
     return [
-        str(one.run_id if one.step is Step.PREDICTING else one.training_run)
+        side.waits_for
         for one in windows
         if not one.is_settled
+        for side in (one.ours, one.theirs)
+        if side is not None and not side.is_settled and side.waits_for is not None
     ]

@@ -73,9 +73,11 @@ def _is_of(pair: Pair, evidence: Any) -> bool:
 def _pairs(platform: Platform, before: str, after: str) -> tuple[list[Pair], list[str]]:
     if is_run(platform, before) and is_run(platform, after):
         return [_pair_of_runs(platform, before, after)], []
-    releases = [_release(platform, one) for one in (before, after)]
-    if releases[0] is not None and releases[1] is not None:
-        return _pairs_of_releases(platform, releases[0], releases[1])
+    old, new = (_release(platform, one) for one in (before, after))
+    if old is not None and new is not None:
+        return _pairs_of_releases(platform, old, new)
+    if (old is None) is not (new is None) and "==" not in before + after:
+        _refuse_release(platform, before if old is None else after)
     name, old_version = parse_model_reference(before)
     other, new_version = parse_model_reference(after, of=name)
     if other != name:
@@ -84,8 +86,8 @@ def _pairs(platform: Platform, before: str, after: str) -> tuple[list[Pair], lis
             "releases.",
             next_step="Write NAME==VERSION NAME==VERSION, RUN RUN, or RELEASE RELEASE.",
         )
-    old = find_model(platform.stores, name, old_version)
-    return [Pair(name, old, find_model(platform.stores, name, new_version))], []
+    first = find_model(platform.stores, name, old_version)
+    return [Pair(name, first, find_model(platform.stores, name, new_version))], []
 
 
 def _pair_of_runs(platform: Platform, before: str, after: str) -> Pair:
@@ -106,6 +108,12 @@ def _release(platform: Platform, reference: str) -> StoredRelease | None:
             return find_release(connection, reference)
         except NotFound:
             return None
+
+
+def _refuse_release(platform: Platform, reference: str) -> None:
+    """The other is one: NotFound names the nearest."""
+    with platform.stores.db.read() as connection:
+        find_release(connection, reference)
 
 
 def _pairs_of_releases(

@@ -23,7 +23,10 @@ class BacktestDeclaration:
     #: Whether the training pipeline is run anew for each window, with `arguments`; else the one
     #: version is judged in each.
     retrain: bool = False
-    #: Arguments of the training pipeline: {window_start}, {window_end}, {window_start-3m} are of
+    #: Whether the incumbent is trained anew for each window, too, by its own pipeline: what is
+    #: compared are then two ways to train, and it takes part in every window.
+    retrain_incumbent: bool = False
+    #: Arguments of the training pipelines: {window_start}, {window_end}, {window_start-3m} are of
     #: the window that is judged, {data} is the version of the data.
     arguments: Mapping[str, str] = field(default_factory=dict)
     #: The metric that windows are won and lost by; without it the first that a check names.

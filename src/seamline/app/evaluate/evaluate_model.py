@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import polars as pl
 
 from seamline.app.evaluate.declaration import EvaluationDeclaration
+from seamline.app.evaluate.seen_days import say_seen
 from seamline.app.platform import Platform
 from seamline.app.register.model_aliases import find_model
 from seamline.data.versions import (
@@ -83,6 +84,9 @@ def evaluate_model(
     result = evaluate_predictions(
         ours, truth, spec, incumbent_predictions=theirs, baseline=training
     )
+    seen = say_seen(platform, judged.version, declared.data, ours)
+    if seen:
+        result = replace(result, sentences=(*result.sentences, seen))
     recorded = record_evaluation(
         platform.stores,
         candidate=judged.contender,

@@ -6,6 +6,7 @@ what is done stands. Nothing of it is kept but the runs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -18,6 +19,7 @@ from seamline.app.evaluate.backtest_windows import (
     advance_window,
     unfinished_runs,
 )
+from seamline.app.evaluate.declared_since import windows_of
 from seamline.app.evaluate.evaluate_model import (
     baseline_of,
     find_declared,
@@ -131,6 +133,12 @@ def _judge(course: Course, windows: list[WindowRuns], by: str) -> Backtest:
         max_lost=course.tested.max_lost,
         baseline=baseline,
     )
+    alike = sum(
+        one.theirs is not None and one.theirs.version == one.ours.version for one in windows
+    )
+    if alike:
+        said = f"in {alike} windows both are trained alike: there is nothing to compare"
+        result = replace(result, sentences=(*result.sentences, said))
     judged = [one for _, found in loaded for one in found]
     tested = Subject(
         course.candidate.model,
@@ -147,22 +155,22 @@ def _judge(course: Course, windows: list[WindowRuns], by: str) -> Backtest:
         spec=spec,
         result=result,
         by=by,
+        how=windows_of(course.tested),
     )
 
 
 def _load(course: Course, window: WindowRuns) -> tuple[WindowRows, list[Contender]]:
     """The predictions of a window that is ready, and whose they are (the candidate's side)."""
-    version = window.version or course.candidate.version
-    if window.step is not Step.READY or window.run_id is None:
+    version = window.ours.version or course.candidate.version
+    if window.step is not Step.READY or window.ours.run_id is None:
         return WindowRows(window.label, version, error=window.sentence), []
     platform, declared, model = course.platform, course.declared, course.candidate.model
     try:
-        ours = load_judged(platform, declared, model, window.version, window.run_id, "")
+        ours = load_judged(platform, declared, model, version, window.ours.run_id, "")
         rows = _of_window(ours.predictions, window.days)
-        theirs = None
-        if window.incumbent_run is not None and course.incumbent is not None:
-            other = course.incumbent.version
-            found = load_judged(platform, declared, model, other, window.incumbent_run, "")
+        theirs, rival = None, window.theirs
+        if rival is not None and rival.run_id is not None:
+            found = load_judged(platform, declared, model, rival.version, rival.run_id, "")
             theirs = _of_window(found.predictions, window.days)
     except SeamlineError as error:
         return WindowRows(window.label, version, error=str(error)), []

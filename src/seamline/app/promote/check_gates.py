@@ -50,14 +50,16 @@ def decide_gate(
     """None while it goes on. A gate that breaks is an error, not a failed check (law 7); what the
     database or a disk does is tried again."""
     try:
-        return gate(platform, promotion, release)
+        found = gate(platform, promotion, release)
+        return None if found is None else found.kept()
     except SeamlineError as error:
-        return GateResult(name, Verdict.ERROR, str(error), {"error": error.message})
+        return GateResult(name, Verdict.ERROR, str(error), {"error": error.message}).kept()
     except (SQLAlchemyError, OSError):
         raise
     except Exception as error:
         _LOG.exception("the gate %s of promotion %s broke", name, promotion.id)
-        return GateResult(name, Verdict.ERROR, f"it broke: {error!r}", {"error": repr(error)})
+        broken = GateResult(name, Verdict.ERROR, f"it broke: {error!r}", {"error": repr(error)})
+        return broken.kept()
 
 
 def _why_not_run(platform: Platform, promotion: Promotion, name: str) -> GateResult | None:

@@ -49,7 +49,7 @@ def encode(labels: Labels, what: str, n_rows: int | None = None) -> Coded:
             next_step="Give one value per row.",
         )
     series = series.fill_nan(None) if series.dtype.is_float() else series
-    if series.dtype.is_integer() and not series.null_count():
+    if series.dtype.is_integer() and series.dtype != pl.Int128 and not series.null_count():
         return _encode_whole(series.to_numpy())
     if series.dtype.is_temporal() or series.dtype.is_float():
         return _encode_distinct(series)
@@ -68,11 +68,13 @@ def _encode_whole(values: npt.NDArray[np.integer[Any]]) -> Coded:
     low, high = int(values.min()), int(values.max())
     if high - low > 4 * len(values) + 1000:
         found, codes = np.unique(values, return_inverse=True)
-    else:
-        offset = values.astype(np.int64) - low
-        is_there = np.bincount(offset, minlength=high - low + 1) > 0
-        found, codes = np.flatnonzero(is_there) + low, (np.cumsum(is_there) - 1)[offset]
-    return _by_name([str(one) for one in found.tolist()], codes)
+        return _by_name([str(one) for one in found.tolist()], codes)
+    # Beyond 63 bits the difference alone fits; of narrow numbers it does not fit their own width.
+    is_wide = values.dtype == np.uint64
+    offset = (values - values.min()).astype(np.int64) if is_wide else values.astype(np.int64) - low
+    is_there = np.bincount(offset, minlength=high - low + 1) > 0
+    names = [str(one + low) for one in np.flatnonzero(is_there).tolist()]
+    return _by_name(names, (np.cumsum(is_there) - 1)[offset])
 
 
 def _encode_distinct(series: pl.Series) -> Coded:

@@ -11,6 +11,7 @@ from seamline.domain.states import Verdict
 from seamline.measure.evaluation.checks import Check, Over
 from seamline.measure.evaluation.estimates import MIN_BLOCKS, Estimate
 from seamline.measure.evaluation.scorecard import Estimates, Scorecard
+from seamline.measure.evaluation.vocabulary import base_of
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,12 @@ def no_slice(column: str, known: Mapping[str, Any]) -> str:
 
 
 def no_metric(check: Check, card: Scorecard) -> str:
+    base, _, at = check.metric.partition("@")
+    if at and any(base_of(one) == base for one in card.overall):
+        return (
+            f"what was counted was not cut at {at}: evaluate with {check.metric} among the checks, "
+            "which reads the rows"
+        )
     return f"a {card.task} evaluation has no {check.metric}. {nearest(check.metric, card.overall)}"
 
 
@@ -163,5 +170,5 @@ def make_result(
 
 
 def make_error(check: Check, why: str) -> CheckResult:
-    sentence = f"{check.text}: error; {why.removesuffix('.')}."
+    sentence = f"{check.text}: error; {why if why.endswith(('.', '?')) else f'{why}.'}"
     return CheckResult(check, Verdict.ERROR, None, None, None, 0, sentence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import NamedTuple
 
 from seamline.domain.errors import InvalidInput, nearest
@@ -18,6 +19,7 @@ _TOKEN = re.compile(
 )
 _SLICE_STEPS = ("gap", "in", "worst_slice")
 _STEPS = ("abs", "drop_vs", "gap", "in", "vs", "worst_slice")
+_COMPARE_HINT = "Write one of >=, <=, >, < and a number."
 _KNOWN_STEPS = "Known: abs, drop_vs(…), gap(…), in(…, …), vs(…), worst_slice(…)."
 
 
@@ -37,6 +39,13 @@ class Parsed:
     slice_value: str | None = None
     higher_is_better: bool | None = None
     is_own: bool = False
+
+
+def _is_between(text: str) -> bool:
+    try:
+        return 0 < float(text) < 1
+    except ValueError:
+        return False
 
 
 class _Token(NamedTuple):
@@ -60,7 +69,8 @@ class Parser:
             match = _TOKEN.match(self.text, at)
             if match is None:
                 at += len(self.text[at:]) - len(self.text[at:].lstrip())
-                raise self._error(f"{self.text[at]!r} is not understood", at, "")
+                hint = _COMPARE_HINT if self.text[at] in "=≥≤≠!" else ""
+                raise self._error(f"{self.text[at]!r} is not understood", at, hint)
             kind = str(match.lastgroup)
             tokens.append(_Token(kind, match[kind], match.start(kind)))
             at = match.end()
@@ -71,9 +81,11 @@ class Parser:
         self._read_metric(read)
         while self._skip("."):
             self._read_step(read)
-        hint = "Write one of >=, <=, >, < and a number."
-        read.compare = self._take("compare", "a comparison", hint).text
-        read.limit = float(self._take("number", "a number", hint).text)
+        read.compare = self._take("compare", "a comparison", _COMPARE_HINT).text
+        limit = self._take("number", "a number", _COMPARE_HINT)
+        read.limit = float(limit.text)
+        if not isfinite(read.limit):
+            raise self._error(f"{limit.text} is more than a float holds", limit.at, _COMPARE_HINT)
         self._take("end", "the end of the check", "Write one check per line.")
         return read
 
@@ -91,6 +103,9 @@ class Parser:
         """`@10`, `[UA]` or nothing."""
         mark = self.tokens[self.next]
         if mark.text not in ("@", "["):
+            if not is_own and WORDS[name.text].needs:
+                hint = f"Write it as {name.text}@10."
+                raise self._error(f"{name.text} stands with a depth", name.at, hint)
             return ""
         self.next += 1
         takes = set() if is_own else set(WORDS[name.text].takes.values())
@@ -107,11 +122,27 @@ class Parser:
             hint = f"It takes {known}."
             raise self._error(f"{name.text} takes no {mark.text!r}", mark.at, hint)
         if mark.text == "@":
-            number = float(self._take("number", "a number", "Write recall@0.35 or ndcg@10.").text)
-            return f"@{number:g}"
+            return self._read_number(takes)
+        at = self.tokens[self.next].at
         word = self._read_words("a class or a quantile")
+        if takes & fitting == {Takes.QUANTILE}:
+            if not _is_between(word):
+                raise self._error(f"{word} is no quantile", at, "Quantiles lie between 0 and 1.")
+            word = f"{float(word):g}"
         self._take_mark("]")
         return f"[{word}]"
+
+    def _read_number(self, takes: set[Takes]) -> str:
+        """Behind `@`."""
+        token = self._take("number", "a number", "Write recall@0.35 or ndcg@10.")
+        number = float(token.text)
+        is_threshold = Takes.THRESHOLD in takes and 0 <= number <= 1
+        is_depth = Takes.DEPTH in takes and number >= 1 and number == int(number)
+        if not is_threshold and not is_depth:
+            known = {Takes.THRESHOLD: "no threshold from 0 to 1", Takes.DEPTH: "no depth (1, 2, …)"}
+            what = " and ".join(text for kind, text in known.items() if kind in takes)
+            raise self._error(f"{token.text} is {what}", token.at, "Write recall@0.35 or ndcg@10.")
+        return f"@{number:g}"
 
     def _read_step(self, read: Parsed) -> None:
         step = self._take("name", "a step", _KNOWN_STEPS)

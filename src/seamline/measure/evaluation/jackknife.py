@@ -111,7 +111,7 @@ class Spread:
         t = np.asarray([levels.get(n, np.nan) for n in n_blocks.tolist()])
         n = np.maximum(n_blocks, 2)
         influence = self.influence()
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             variance = np.einsum("...i,...i->...", influence, influence) / n
             # What only rounding tells apart is the same.
             is_still = variance <= (ROUNDING * np.maximum(np.abs(self.value), 1e-3)) ** 2 * n
@@ -128,7 +128,9 @@ class Spread:
             centre = np.where(is_still, self.value, n * self.value - (n - 1) * mean)
             low = np.fmin(self.value - t * error, centre - _unskew(t, skew, n) * error)
             high = np.fmax(self.value + t * error, centre - _unskew(-t, skew, n) * error)
-        return low, high
+        # Of values whose squares no float holds, nobody knows the spread.
+        is_known = np.isfinite(variance)
+        return np.where(is_known, low, np.nan), np.where(is_known, high, np.nan)
 
 
 def _apart(ours: Floats, theirs: Floats) -> Floats:

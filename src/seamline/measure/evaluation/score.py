@@ -62,7 +62,19 @@ def score(
     settings: Settings,
     **more: Any,
 ) -> Scorecard:
-    """`more`: what only this task's scorecard has."""
+    """`more`: what only this task's scorecard has. What no float holds is not defined."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _score(task, contenders, blocks, slices, settings, more)
+
+
+def _score(
+    task: Task,
+    contenders: Mapping[str, Contender],
+    blocks: Blocks,
+    slices: Mapping[str, Coded],
+    settings: Settings,
+    more: Mapping[str, Any],
+) -> Scorecard:
     measures = {who: contender.measure for who, contender in contenders.items()}
     spreads = tabulate_whole(contenders, blocks).spreads(measures)
     level = settings.confidence

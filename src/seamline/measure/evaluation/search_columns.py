@@ -9,6 +9,7 @@ import polars as pl
 
 from seamline.measure.basis import quantile_edges
 from seamline.measure.evaluation.cells import Coded, Labels, encode
+from seamline.measure.wording import write_apart
 
 #: A number with more distinct values is cut into tenths.
 MAX_NUMBERS = 24
@@ -47,9 +48,8 @@ def _cut(series: pl.Series) -> Coded:
     known = known[np.isfinite(known)]
     edges = np.asarray(quantile_edges(np.sort(known), BINS))
     starts = edges[:-1]
-    names = [
-        f"[{low:.6g}, {high:.6g})" for low, high in zip(starts, [*edges[1:-1], np.inf], strict=True)
-    ]
+    written = write_apart(starts.tolist())
+    names = [f"[{low}, {high})" for low, high in zip(written, [*written[1:], "inf"], strict=True)]
     found = np.searchsorted(starts[1:], numbers.fill_null(0.0).to_numpy(), "right")
     if numbers.null_count():
         names.append("(missing)")

@@ -103,6 +103,8 @@ def estimate_gap(spread: Spread, usable: Flags, confidence: float) -> Estimate |
         error = np.sqrt(((errors[i] - errors[:i]) ** 2).sum(-1))
         low = max(low, float((apart - joint * error).max()))
         high = max(high, float((apart + single * error).max()))
+    if not np.isfinite(high):
+        return None
     seen = float(value.max() - value.min())
     n_rows = int(spread.n_rows[usable].sum())
     return Estimate(seen, low, high, n_rows, n_blocks, confidence)

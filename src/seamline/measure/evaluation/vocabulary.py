@@ -87,7 +87,7 @@ WORDS: Mapping[str, Word] = MappingProxyType(
         "coverage": Word(
             None, {_F: Takes.QUANTILE}, "share of truths inside (or under a quantile)"
         ),
-        "ndcg": Word(True, {_K: Takes.DEPTH}, "normalised discounted cumulative gain"),
+        "ndcg": Word(True, {_K: Takes.DEPTH}, "normalised discounted cumulative gain", needs=True),
         "map": Word(True, {_K: _PLAIN}, "mean average precision per query"),
         "mrr": Word(True, {_K: _PLAIN}, "mean of 1 / rank of the first relevant"),
     }

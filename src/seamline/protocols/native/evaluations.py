@@ -17,7 +17,7 @@ from seamline.app.evaluate.run_backtest import run_backtest
 from seamline.evaluate.backtests import find_backtest, list_backtests
 from seamline.evaluate.evaluations import list_evaluations
 from seamline.evaluate.page import evaluation_page
-from seamline.evaluate.show import show_evaluation
+from seamline.evaluate.show import show_evaluation, show_with_backtest
 from seamline.project.evaluations import read_evaluation_file
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader, Runner
 
@@ -96,7 +96,9 @@ def page(
     platform: PlatformOf, who: Reader, evaluation: Annotated[list[str], Query()]
 ) -> dict[str, str]:
     """One self-contained HTML page of these evaluations, as text."""
-    return {"html": evaluation_page([show_evaluation(platform.stores, one) for one in evaluation])}
+    return {
+        "html": evaluation_page([show_with_backtest(platform.stores, one) for one in evaluation])
+    }
 
 
 @ROUTER.post("/backtests")

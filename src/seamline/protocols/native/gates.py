@@ -9,14 +9,18 @@ from pydantic import BaseModel
 
 from seamline.app.promote.ask_gate import ask_gate
 from seamline.app.promote.gate_guide import explain_gate, list_gates
+from seamline.app.promote.gate_page import gate_page
 from seamline.protocols.native.access import Evaluator, PlatformOf, Reader
 
 ROUTER = APIRouter()
 
 
 class Question(BaseModel):
+    """`html`: with a page of it, as text."""
+
     release: str
     environment: str
+    html: bool = False
 
 
 @ROUTER.get("/gates")
@@ -34,4 +38,5 @@ def explain(platform: PlatformOf, who: Reader, gate: str) -> dict[str, Any]:
 @ROUTER.post("/gates/{gate}/decisions")
 def decide(platform: PlatformOf, who: Evaluator, gate: str, body: Question) -> dict[str, Any]:
     """Outside of any promotion: recorded nowhere, and nothing opens by it."""
-    return ask_gate(platform, gate, body.release, body.environment, by=who.name)
+    found = ask_gate(platform, gate, body.release, body.environment, by=who.name)
+    return {**found, "html": gate_page(platform, found)} if body.html else found

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Annotated
 
 import msgspec
 import pyarrow as pa
@@ -19,8 +20,8 @@ from seamline.domain.errors import InvalidInput, Unavailable
 from seamline.serve.log.segment_log import SegmentLog
 
 FOLDER = "feedback"
-#: As many as a row's place may say.
-ROWS = 1 << 31
+#: A row's place has 32 bits in the log.
+LAST_ROW = 999_999_999
 
 SCHEMA = pa.schema(
     [
@@ -47,7 +48,7 @@ class FeedbackItem(msgspec.Struct):
 
     prediction_id: str | None = None
     id: str | None = None
-    row: int | None = None
+    row: Annotated[int, msgspec.Meta(ge=0, le=LAST_ROW)] | None = None
     truth: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     reward: float | None = None
     at: str | None = None
@@ -100,7 +101,7 @@ def read_feedback_body(body: bytes) -> list[FeedbackItem]:
         if "feedback" in many:
             return msgspec.json.decode(body, type=FeedbackBody).feedback
         return [msgspec.json.decode(body, type=FeedbackItem)]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"The feedback cannot be read: {error}.") from error
 
 
@@ -115,7 +116,7 @@ def rows_of_feedback(
     at, received_id = clock.now(), new_id(clock)
     rows = []
     for position, item in enumerate(items):
-        truth = bytes(item.truth).decode()
+        truth = _truth(item, position)
         if truth in ("", "null") and item.reward is None:
             raise InvalidInput(f"Feedback {position} holds neither truth nor reward.")
         if not item.prediction_id and not item.id:
@@ -186,10 +187,23 @@ def _batch(rows: Sequence[FeedbackRow], plane: str | None) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({**told, "plane": [plane] * len(rows)}, schema=SCHEMA)
 
 
+def _truth(item: FeedbackItem, position: int) -> str:
+    """As it was sent: JSON, with numbers that there are."""
+    text = bytes(item.truth)
+    if text:
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInput(
+                f"Feedback {position}: its truth cannot be read: {error}."
+            ) from error
+    return text.decode()
+
+
 def _row_of(item: FeedbackItem, named: int, position: int) -> int:
     """The one that `row` says, or `named` of the id `PREDICTION:row`."""
     row = named if item.row is None else item.row
-    if not 0 <= row < ROWS:
+    if not 0 <= row <= LAST_ROW:
         raise InvalidInput(f"Feedback {position}: row is {row}; the first row is 0.")
     if row != named and ":" in (item.prediction_id or ""):
         raise InvalidInput(
@@ -204,8 +218,8 @@ def _label_time(item: FeedbackItem, position: int) -> str | None:
         return None
     try:
         moment = datetime.fromisoformat(item.at)
-    except ValueError:
+        return item.at if moment.tzinfo is None else iso(moment)
+    except (ValueError, OverflowError):  # in UTC it may be before the year 1
         raise InvalidInput(
             f"Feedback {position}: at is {item.at!r}.", next_step="Send ISO 8601."
         ) from None
-    return item.at if moment.tzinfo is None else iso(moment)

@@ -14,8 +14,6 @@ from seamline.serve.flat_rows import FlatRows, Given, columns_of
 from seamline.serve.snapshots.snapshot import Column
 from seamline.serve.workers.wire import LENGTHS
 
-#: FP16 has no memory format in the standard library: it travels as JSON, like text.
-RAW = frozenset(DTYPES) - {"FP16"}
 #: Twice what a worker lets a model answer, so that it is the worker that says so.
 LARGEST_FRAME_BYTES = 128 << 20
 #: Those that packages have, in the standard library's words: cheaper than NumPy for a few values.
@@ -37,7 +35,7 @@ def pack_rows(given: Given, inputs: tuple[Column, ...], rows: int) -> tuple[dict
     parts: list[bytes] = []
     for column in inputs:
         values = columns[column.name]
-        if column.datatype in RAW and (isinstance(values, np.ndarray) or None not in values):
+        if column.datatype in DTYPES and (isinstance(values, np.ndarray) or None not in values):
             data = _raw(values, column.datatype)
             raw.append((column.name, column.datatype, len(data)))
             parts.append(data)
@@ -66,7 +64,7 @@ async def read_frame(stream: asyncio.StreamReader) -> tuple[dict[str, Any], byte
     text, body = await stream.readexactly(header_length), await stream.readexactly(body_length)
     try:
         return msgspec.json.decode(text, type=dict[str, Any]), body
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NoFrame(str(error)) from error
 
 

@@ -35,7 +35,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 LENGTHS = struct.Struct("<IQ")
-#: OIP datatype → struct format; the others travel as JSON.
+#: OIP datatype → struct format; text travels as JSON.
 FORMATS = {
     "BOOL": "?",
     "UINT8": "B",
@@ -46,6 +46,7 @@ FORMATS = {
     "INT16": "h",
     "INT32": "i",
     "INT64": "q",
+    "FP16": "e",
     "FP32": "f",
     "FP64": "d",
 }
@@ -174,7 +175,7 @@ class Tensors:
     def of_column(self, values: list[Any], datatype: str) -> Any:
         """As the plane sends it: text as a list, numbers raw, a missing float as NaN."""
         form = FORMATS.get(datatype)
-        if form is None or (None in values and form not in "fd"):
+        if form is None or (None in values and form not in "efd"):
             return list(values)
         filled = [math.nan if value is None else value for value in values]
         return self.decode(form, memoryview(bytearray(self.encode(form, filled)[1])))
@@ -271,7 +272,7 @@ class Worker:
                 raise ValueError(f"output {name} has {len(values)} rows for {rows} rows of input")
             form = FORMATS.get(datatype)
             if form is None:
-                as_json[name] = as_texts(name, values) if datatype == "BYTES" else as_list(values)
+                as_json[name] = as_texts(name, values)
                 continue
             shape, data = self.tensors.encode(form, values)
             raw.append([name, datatype, len(data), shape])

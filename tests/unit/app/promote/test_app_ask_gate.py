@@ -10,9 +10,11 @@ import pytest
 
 from seamline.app.promote.ask_gate import ask_gate
 from seamline.app.promote.gate_guide import explain_gate, guides, list_gates
+from seamline.app.promote.gate_page import gate_page
 from seamline.app.promote.gates import GATES
 from seamline.domain.errors import InvalidInput, NotFound, Refused, Unavailable
 from seamline.domain.states import PromotionPhase
+from seamline.promote.gate_pictures import PICTURE
 from seamline.promote.policy import CustomCheck, ExternalGate
 from seamline.store.facts import read_facts
 
@@ -113,3 +115,30 @@ def test_gates_are_listed_with_who_asks_for_them(house: House, tmp_path: Path) -
     assert explain_gate(house.platform, "external:")["asked_in"] == []
     with pytest.raises(NotFound, match="Did you mean likeness"):
         explain_gate(house.platform, "likenes")
+
+
+def test_what_it_said_is_a_page_of_its_own(house: House, tmp_path: Path) -> None:
+    """Nothing is fetched and nothing runs in it; what somebody else wrote stays text."""
+    good = good_release(house, tmp_path)
+    for gate in good.policy.gates:
+        found = ask_gate(house.platform, gate, "good", "development", by="bea")
+        page = gate_page(house.platform, found)
+        assert len(page.encode()) <= 300_000
+        assert not [word for word in ("<script", "http://", "https://", "src=") if word in page]
+        assert '<span class="verdict pass">pass</span></h1>' in page
+        assert page.startswith("<!doctype html>") and found["digest"] in page
+    odd = {
+        **found,
+        "sentence": "<script>alert(1)</script>",
+        "evidence": {"rows": ["<b>" * 100] * 2000, PICTURE: {"kind": "none"}},
+    }
+    page = gate_page(house.platform, odd)
+    assert "<script" not in page and "characters more" in page
+    assert len(page.encode()) <= 300_000
+
+
+def test_the_page_of_an_evaluation_shows_it(house: House, tmp_path: Path) -> None:
+    good_release(house, tmp_path)
+    found = ask_gate(house.platform, "evaluation", "good", "development", by="bea")
+    page = gate_page(house.platform, found)
+    assert "late 1.0.0" in page and "auc &gt;= 0.7: pass" in page and "Reliability" in page

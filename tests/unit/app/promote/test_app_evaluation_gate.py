@@ -154,3 +154,42 @@ def test_checks_that_were_declared_since_have_to_be_decided(house: Any) -> None:
     found = look(house, "r3")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "late 1.0.1 was judged before brier <= 0.3 was declared" in found.sentence
+
+
+def declare(house: Any, **more: str) -> None:
+    """As it was judged, but for what is given."""
+    lines = DECLARED.replace('"auc >= 0.7", "brier <= 0.3"', '"auc >= 0.7"')
+    for key, written in more.items():
+        lines = "\n".join(one for one in lines.splitlines() if not one.startswith(f"{key} = "))
+        lines += f"\n{key} = {written}\n"
+    apply_project(house.stores, lines, "seamline.toml", by="root")
+
+
+#: Declared since → what the gate says of it.
+MOVED = {
+    "another label": ({"label": '"late > 0"'}, "label was 'late' and is 'late > 0' now"),
+    "another column": ({"prediction": '"score2"'}, "prediction was 'score' and is 'score2' now"),
+    "days that hang together": ({"block": '"week"'}, "block was 'ds' and is 'week' now"),
+    "another threshold": ({"threshold": "0.7"}, "threshold was 0.5 and is 0.7 now"),
+    "other slices count": ({"min_rows": "20"}, "min_rows was 200 and is 20 now"),
+}
+
+
+@pytest.mark.parametrize("moved", sorted(MOVED))
+def test_the_same_checks_of_something_else_prove_nothing(house: Any, moved: str) -> None:
+    """A check reads the same whatever its label is made of."""
+    record(house, house.old)
+    declare(house)
+    assert look(house).verdict is Verdict.PASS
+    more, says = MOVED[moved]
+    declare(house, **more)
+    found = look(house, "r3")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert f"late 1.0.1 was judged by another declaration: {says}" in found.sentence
+
+
+def test_what_no_check_asks_for_may_change(house: Any) -> None:
+    record(house, house.old)
+    derived = '{ hour = { column = "at", by = "hour" } }'
+    declare(house, slices='["carrier"]', derived=derived, unit='"min"', baseline='["carrier"]')
+    assert look(house).verdict is Verdict.PASS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from seamline.serve.flat_rows import FlatRows, RowLayout
 from seamline.serve.snapshots.families import Column
-from seamline.serve.workers.frames import pack_rows
-from seamline.serve.workers.worker_main import Tensors
+from seamline.serve.workers.frames import NoFrame, decode_outputs, pack_rows, read_frame
+from seamline.serve.workers.wire import LENGTHS
+from seamline.serve.workers.worker_main import FORMATS, Tensors
 
 FLOATS = (Column("b", "FP64"), Column("a", "FP64"))
 MIXED = (*FLOATS, Column("hour", "INT64"), Column("carrier", "BYTES"))
@@ -51,6 +53,18 @@ def test_rows_of_several_types_travel_by_column(tensors):
     assert travelled(tensors, given, MIXED, 1) == wanted
 
 
+def test_halves_travel_raw_infinite_ones_too(tensors):
+    """JSON has no numbers for them."""
+    half = (Column("h", "FP16"),)
+    given = {"h": np.array([0.5, math.inf], np.float16)}
+    header, _ = pack_rows(given, half, 2)
+    assert (header["json"], header["raw"]) == ({}, [("h", "FP16", 4)])
+    assert travelled(tensors, given, half, 2) == {"h": [0.5, math.inf]}
+    shape, data = tensors.encode(FORMATS["FP16"], given["h"])
+    found = decode_outputs({"json": {}, "raw": [["h", "FP16", len(data), shape]]}, data)
+    assert found["h"].tolist() == [0.5, math.inf]
+
+
 def test_a_model_that_takes_fewer_columns_gets_its_own(tensors):
     """Of many models behind one endpoint the key columns only choose."""
     given = FlatRows(RowLayout(["key", "b", "a"]), [7.0, 1.0, 2.0])
@@ -65,3 +79,16 @@ def test_a_model_may_change_what_it_was_given():
     assert columns["a"].flags.c_contiguous
     columns["a"] += 1.0
     assert columns["b"].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"op":"\xff"}', b'{"a":NaN}'])
+def test_a_header_that_cannot_be_read_is_no_frame(text):
+    """Whoever gets this ends the worker; anything else would be taken for a broken data plane."""
+
+    async def run():
+        stream = asyncio.StreamReader()
+        stream.feed_data(LENGTHS.pack(len(text), 0) + text)
+        await read_frame(stream)
+
+    with pytest.raises(NoFrame):
+        asyncio.run(run())

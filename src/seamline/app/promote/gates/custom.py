@@ -29,7 +29,7 @@ from seamline.domain.errors import InvalidInput, MachineryError, NotFound, Refus
 from seamline.domain.states import RunState, Verdict
 from seamline.evaluate.evaluations import Evaluation, latest_evaluation
 from seamline.promote.gate_pictures import PICTURE, Tick, ticks
-from seamline.promote.gate_results import GateResult
+from seamline.promote.gate_results import GateResult, one_line
 from seamline.promote.gate_runs import gate_run
 from seamline.promote.policy import CustomCheck, check_name
 from seamline.promote.promotion import Promotion
@@ -156,7 +156,7 @@ def _answer(platform: Platform, check: CustomCheck, pin: Pin, run: Mapping[str, 
             f"Run {run_id} of {pin.name} gave more than {_MOST_BYTES:,} bytes of evidence.",
             next_step="Write what is large as an artifact of the run.",
         )
-    found, text = Verdict(verdict), sentence or f"{pin.name} says {verdict}"
+    found, text = Verdict(verdict), one_line(sentence) or f"{pin.name} says {verdict}"
     evidence = {
         "pipeline": {"name": pin.name, "version": pin.version, "digest": pin.digest},
         "run": run_id,

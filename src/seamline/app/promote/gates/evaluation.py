@@ -1,11 +1,11 @@
 """Gate: each model of the release is proved, by results of the release's own pipelines.
 
 The newest evaluation that counts decides. It counts when it judged this very wheel by a run of a
-pipeline *of the release*, decided the checks that are declared now, and, where checks against the
-incumbent are declared, compared it with the version that is live in the target environment, on the
-same rows. The verdict is that of its worst check, on the bound of its interval, slices included;
-checks of somebody's own (`--spec`) never count. It says nothing about rows that no label has come
-for.
+pipeline *of the release*, decided the checks that are declared now, of the label, at the threshold
+and in the slices that are declared now, and, where checks against the incumbent are declared,
+compared it with the version that is live in the target environment, on the same rows. The verdict
+is that of its worst check, on the bound of its interval, slices included; checks of somebody's own
+(`--spec`) never count. It says nothing about rows that no label has come for.
 
 Needs: a recorded evaluation of each model, over at least ten blocks (days).
 
@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from seamline.app.evaluate.declared_since import find_change, find_declared_now, parsed
 from seamline.app.platform import Platform
 from seamline.app.register.model_aliases import pin_of
-from seamline.domain.errors import NotFound
 from seamline.domain.states import Verdict
 from seamline.evaluate.evaluations import (
     Evaluation,
@@ -30,6 +30,7 @@ from seamline.promote.environments import live_release
 from seamline.promote.gate_results import GateResult
 from seamline.promote.promotion import Promotion
 from seamline.promote.release import Pin, StoredRelease
+from seamline.register.models.catalogue import find_model_version
 
 #: Worst first: a release is as good as its worst model.
 _ORDER = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -76,6 +77,12 @@ def _lacks(
             f"{pin.name} {pin.version} was judged before {', '.join(missing)} "
             f"{'were' if len(missing) > 1 else 'was'} declared: {_command(pin)}"
         )
+    changed = _changed_since(platform, pin, found)
+    if changed is not None:
+        return (
+            f"{pin.name} {pin.version} was judged by another declaration: {changed}: "
+            f"{_command(pin)}"
+        )
     if not found.evidence["spec"]["against"]:
         return None
     with platform.stores.db.read() as connection:
@@ -119,12 +126,18 @@ def _command(pin: Pin) -> str:
 
 def _checks_missing(platform: Platform, pin: Pin, found: Evaluation) -> list[str]:
     """Checks that are declared now and that the evaluation has not decided."""
-    try:
-        declared = platform.declarations().model(pin.name).evaluation
-    except NotFound:
-        return []
+    declared = find_declared_now(platform, pin.name)
     if declared is None:
         return []
     spec = found.evidence["spec"]
     pairs = ((declared.checks, spec["checks"]), (declared.against_incumbent, spec["against"]))
     return [check for now, then in pairs for check in now if check not in then]
+
+
+def _changed_since(platform: Platform, pin: Pin, found: Evaluation) -> str | None:
+    declared = find_declared_now(platform, pin.name)
+    if declared is None:
+        return None
+    version = find_model_version(platform.stores, pin.name, pin.version)
+    checks = parsed(declared, (*declared.checks, *declared.against_incumbent))
+    return find_change(declared, version, found.evidence["spec"], checks)

@@ -14,8 +14,8 @@ Opens: whatever that server asks for; its sentence is shown.
 from __future__ import annotations
 
 import json
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from seamline.app.platform import Platform
@@ -24,7 +24,7 @@ from seamline.domain.errors import Unavailable
 from seamline.domain.states import Verdict
 from seamline.promote.environments import find_environment
 from seamline.promote.gate_pictures import PICTURE, Tick, ticks
-from seamline.promote.gate_results import GateResult
+from seamline.promote.gate_results import GateResult, one_line
 from seamline.promote.policy import ExternalGate, external_name
 from seamline.promote.promotion import Promotion
 from seamline.promote.release import StoredRelease
@@ -53,7 +53,7 @@ def check(
         "release": release.to_json(),
     }
     answer = _ask(platform, promotion, gate, canonical_json(question))
-    sentence = f"{gate.url} says: {answer.get('sentence') or answer['verdict']}"
+    sentence = one_line(f"{gate.url} says: {answer.get('sentence') or answer['verdict']}")
     return GateResult(
         external_name(gate),
         Verdict(answer["verdict"]),
@@ -79,7 +79,7 @@ def _ask(
     try:
         with urllib.request.urlopen(request, timeout=gate.timeout_s) as response:  # noqa: S310
             answer = json.loads(response.read(_LONGEST_ANSWER))
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise Unavailable(f"{gate.url} gave no answer: {error}.") from error
     if not isinstance(answer, dict) or answer.get("verdict") not in _SAID:
         raise Unavailable(

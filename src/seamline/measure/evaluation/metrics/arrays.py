@@ -45,6 +45,12 @@ def number_or_none(value: Floats | float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def square(values: Floats) -> Floats:
+    """Infinite where no float holds it."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values**2)
+
+
 def check_finite(name: str, values: Floats) -> Floats:
     """The values, or InvalidInput saying how many are missing or infinite."""
     odd = int((~np.isfinite(values)).sum())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamline.measure.evaluation.blocks import Part, RowStatistics
-from seamline.measure.evaluation.metrics.arrays import divide
+from seamline.measure.evaluation.metrics.arrays import divide, square
 from seamline.measure.exact import Floats
 
 _SUMS = ("rows", "absolute", "squared", "error", "size", "relative", "n_relative", "symmetric")
@@ -58,7 +58,7 @@ def forecast_rows(
     both = size + np.abs(forecast)
     symmetric = np.divide(2 * absolute, both, out=np.zeros_like(both), where=both > 0)
     known = (size > 0).astype(np.float64)
-    sums = [np.ones_like(size), absolute, error**2, error, size, relative, known, symmetric]
+    sums = [np.ones_like(size), absolute, square(error), error, size, relative, known, symmetric]
     if scale is not None:
         sums.append(absolute / scale)
     for quantile in sorted(quantiles):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from seamline.measure.basis import quantile_edges
 from seamline.measure.evaluation.blocks import Part, RowStatistics
-from seamline.measure.evaluation.metrics.arrays import divide, plain
+from seamline.measure.evaluation.metrics.arrays import divide, plain, square
 from seamline.measure.exact import Floats
 
 #: Bins of the absolute error, equally filled, that its quantiles are interpolated in.
@@ -78,10 +78,10 @@ def regression_rows(truth: Floats, predictions: Floats, edges: tuple[float, ...]
     sums: list[npt.NDArray[np.float64] | None] = [
         None,
         np.abs(errors),
-        errors**2,
+        square(errors),
         errors,
         truth,
-        truth**2,
+        square(truth),
         size,
         relative,
         (size > 0).astype(np.float64),

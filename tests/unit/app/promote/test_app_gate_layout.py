@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seamline.console.gate_pictures import lay_out_picture
+from seamline.app.promote.gate_layout import lay_out_picture
 from seamline.domain.states import Verdict
 from seamline.promote.gate_pictures import (
     PICTURE,
