@@ -25,8 +25,14 @@ from seamline.app.loop import Loop
 from seamline.app.platform import Changes, Platform
 from seamline.app.reactions import REACTING
 from seamline.app.register.resolve_images import image_to_start
-from seamline.app.serve.data_plane import find_data_plane, start_or_adopt, stop_data_plane
+from seamline.app.serve.data_plane import (
+    DataPlane,
+    find_data_plane,
+    start_or_adopt,
+    stop_data_plane,
+)
 from seamline.app.serve.far.trusted import check_no_origin
+from seamline.app.serve.keep_plane import PlaneKeeper
 from seamline.app.train.package_index import index_for
 from seamline.app.train.resolve_uri import resolve_uri
 from seamline.app.train.run_schedule import request_scheduled
@@ -166,7 +172,8 @@ def serve(
     announce: Callable[[ServerFile, bool], None],
     pages: Sequence[APIRouter] = (),
 ) -> None:
-    """`seamline up`: until SIGINT or SIGTERM. Ends the data plane too; kill -9 does not."""
+    """`seamline up`: until SIGINT or SIGTERM. Ends the data plane too; kill -9 does not. A data
+    plane that ends by itself is started again."""
     workspace = settings.workspace.resolve()
     sys.meta_path.insert(0, WithoutPandas())
     _check_serve_host(settings)
@@ -178,14 +185,19 @@ def serve(
             server = _server(plane.app)
             # Before there is a data plane: it would outlive a Ctrl-C that comes while it starts.
             server.stop_on_signals()
-            data_plane, adopted = start_or_adopt(
-                workspace,
-                settings.serve_host,
-                settings.serve_port,
-                settings.grpc_port,
-                settings.workers,
-                require_tokens=settings.serve_tokens,
-            )
+
+            def start_plane(port: int) -> tuple[DataPlane, bool]:
+                return start_or_adopt(
+                    workspace,
+                    settings.serve_host,
+                    port,
+                    settings.grpc_port,
+                    settings.workers,
+                    require_tokens=settings.serve_tokens,
+                )
+
+            data_plane, adopted = start_plane(settings.serve_port)
+            keeper = PlaneKeeper(data_plane, start_plane)
             server_file = ServerFile(
                 current_identity(),
                 url,
@@ -199,8 +211,9 @@ def serve(
                 server_file.write(workspace)
                 announce(server_file, adopted)
 
+            keeper.begin()
             server.run_until_stopped(listener, started)
-            stop_data_plane(data_plane)
+            stop_data_plane(keeper.stop())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from seamline.app.serve.data_plane import (
@@ -24,6 +25,7 @@ from seamline.app.serve.far.following_access import AccessFollower
 from seamline.app.serve.far.origin import Origin
 from seamline.app.serve.far.telling import Teller
 from seamline.app.serve.far.trusted import check_wanted, known_key, read_pin
+from seamline.app.serve.keep_plane import LOOK_S, start_again
 from seamline.app.workspace_lock import hold_workspace
 from seamline.domain.clock import Clock
 from seamline.domain.errors import Refused, SeamlineError
@@ -34,7 +36,6 @@ from seamline.store.blobs import Blobs
 
 LOG = logging.getLogger("seamline.serve")
 SWAP_S = 120.0
-LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def serve_far(
         try:
             while not stop.wait(LOOK_S):
                 if not is_alive(plane.identity):
-                    plane = _start_again(wanted, plane)
+                    plane = start_again(plane, partial(_start, wanted))
         finally:
             with contextlib.suppress(SeamlineError):
                 teller.tell()
@@ -142,17 +143,6 @@ def _start(wanted: FarPlane, port: int) -> tuple[DataPlane, bool]:
         wanted.workers,
         require_tokens=wanted.require_tokens,
     )
-
-
-def _start_again(wanted: FarPlane, before: DataPlane) -> DataPlane:
-    """On the port that callers know."""
-    LOG.error("The data plane (pid %d) has ended. It is started again.", before.identity.pid)
-    try:
-        found, _ = _start(wanted, int(before.url.rpartition(":")[2]))
-    except SeamlineError as error:
-        LOG.error("%s", error)
-        return before
-    return found
 
 
 def _await_swap(follower: Follower, snapshot: ServingSnapshot) -> None:
