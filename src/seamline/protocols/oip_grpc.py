@@ -19,9 +19,10 @@ from seamline.domain.errors import InvalidInput, SeamlineError
 from seamline.protocols import oip_repository as repository
 from seamline.protocols.oip_foreign import check_parameters, make_refuser
 from seamline.protocols.oip_grpc_health import health_service
-from seamline.protocols.oip_http import LONGEST_ERROR, MAX_BODY_BYTES, status_of
+from seamline.protocols.oip_http import LONGEST_ERROR, status_of
 from seamline.protocols.oip_messages import SERVICE, import_extra, load_messages, reader_of
 from seamline.protocols.oip_metadata import SERVER, find_versioned, model_metadata
+from seamline.protocols.oip_packed import MAX_BODY_BYTES
 from seamline.protocols.oip_raw import HALF_OF_FP32, raw_tensor, to_raw
 from seamline.protocols.oip_traces import begin_grpc, end_grpc, id_of_call
 from seamline.serve.callers.access import Access, Caller

@@ -6,7 +6,6 @@ Bodies are bounded in bytes as they come and once unpacked, and in the time that
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,15 +14,21 @@ import msgspec
 
 from seamline.domain import errors
 from seamline.domain.errors import InvalidInput, SeamlineError, Unavailable
+from seamline.protocols.oip_packed import (
+    COMPRESS_ABOVE_BYTES,
+    MAX_BODY_BYTES,
+    PACKED,
+    chosen_encoding,
+    decompress,
+    pack,
+    too_large,
+)
 from seamline.serve.inputs.validate import TooLarge
 from seamline.serve.patience import ClientGone, TookTooLong, Watch
 
-MAX_BODY_BYTES = 16 << 20
 #: Beyond the limit and up to here, what comes is thrown away until the client listens.
 DISCARDED_BODY_BYTES = 256 << 20
 BODY_TIMEOUT_S = 30.0
-COMPRESS_ABOVE_BYTES = 4096
-PACKED = (b"gzip", b"deflate")
 OK = 200
 #: An error quotes what was sent; it is not to be as long.
 LONGEST_ERROR = 4000
@@ -173,7 +178,7 @@ async def read_body(request: Request) -> bytes:
         elif message["type"] == "http.disconnect":
             raise ClientGone("The client went away before the end of its request.")
     if len(body) > MAX_BODY_BYTES:
-        raise _too_large(len(body))
+        raise too_large(len(body))
     encoding = request.headers.get(b"content-encoding")
     return body if encoding is None else decompress(body, encoding.decode("latin-1"))
 
@@ -182,7 +187,7 @@ def _refuse_unsent(request: Request) -> None:
     """A client that asks first is told before it sends."""
     length = request.headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        raise _too_large(int(length))
+        raise too_large(int(length))
 
 
 async def _read_on(receive: Receive, body: bytes) -> bytes:
@@ -203,52 +208,8 @@ async def _read_on(receive: Receive, body: bytes) -> bytes:
     except TimeoutError:
         raise BodyTooSlow(f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from None
     if size > MAX_BODY_BYTES:
-        raise _too_large(size)
+        raise too_large(size)
     return b"".join(parts)
-
-
-def decompress(body: bytes, encodings: str) -> bytes:
-    """As Content-Encoding lists them, gzip and deflate in any order; never beyond the limit.
-
-    >>> decompress(pack(b"a", "gzip") + pack(b"b", "gzip"), "gzip")
-    b'ab'
-    """
-    for name in reversed([one.strip().lower() for one in encodings.split(",")]):
-        if name in ("", "identity"):
-            continue
-        if name not in ("gzip", "x-gzip", "deflate"):
-            raise InvalidInput(f"Content-Encoding {name!r} is not known: send gzip or deflate.")
-        body = _unpack(body, name)
-    return body
-
-
-def _unpack(body: bytes, encoding: str) -> bytes:
-    parts: list[bytes] = []
-    room = MAX_BODY_BYTES
-    while body or not parts:
-        # 32 + 15: either header is recognised.
-        reader = zlib.decompressobj(47)
-        try:
-            part = reader.decompress(body, room + 1)
-        except zlib.error as error:
-            raise InvalidInput(f"The body is not {encoding}: {error}.") from error
-        room -= len(part)
-        if room < 0:
-            raise _too_large(MAX_BODY_BYTES + 1)
-        if not reader.eof:
-            raise InvalidInput(f"The {encoding} body is cut off.")
-        parts.append(part)
-        if reader.unused_data == body:
-            raise InvalidInput(f"The body is not {encoding}.")
-        body = reader.unused_data
-    return b"".join(parts)
-
-
-def _too_large(size: int) -> TooLarge:
-    return TooLarge(
-        f"The body has {size} bytes or more; at most {MAX_BODY_BYTES} are read.",
-        next_step="Send fewer rows per request.",
-    )
 
 
 async def send_reply(send: Send, method: str, reply: Reply, accepted: bytes) -> None:
@@ -258,9 +219,8 @@ async def send_reply(send: Send, method: str, reply: Reply, accepted: bytes) -> 
 
 
 def lay_out(reply: Reply, accepted: bytes) -> tuple[Headers, bytes]:
-    """Headers and body as they go out. They are packed where `accepted` (Accept-Encoding) allows it
-    and it is worth it, or is asked for: who names one encoding alone means it; most clients list
-    what they can read. Errors are not packed: tritonclient reads them as they come.
+    """Headers and body as they go out. `accepted`: Accept-Encoding. Errors are not packed:
+    tritonclient reads them as they come.
 
     >>> lay_out(Reply(200, b"{}"), b"gzip, deflate")
     ([(b'content-type', b'application/json'), (b'content-length', b'2')], b'{}')
@@ -268,8 +228,7 @@ def lay_out(reply: Reply, accepted: bytes) -> tuple[Headers, bytes]:
     (b'content-encoding', b'deflate')
     """
     body, headers = reply.body, [(b"content-type", reply.content_type), *reply.headers]
-    is_worth_it = len(body) > COMPRESS_ABOVE_BYTES or accepted in PACKED
-    if is_worth_it and reply.status == OK:
+    if reply.status == OK and (accepted in PACKED or len(body) > COMPRESS_ABOVE_BYTES):
         encoding = chosen_encoding(accepted.decode("latin-1"))
         if encoding is not None:
             body = pack(body, encoding)
@@ -277,33 +236,3 @@ def lay_out(reply: Reply, accepted: bytes) -> tuple[Headers, bytes]:
         headers.append((b"vary", b"Accept-Encoding"))
     headers.append((b"content-length", b"%d" % len(body)))
     return headers, body
-
-
-def pack(body: bytes, encoding: str) -> bytes:
-    """For a short body a small window: to make a large one costs more than all the rest.
-
-    >>> decompress(pack(b"a" * 5000, "gzip") + pack(b"b", "gzip"), "gzip")[-2:]
-    b'ab'
-    """
-    window, memory = (12, 4) if len(body) <= COMPRESS_ABOVE_BYTES else (15, 8)
-    packer = zlib.compressobj(1, zlib.DEFLATED, window + 16 * (encoding == "gzip"), memory)
-    return packer.compress(body) + packer.flush()
-
-
-def chosen_encoding(accepted: str) -> str | None:
-    """
-    >>> chosen_encoding("br, deflate;q=0.5, gzip"), chosen_encoding("deflate, gzip;q=0")
-    ('gzip', 'deflate')
-    >>> chosen_encoding("identity") is None
-    True
-    """
-    weights = {}
-    for item in accepted.lower().split(","):
-        name, _, parameters = item.partition(";")
-        weight = parameters.strip().removeprefix("q=") or "1"
-        try:
-            weights[name.strip()] = float(weight)
-        except ValueError:
-            weights[name.strip()] = 0.0
-    offered = [name for name in ("gzip", "deflate") if weights.get(name, weights.get("*", 0)) > 0]
-    return max(offered, key=lambda name: weights.get(name, 0), default=None)

@@ -348,9 +348,9 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 @pytest.mark.parametrize(
     ("item", "says"),
     [
-        (b'"row":-1', "$.row"),
-        (b'"row":2147483648', "$.row"),
-        (b'"row":1180591620717411303424', "$.row"),
+        (b'"row":-1', "row is"),
+        (b'"row":2147483648', "row is"),
+        (b'"row":1180591620717411303424', "row is"),
         (b'"at":"0001-01-01T00:00:00+14:00"', "at is"),
         (b'"at":"9999-12-31T23:59:59-14:00"', "at is"),
         (b'"truth":1e999', "its truth cannot be read"),

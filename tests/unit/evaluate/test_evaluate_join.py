@@ -108,6 +108,8 @@ def test_unknown_columns_name_the_nearest(
         ("arr_dely > 15", "Did you mean arr_delay"),
         ("dest > 15", "Label 'dest > 15'"),
         ("nosuch(arr_delay)", "unsupported function"),
+        # Tens of thousands of terms would end the process.
+        (f"arr_delay {'+1' * 1000}", "has 2,010 characters; 2,000 are the most"),
     ],
 )
 def test_labels_that_are_no_row_expression(

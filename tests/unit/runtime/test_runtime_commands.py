@@ -114,7 +114,7 @@ def test_a_signal_and_a_timeout_and_a_kill(
     crashed = runner.start(command("crash", "sh", "-c", "kill -SEGV $$")).result()
     assert (crashed.end, crashed.signal) == (TaskEnd.CRASHED, 11)
     family = "sleep 600 & echo $! > child.partial; mv child.partial child; wait"
-    late = command("late", "sh", "-c", family, limits=Limits(timeout_s=0.5))
+    late = command("late", "sh", "-c", family, limits=Limits(timeout_s=2.0))
     killed = command("killed", "sh", "-c", family)
     futures = [runner.start(late), runner.start(killed)]
     wait_until((killed.work_dir / "child").exists)

@@ -70,7 +70,12 @@ class Puppets:
         self.steering = self._fresh()
 
     def _fresh(self) -> Steering:
-        return Steering(self.stores, self._slots, Turns(self._team_slots), self._machine)
+        turns = Turns(self._team_slots)
+        return Steering(self.stores, self._slots, turns, self._machine, monotonic=self.monotonic)
+
+    def monotonic(self) -> float:
+        """As far as the clock of the stores goes: where a test moves that, pauses pass, too."""
+        return self.stores.clock.now().timestamp()
 
     def request(self, ir: bytes, options: RunOptions = DEFAULT_OPTIONS, **more: Any) -> str:
         """A run that has begun."""

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated
 
 import msgspec
 import pyarrow as pa
@@ -48,7 +47,7 @@ class FeedbackItem(msgspec.Struct):
 
     prediction_id: str | None = None
     id: str | None = None
-    row: Annotated[int, msgspec.Meta(ge=0, le=LAST_ROW)] | None = None
+    row: int | None = None
     truth: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     reward: float | None = None
     at: str | None = None
@@ -204,7 +203,9 @@ def _row_of(item: FeedbackItem, named: int, position: int) -> int:
     """The one that `row` says, or `named` of the id `PREDICTION:row`."""
     row = named if item.row is None else item.row
     if not 0 <= row <= LAST_ROW:
-        raise InvalidInput(f"Feedback {position}: row is {row}; the first row is 0.")
+        raise InvalidInput(
+            f"Feedback {position}: row is {row}; the first row is 0, the last {LAST_ROW:,}."
+        )
     if row != named and ":" in (item.prediction_id or ""):
         raise InvalidInput(
             f"Feedback {position} names two rows: {item.prediction_id} and {row}.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -54,7 +54,9 @@ class Steering:
         turns: Turns,
         machine: Machine,
         pin_image: PinImage = as_named,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._stores = stores
         self._slots = slots
         self._machine = machine
@@ -96,7 +98,7 @@ class Steering:
             limit_s = run.plan.pipeline.timeout_s
             if limit_s is not None:
                 left_s = limit_s - record.seconds_since(self._stores.clock, run.row.started_at)
-                heapq.heappush(self._deadlines, (time.monotonic() + left_s, row.id))
+                heapq.heappush(self._deadlines, (self._monotonic() + left_s, row.id))
             if run.is_canceled:
                 self._cancel(batch, run)
 
@@ -190,10 +192,10 @@ class Steering:
     def next_due(self) -> float | None:
         """On the monotonic clock."""
         due = [heap[0][0] for heap in (self._retries, self._deadlines) if heap]
-        return min(*due, time.monotonic() + _MAX_PATIENCE_S) if due else None
+        return min(*due, self._monotonic() + _MAX_PATIENCE_S) if due else None
 
     def on_time(self, batch: Batch) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         while self._retries and self._retries[0][0] <= now:
             _, run_id, path = heapq.heappop(self._retries)
             run = self._runs.get(run_id)
@@ -380,5 +382,5 @@ class Steering:
             failures=run.failures[path],
             error=problem_json(result.problem),
         )
-        heapq.heappush(self._retries, (time.monotonic() + delay_s, run.row.id, path))
+        heapq.heappush(self._retries, (self._monotonic() + delay_s, run.row.id, path))
         return True
