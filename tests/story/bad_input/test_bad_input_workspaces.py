@@ -66,7 +66,7 @@ def test_bad_input_a_second_server_on_one_workspace(kiosk: Any) -> None:
 
 
 def test_bad_input_a_workspace_of_a_newer_version(person: Any) -> None:
-    person.data("data", "list")
+    person.data("team", "add", "kiosk")
     path = person.folder / ".seamline" / "seamline.db"
     with sqlite3.connect(path) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -84,7 +84,7 @@ def test_bad_input_a_workspace_of_a_newer_version(person: Any) -> None:
 @pytest.mark.parametrize("damage", ["other", "middle"])
 def test_bad_input_a_database_that_is_damaged(person: Any, damage: str) -> None:
     workspace = person.folder / ".seamline"
-    person.data("data", "list")
+    person.data("team", "add", "kiosk")
     path = workspace / "seamline.db"
     data = bytearray(path.read_bytes())
     path.write_bytes(b"no database " * 999 if damage == "other" else _scratched(data))
@@ -104,7 +104,7 @@ def _scratched(data: bytearray) -> bytes:
 
 
 def test_bad_input_a_signing_key_that_is_damaged(person: Any) -> None:
-    person.data("data", "list")
+    person.data("team", "add", "kiosk")
     key = person.folder / ".seamline" / "keys" / "signing.pem"
     key.write_bytes(b"")
     said = person.is_refused("data", "list")
@@ -117,7 +117,7 @@ def test_bad_input_a_workspace_that_is_a_file(person: Any) -> None:
     up = ("up", "--port", "0", "--serve-port", "0")
     for place, why, words in (
         ("file", "File exists", up),
-        ("file/below", "Not a directory", ("data", "list")),
+        ("file/below", "Not a directory", ("team", "add", "kiosk")),
     ):
         assert person.is_refused("--workspace", place, *words) == (
             f"refused: The workspace {person.folder / place} cannot be written: {why}. "
@@ -137,7 +137,7 @@ def test_bad_input_a_folder_where_another_user_may_not_write(person: Any) -> Non
         other = type(person)(person.folder, {"HOME": "/nonexistent"}, NOBODY)
     else:
         person.folder.chmod(0o555)
-    for words in (("up", "--port", "0", "--serve-port", "0"), ("data", "list")):
+    for words in (("up", "--port", "0", "--serve-port", "0"), ("team", "add", "kiosk")):
         assert other.is_refused(*words) == (
             f"refused: The workspace {person.folder / '.seamline'} cannot be written: "
             "Permission denied. Choose another folder with --workspace, or ask for write access."
@@ -256,6 +256,7 @@ def test_bad_input_commands_without_a_server_work_in_their_own_process(
 
 
 def test_bad_input_two_commands_at_once_without_a_server(person: Any) -> None:
+    person.data("team", "add", "kiosk")
     both = [person.start("data", "list") for _ in range(2)]
     said = [(one.communicate(timeout=120), one.returncode) for one in both]
     assert [(out, code) for (out, _), code in said] == [("No datasets yet.\n", 0)] * 2

@@ -1,6 +1,7 @@
 """What an endpoint answered lately, as the prediction log has it: this outlives the data plane.
 
-Batch predictions are in the log, too; they are nobody's requests, but may have feedback.
+Batch predictions are in the log, too; they are nobody's requests, but may have feedback: they count
+in its share where all of them could be read.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def read_endpoint_log(platform: Platform, environment: str, endpoint: str) -> di
         "figures": figures_of(requests, since, now),
         "minutes": minutes_of(requests, now),
         "feedback": _feedback_share(
-            rows, said, now, [newest.since, newest.batch_since, feedback_since]
+            online if newest.batch_since else rows, said, now, [newest.since, feedback_since]
         ),
         "recent": [_prediction(one) for one in recent.iter_rows(named=True)],
         "read_rows": online.height,

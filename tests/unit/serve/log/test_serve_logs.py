@@ -325,8 +325,6 @@ def test_an_empty_workspace_has_empty_logs(stores):
         (b'{"reward": 1}', "names no prediction"),
         (b'{"prediction_id": "a:x", "reward": 1}', "is not the id of a prediction"),
         (b'{"prediction_id": "a", "reward": 1, "at": "noon"}', "at is 'noon'"),
-        (b'{"prediction_id": "a", "reward": 1, "row": -1}', "row is -1; the first row is 0"),
-        (b'{"prediction_id": "a", "reward": 1, "row": 2147483648}', "row is 2147483648"),
         (b'{"prediction_id": "a:0", "reward": 1, "row": 2}', "names two rows: a:0 and 2"),
     ],
 )
