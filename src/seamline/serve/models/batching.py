@@ -31,6 +31,14 @@ LONGEST_COMPANY_S = 0.002
 SHORTEST_COMPANY_S = 0.0002
 #: Weight of the newest call in what a call is thought to take.
 NEWEST = 0.2
+#: No more rows are asked at once than are thought to be answered in this time: however many wait,
+#: none of them waits for all, and no call takes so long that it is taken for one that hangs.
+LONGEST_CALL_S = 1.0
+#: Of a model that nobody has asked yet.
+FIRST_ROWS = 64
+#: Weight of a higher measurement in what a row is thought to take. A lower one counts at once: a
+#: call of few rows says little of a row in many.
+HIGHER = 0.1
 #: A request of a batch that was lost is asked alone; one that hangs must not take the others' time.
 ALONE_S = 5.0
 
@@ -84,6 +92,7 @@ class Batcher:
         self._predict, self._come_back = predict, come_back
         self._sleep, self._now_s = sleep, now_s
         self._call_s = 0.0
+        self._row_s = 0.0
         self._last_members = 0
         self._max_rows = max_rows
         self._max_waiting = max_waiting
@@ -144,7 +153,9 @@ class Batcher:
     def _take(self) -> list[Waiting]:
         batch = [self._waiting.popleft()]
         rows = batch[0].rows
-        while self._waiting and rows + self._waiting[0].rows <= self._max_rows:
+        likely = LONGEST_CALL_S / self._row_s if self._row_s else FIRST_ROWS
+        most = min(self._max_rows, likely)
+        while self._waiting and rows + self._waiting[0].rows <= most:
             batch.append(self._waiting.popleft())
             rows += batch[-1].rows
         return [waiting for waiting in batch if not waiting.reply.done()]
@@ -191,13 +202,19 @@ class Batcher:
             _note_asked(traced, rows)
         started_s = self._now_s()
         outputs = await self._predict(join_given([one.given for one in batch]), rows)
-        self._call_s += NEWEST * (self._now_s() - started_s - self._call_s)
+        self._note_call(self._now_s() - started_s, rows)
         if traced:
             _note_answered(traced)
         for name, values in outputs.items():
             if len(values) != rows:
                 raise ModelFailed(f"The model answered {len(values)} {name} for {rows} rows.")
         return outputs
+
+    def _note_call(self, call_s: float, rows: int) -> None:
+        self._call_s += NEWEST * (call_s - self._call_s)
+        row_s = max(call_s / rows, LONGEST_CALL_S / self._max_rows)
+        known_s = self._row_s or row_s
+        self._row_s = min(row_s, known_s + HIGHER * (row_s - known_s))
 
     async def _answer_alone(self, waiting: Waiting) -> None:
         """Once the engine is back."""

@@ -271,3 +271,40 @@ def test_company_is_waited_for_where_calls_are_dear_and_there_was_some(call_s, t
         return slept
 
     assert asyncio.run(run()) == pytest.approx(waited_s)
+
+
+def test_a_call_is_as_large_as_it_may_take_long():
+    """300 rows of 0.1 s each, asked as one, would take half a minute: all of them would wait for
+    it, and the worker be taken for one that hangs."""
+    now_s = 0.0
+    sizes: list[int] = []
+
+    async def answer(columns, rows):
+        nonlocal now_s
+        sizes.append(rows)
+        now_s += 0.05 + row_s * rows
+        return {"y": columns["x"]}
+
+    async def ask(batcher, count):
+        await asyncio.gather(*(batcher.submit(x(value), 1) for value in range(count)))
+
+    async def run():
+        batcher = Batcher(answer, now_s=lambda: now_s)
+        await ask(batcher, 300)
+        slow = sizes.copy()
+        sizes.clear()
+        return batcher, slow
+
+    row_s = 0.1
+    _, slow = asyncio.run(run())
+    assert slow[0] == 64
+    assert set(slow[1:-1]) == {9}
+    sizes.clear()
+    row_s = 0.0
+    batcher, _ = asyncio.run(run())
+    for _ in range(100):
+        asyncio.run(ask(batcher, 1))  # what one row takes is not what each of many takes
+    sizes.clear()
+    asyncio.run(ask(batcher, 500))
+    assert len(sizes) == 3
+    assert sum(sizes) == 500
