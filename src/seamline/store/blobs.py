@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,7 @@ def check_file_digest(path: Path, expected: str, what: str) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Readers see the old bytes or the new ones, never a part; durable once returned."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     with partial.open("wb") as file:
         file.write(data)
         file.flush()

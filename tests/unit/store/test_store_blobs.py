@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,4 +60,20 @@ def test_atomic_write_replaces_whole_files(tmp_path: Path) -> None:
     write_atomically(path, b"one")
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_write_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    at_once = threading.Barrier(4, timeout=10)
+    written = [letter.encode() * 100_000 for letter in "abcd"]
+
+    def write(data: bytes) -> None:
+        for _ in range(10):
+            at_once.wait()
+            write_atomically(path, data)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, written))
+    assert path.read_bytes() in written
     assert list(tmp_path.iterdir()) == [path]
