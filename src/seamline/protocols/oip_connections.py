@@ -37,7 +37,8 @@ REST_S = 0.02
 class Connection(HttpToolsProtocol):
     """`answer`: what is called without ASGI; None: nothing is.
 
-    A timer exists only while headers are incomplete: what comes in one piece costs none."""
+    A timer exists only while headers are incomplete: what comes in one piece costs none. The one
+    that lets go of an idle connection is looked at when it is due, and not set for each answer."""
 
     _quick: QuickCycle
 
@@ -55,6 +56,9 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = 0
         self._header_timer: TimerHandle | None = None
         self._send_timer: TimerHandle | None = None
+        #: On the loop's clock; None while there is something to answer or to read.
+        self._idle_since_s: float | None = None
+        self._idle_timer: TimerHandle | None = None
         self._on_gone: Callable[[], None] | None = None
         self._is_lost = False
         #: Whose answer is due next, where others wait behind it (`cycle` is the newest).
@@ -69,7 +73,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._in_body:
             self._is_partial = True
-        self._unset_keepalive_if_required()
+        self._idle_since_s = None
         self._read(data)
         if not self._is_partial:
             if self._gathered is not None:
@@ -112,7 +116,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._is_partial = True
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -150,8 +154,28 @@ class Connection(HttpToolsProtocol):
         )
 
     def on_response_complete(self) -> None:
-        self._first = self.pipeline[-1][0] if self.pipeline else None
-        super().on_response_complete()
+        if self.pipeline:
+            self._first = self.pipeline[-1][0]
+            super().on_response_complete()
+            return
+        self._first = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._idle_since_s = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_idle)
+
+    def _look_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_since_s is None:
+            return  # the next answer sets it
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._idle_timer = self.loop.call_later(left_s, self._look_idle)
+        else:
+            self.timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         self._take_up()
@@ -176,6 +200,10 @@ class Connection(HttpToolsProtocol):
         )
 
     def _begin_cycle(self) -> None:
+        asked = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # only now: what is quick needs no scope
+        self.url, self.headers, self.expect_100_continue = asked
+        self.scope["headers"] = self.headers
         super().on_headers_complete()  # the application runs in a later turn of the loop
         if not self.pipeline:
             self._first = self.cycle
@@ -214,7 +242,7 @@ class Connection(HttpToolsProtocol):
             self._first.disconnected = True
             self._first.message_event.set()
         self._is_lost, self._first = True, None
-        for timer in (self._header_timer, self._send_timer):
+        for timer in (self._header_timer, self._send_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
         if self._on_gone is not None:

@@ -504,3 +504,70 @@ def test_whatever_comes_is_answered_or_refused_and_leaves_nothing(caplog):
         assert set(answers) <= {b"100", b"200", b"400"}, (seed, data, said)
         assert tasks == 0, (seed, data)
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+class OwnTime:
+    """What a connection asks of its loop, at a time that a test moves."""
+
+    def __init__(self):
+        self.now_s, self.due = 0.0, []
+
+    def time(self):
+        return self.now_s
+
+    def call_later(self, after_s, call):
+        timer = Timer(self.now_s + after_s, call)
+        self.due.append(timer)
+        return timer
+
+    def move(self, to_s):
+        for timer in [one for one in self.due if one.at_s <= to_s]:
+            self.due.remove(timer)
+            self.now_s = timer.at_s
+            if not timer.is_cancelled:
+                timer.call()
+        self.now_s = to_s
+
+
+class Timer:
+    def __init__(self, at_s, call):
+        self.at_s, self.call, self.is_cancelled = at_s, call, False
+
+    def cancel(self):
+        self.is_cancelled = True
+
+
+@pytest.mark.parametrize("way", ["quick", "asgi"])
+def test_an_idle_connection_is_let_go_of_by_one_timer(way):
+    async def run():
+        server = Server()
+        connection, wire = server.connect()
+        own = OwnTime()
+        connection.loop = own
+        data = ASKED if way == "quick" else sent(version="1.1", method="GET", path="/v2")
+        for second in range(4):
+            own.move(second)
+            await ask_in(own, connection, data)
+        assert (set(server.ways), len(own.due)) == ({way}, 1)
+        server.gate = asyncio.get_running_loop().create_future()
+        own.move(6)
+        await ask_in(own, connection, data)
+        own.move(60)  # whoever waits for an answer is not idle
+        assert not wire.is_closed
+        server.gate.set_result(None)
+        server.gate = None
+        await settle()
+        own.move(64.9)
+        assert not wire.is_closed
+        own.move(65)
+        assert wire.is_closed
+        connection.connection_lost(None)
+        assert all(timer.is_cancelled for timer in own.due)
+
+    async def ask_in(own, connection, data):
+        """Its application's task is of the loop that runs."""
+        loop = asyncio.get_running_loop()
+        own.create_task = loop.create_task
+        await ask(connection, data)
+
+    asyncio.run(run())
