@@ -63,9 +63,7 @@ def materialize(stores: Stores, version: DatasetVersion, target_parent: Path) ->
             _place(stores, version, file, placed)
         for folder in partial.iterdir():
             folder.chmod(0o555)
-        if not holds_exactly(target, files):
-            remove_materialized(target)
-        put_in_place(partial, target)
+        put_in_place(partial, target, files)
     finally:
         remove_materialized(partial)
     return target
@@ -74,21 +72,38 @@ def materialize(stores: Stores, version: DatasetVersion, target_parent: Path) ->
 def holds_exactly(folder: Path, files: Sequence[VersionFile]) -> bool:
     """Whether these are the files below it: none altered, missing or added."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return (
-        folder.is_dir()
-        and {file.relative for file in files} == set(found)
-        and all(digest_of_file(found[file.relative]) == file.sha256 for file in files)
-    )
-
-
-def put_in_place(partial: Path, target: Path) -> None:
     try:
-        partial.replace(target)
+        return (
+            folder.is_dir()
+            and {file.relative for file in files} == set(found)
+            and all(digest_of_file(found[file.relative]) == file.sha256 for file in files)
+        )
+    except FileNotFoundError:  # it is being removed or replaced
+        return False
+
+
+def put_in_place(partial: Path, target: Path, files: Sequence[VersionFile]) -> None:
+    """Instead of a folder that was altered. One that holds these files stays: of two who make it,
+    a task reads the first one's already when the second comes."""
+    if target.exists() and not holds_exactly(target, files):
+        aside = partial.with_suffix(".altered")
+        with contextlib.suppress(FileNotFoundError):
+            target.replace(aside)
+            if holds_exactly(aside, files):  # somebody else has replaced it since we looked
+                _move(aside, target)
+        remove_materialized(aside)
+    _move(partial, target)
+
+
+def _move(folder: Path, target: Path) -> None:
+    try:
+        folder.replace(target)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         return  # somebody else was faster; it holds the same bytes
-    target.chmod(0o555)
+    with contextlib.suppress(FileNotFoundError):
+        target.chmod(0o555)
 
 
 def remove_materialized(folder: Path) -> None:
@@ -193,5 +208,5 @@ def remove_unused(path: Path, before: datetime) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.replace(aside)
         if aside.stat().st_mtime > before.timestamp():
-            put_in_place(aside, path)
+            _move(aside, path)
         remove_materialized(aside)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from seamline.data import materialize as materialize_module
 from seamline.data.declaration import DatasetDeclaration
 from seamline.data.ingest import ingest
 from seamline.data.materialize import (
@@ -215,3 +217,44 @@ def test_an_altered_table_file_is_refused(
     assert list((tmp_path / "run").iterdir()) == []
     cached = [found for found in (stores.root / "cache").rglob("*") if found.is_file()]
     assert len(cached) == len(version_files(stores, versions[1])) - 1
+
+
+def test_of_two_who_lay_out_a_version_at_once_the_first_is_not_disturbed(
+    stores: Stores, versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find a folder that somebody has altered; the first has begun to read in another one by
+    the time that the second has made its own."""
+    folder = materialize(stores, versions[0], tmp_path / "shared")
+    folder.chmod(0o755)
+    (folder / "more").touch()
+    look, looks, first = materialize_module.holds_exactly, list[bool](), list[int]()
+
+    def overtaken(*given: Any) -> bool:
+        looks.append(look(*given))
+        if len(looks) == 2:
+            first.append(materialize(stores, versions[0], tmp_path / "shared").stat().st_ino)
+            return False
+        return looks[-1]
+
+    monkeypatch.setattr(materialize_module, "holds_exactly", overtaken)
+    again = materialize(stores, versions[0], tmp_path / "shared")
+    assert [again.stat().st_ino] == first
+    assert list((tmp_path / "shared").iterdir()) == [folder]
+    assert not (folder / "more").exists()
+
+
+def test_a_folder_that_retention_removes_just_now_is_laid_out_anew(
+    stores: Stores, versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = materialize(stores, versions[0], tmp_path)
+    hashed = materialize_module.digest_of_file
+
+    def removed(path: Path) -> str:
+        monkeypatch.setattr(materialize_module, "digest_of_file", hashed)
+        folder.rename(tmp_path / ".removed")
+        return hashed(path)
+
+    monkeypatch.setattr(materialize_module, "digest_of_file", removed)
+    again = materialize(stores, versions[0], tmp_path)
+    assert again == folder
+    assert pl.read_parquet(again)["id"].to_list() == [1, 2]

@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, select, update
 
 from seamline.data.declaration import DAY
 from seamline.data.materialize import (
-    holds_exactly,
     is_usable,
     put_in_place,
     remove_materialized,
@@ -44,9 +43,7 @@ def materialize_split(stores: Stores, split: Split, target_parent: Path) -> Path
         _record_files(stores, split, files)
         for folder in partial.iterdir():
             folder.chmod(0o555)
-        if not holds_exactly(target, files):
-            remove_materialized(target)
-        put_in_place(partial, target)
+        put_in_place(partial, target, files)
     finally:
         remove_materialized(partial)
     return target
