@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -71,8 +72,9 @@ def materialize(stores: Stores, version: DatasetVersion, target_parent: Path) ->
 
 def holds_exactly(folder: Path, files: Sequence[VersionFile]) -> bool:
     """Whether these are the files below it: none altered, missing or added."""
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     try:
+        below = [path for path in folder.rglob("*") if path.is_file()]
+        found = {str(path.relative_to(folder)): path for path in below}
         return (
             folder.is_dir()
             and {file.relative for file in files} == set(found)
@@ -190,12 +192,21 @@ def unused_cache(stores: Stores, before: datetime) -> list[Path]:
         return []
     since = before.timestamp()
     folders = [path for path in cache.iterdir() if len(path.name) > 2 and path.is_dir()]
-    found = [path for path in folders if path.stat().st_mtime <= since]
+    found = [path for path in folders if last_used(path) <= since]
     for path in cache.glob("??/*.parquet"):
-        stat = path.stat()
-        if stat.st_nlink == 1 and stat.st_mtime <= since:
-            found.append(path)
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            if stat.st_nlink == 1 and stat.st_mtime <= since:
+                found.append(path)
     return sorted(found)
+
+
+def last_used(path: Path) -> float:
+    """Unix time. What another has removed meanwhile is nobody's to remove: infinite."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def remove_unused(path: Path, before: datetime) -> None:

@@ -181,8 +181,11 @@ def _said(rule: RetentionDeclaration) -> str:
 
 
 def _looked_at(path: Path, before: datetime) -> tuple[int, bool]:
-    """How large it is, and whether it came after `before`."""
-    stat = path.stat()
+    """How large it is, and whether it came after `before`, as what is gone meanwhile seems to."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return 0, True
     return stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC) > before
 
 

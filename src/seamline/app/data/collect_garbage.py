@@ -12,7 +12,7 @@ import fcntl
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,7 +21,7 @@ from typing import Any
 
 from seamline.app.data.needed_versions import needed_versions
 from seamline.app.platform import Platform
-from seamline.data.materialize import remove_unused, unused_cache
+from seamline.data.materialize import last_used, remove_unused, unused_cache
 from seamline.data.retention import RetentionDeclaration
 from seamline.data.vacuum import TablePlan, dataset_names, plan_table, vacuum_table
 from seamline.domain.clock import iso
@@ -225,7 +225,7 @@ def _unused_cache(stores: Stores, before: datetime) -> list[Path]:
     if any(list_runs(stores, state=state, limit=1) for state in _GOING):
         return []
     wheels = (stores.root / "cache" / "wheels").glob("*/*.whl")
-    old = [path for path in wheels if path.stat().st_mtime <= before.timestamp()]
+    old = [path for path in wheels if last_used(path) <= before.timestamp()]
     return [*unused_cache(stores, before), *sorted(old)]
 
 
@@ -239,13 +239,16 @@ def _left_by_packaging(stores: Stores, before: datetime) -> list[Path]:
 
 
 def _is_old(path: Path, since: float) -> bool:
-    return path.is_dir() and path.stat().st_mtime <= since
+    return path.is_dir() and last_used(path) <= since
 
 
 def _size_of(path: Path) -> int:
-    """Without files that another folder also holds (the cache itself has a link of each)."""
-    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-    return sum(stat.st_size for stat in (file.stat() for file in files) if stat.st_nlink <= 2)
+    """Without files that another folder also holds (the cache itself has a link of each). Nothing
+    of what goes meanwhile."""
+    with suppress(FileNotFoundError):
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        return sum(stat.st_size for stat in (file.stat() for file in files) if stat.st_nlink <= 2)
+    return 0
 
 
 def _before(stores: Stores, order: GarbageOrder) -> datetime:

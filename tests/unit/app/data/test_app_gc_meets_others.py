@@ -6,21 +6,24 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from seamline.app.data import collect_garbage
 from seamline.app.data.collect_garbage import GarbageOrder, apply_garbage, plan_garbage
 from seamline.app.platform import Platform
 from seamline.data import commit
 from seamline.data.declaration import DatasetDeclaration, Mode
 from seamline.data.ingest import ingest
-from seamline.data.materialize import materialize
+from seamline.data.materialize import materialize, remove_materialized
 from seamline.data.retention import RetentionDeclaration
 from seamline.data.vacuum import vacuum_table
 from seamline.data.versions import (
     DatasetVersion,
     list_datasets,
     read_version,
+    table_folder,
     version_basis,
     version_profile,
     version_profiles_by_day,
@@ -166,3 +169,52 @@ def test_a_folder_that_a_task_has_just_been_given_stays(
         materialize(stores, older, parent)
     assert vacuum(datetime.now(UTC) + timedelta(hours=1)) == [1]
     assert not folder.exists()
+
+
+def test_what_another_removes_meanwhile_fails_no_plan(
+    platform: Platform, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention is applied by somebody else while it is planned: files are listed, and gone."""
+    stores, version = platform.stores, deliver("1")
+    cache = stores.root / "cache" / "datasets"
+    folder = materialize(stores, version, cache)
+    os.utime(folder, (0, 0))
+    for gone in (
+        table_folder(stores, "calls") / "ds=2026-01-01" / "gone.parquet",
+        table_folder(stores, "calls--quarantine") / "ds=2026-01-01" / "gone.parquet",
+        cache / "00" / "gone.parquet",
+        stores.root / "cache" / "wheels" / "00" / "gone.whl",
+    ):
+        gone.parent.mkdir(parents=True, exist_ok=True)
+        gone.symlink_to("nowhere")
+    plan = plan_garbage(platform, AN_HOUR)
+    assert [item.name for item in plan.removable] == [folder.name]
+    listed = collect_garbage.unused_cache
+
+    def removed_then(*given: Any) -> list[Path]:
+        found = listed(*given)
+        for path in found:
+            remove_materialized(path)
+        return found
+
+    monkeypatch.setattr(collect_garbage, "unused_cache", removed_then)
+    assert [item.size_bytes for item in plan_garbage(platform, AN_HOUR).removable] == [0]
+
+
+def test_a_folder_in_the_cache_that_goes_while_it_is_listed(
+    platform: Platform, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = platform.stores.root / "cache" / "datasets"
+    folder = materialize(platform.stores, deliver("1"), cache)
+    os.utime(folder, (0, 0))
+    is_dir = Path.is_dir
+
+    def gone_then(path: Path) -> bool:
+        found = is_dir(path)
+        if path == folder:
+            monkeypatch.setattr(Path, "is_dir", is_dir)
+            folder.rename(platform.root / "moved")
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", gone_then)
+    assert plan_garbage(platform, AN_HOUR).removable == ()
