@@ -6,7 +6,6 @@ intent is the version, and whoever writes to the dataset next records it first.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +43,7 @@ from seamline.measure.contracts import Contract, Policy, Violation
 from seamline.measure.profiles import Profile, add_profiles, sum_profiles
 from seamline.store.canonical import digest_of_json
 from seamline.store.durable import make_durable
+from seamline.store.locks import one_at_a_time
 from seamline.store.stores import Stores
 from seamline.store.tables import (
     NewFile,
@@ -131,10 +131,7 @@ def token_of(delivery_digest: str) -> tuple[str, int]:
 @contextmanager
 def writing(stores: Stores, dataset: str) -> Iterator[None]:
     """One writer at a time per dataset, over threads and processes; the others wait."""
-    folder = stores.root / "locks"
-    folder.mkdir(exist_ok=True)
-    with (folder / f"dataset-{dataset}").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with one_at_a_time(stores.root, f"dataset-{dataset}"):
         yield
 
 

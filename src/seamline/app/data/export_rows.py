@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from seamline.domain.digests import digest_of
 from seamline.domain.errors import InvalidInput
 from seamline.promote.environments import TRAINING, find_environment
 from seamline.serve.log.tables import read_predictions
+from seamline.store.locks import one_at_a_time
 from seamline.trust.refusals import require
 from seamline.trust.roles import Principal, Verb
 
@@ -96,9 +96,6 @@ def _send(platform: Platform, export: Export, order: ExportOrder, who: Principal
 @contextmanager
 def _alone(platform: Platform, target: Target) -> Iterator[None]:
     """One export at a time into one place; another waits, and finds what the first one left."""
-    folder = platform.root / "locks"
-    folder.mkdir(exist_ok=True)
     name = digest_of(target.name.encode()).removeprefix("sha256:")[:32]
-    with (folder / f"export-{name}").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with one_at_a_time(platform.root, f"export-{name}"):
         yield

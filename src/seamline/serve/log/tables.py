@@ -22,6 +22,7 @@ from seamline.domain.errors import NotFound
 from seamline.serve.log import feedback, prediction_log
 from seamline.serve.log.feedback import split_prediction_id
 from seamline.serve.log.segments import claim_segment, list_segments, read_segment
+from seamline.store.locks import one_at_a_time
 from seamline.store.stores import Stores
 from seamline.store.tables import append_frame
 
@@ -44,7 +45,9 @@ def log_table(root: Path, log: str, environment: str) -> Path:
 
 def compact(stores: Stores, environment: str) -> int:
     """Finished segments of both logs → Delta, exactly once; returns the rows moved now."""
-    return sum(_compact_log(stores.root, log, environment) for log in LOGS)
+    # Of two commits that begin a table, or bring it a column, Delta lets one fail.
+    with one_at_a_time(stores.root, f"logs-{environment}"):
+        return sum(_compact_log(stores.root, log, environment) for log in LOGS)
 
 
 def _compact_log(root: Path, log: str, environment: str) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 from seamline.domain.clock import ManualClock, new_id
 from seamline.domain.errors import InvalidInput, NotFound
 from seamline.serve.inputs.validate import Rows
-from seamline.serve.log import segments
+from seamline.serve.log import segments, tables
 from seamline.serve.log.columns import hidden_columns, unpack_json
 from seamline.serve.log.entries import PackedEntry, pack_entry, place_of_entry
 from seamline.serve.log.feedback import SCHEMA as FEEDBACK_SCHEMA
@@ -183,6 +185,26 @@ def test_compaction_moves_each_row_once(stores, write, entry_of, monkeypatch):
     assert len(read_predictions(stores, "production")) == 2
     assert compact(stores, "production") == 0
     assert list_segments(folder) == []
+    assert read_predictions(stores, "production")["prediction_id"].to_list() == ["a", "b"]
+
+
+def test_two_compactions_at_once(stores, write, entry_of, monkeypatch):
+    """The loop's, and that of a monitor that is measured: Delta refuses one of two commits that
+    make the table."""
+    write(entry_of("a", 6))
+    write(entry_of("b", 7))
+    append, met = tables.append_frame, threading.Barrier(2)
+
+    def together(*given, **more):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.wait(0.3)
+        return append(*given, **more)
+
+    monkeypatch.setattr(tables, "append_frame", together)
+    with ThreadPoolExecutor(2) as pool:
+        moved = list(pool.map(compact, [stores] * 2, ["production"] * 2))
+    assert met.broken, "both were at it"
+    assert sum(moved) == 2
     assert read_predictions(stores, "production")["prediction_id"].to_list() == ["a", "b"]
 
 
