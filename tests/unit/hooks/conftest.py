@@ -58,7 +58,7 @@ class Receiver:
 
     def wait_for(self, count: int) -> list[Told]:
         with self.came:
-            assert self.came.wait_for(lambda: len(self.told) >= count, 30), len(self.told)
+            assert self.came.wait_for(lambda: len(self.told) >= count, 120), len(self.told)
             return list(self.told)
 
 
