@@ -133,7 +133,7 @@ def hooked(stores: Stores) -> Callable[..., HookDeclaration]:
         url: str,
         name: str = "ci",
         events: tuple[str, ...] = ("team.*",),
-        timeout: str = "5s",
+        timeout: str = "60s",
         before: HookDeclaration | None = None,
     ) -> HookDeclaration:
         made = HookDeclaration(name, url, events, "production/ci", timeout)
