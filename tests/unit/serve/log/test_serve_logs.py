@@ -16,7 +16,7 @@ import pytest
 from seamline.domain.clock import ManualClock, new_id
 from seamline.domain.errors import InvalidInput, NotFound
 from seamline.serve.inputs.validate import Rows
-from seamline.serve.log import segments
+from seamline.serve.log import segments, tables
 from seamline.serve.log.columns import hidden_columns, unpack_json
 from seamline.serve.log.entries import PackedEntry, pack_entry, place_of_entry
 from seamline.serve.log.feedback import SCHEMA as FEEDBACK_SCHEMA
@@ -227,7 +227,7 @@ def test_segments_rotate(stores, entry_of, monkeypatch):
     for name in "abc":
         written = threading.Event()
         log.append(entry_of(name, 6, 7), lambda problem, event=written: event.set())
-        assert written.wait(10)
+        assert written.wait(120)
     log.close()
     assert len(list_segments(log_folder(stores.root, "predictions", "production"))) == 3
 
@@ -299,7 +299,8 @@ def test_find_prediction_everywhere(stores, write, entry_of):
             find_prediction(stores, missing)
 
 
-def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of):
+def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of, monkeypatch):
+    monkeypatch.setattr(tables, "SETTLED_S", 120.0)  # a disk may be slow
     log = SegmentLog(
         stores.root / "logs" / "predictions", SEGMENT_SCHEMA, PredictionBatches(b"k"),
             place_of_entry, stores.clock,
