@@ -23,7 +23,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tests.databases import MigratedOnce, Postgres
 from tests.waiting import wait_until
 from xdist.scheduler import LoadScopeScheduling
@@ -61,8 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """`make test` draws the same examples each time; `make soak` draws new ones. No test is about
     time, so none has a deadline."""
-    settings.register_profile("sample", derandomize=True, deadline=None)
-    settings.register_profile("soak", print_blob=True, deadline=None)
+    patient: dict[str, Any] = {
+        "deadline": None,
+        "suppress_health_check": [HealthCheck.too_slow],
+    }
+    settings.register_profile("sample", derandomize=True, **patient)
+    settings.register_profile("soak", print_blob=True, **patient)
     settings.load_profile("soak" if config.getoption("--soak") else "sample")
 
 
@@ -146,18 +150,21 @@ def postgres_server(memory_folder: Path) -> Iterator[Postgres]:
         memory_folder.chmod(0o711)
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
     pg_ctl = str(Path(initdb).with_name("pg_ctl"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     data = str(folder / "data")
     quiet = {"check": True, "capture_output": True, "cwd": folder}
     subprocess.run(
         [*as_user, initdb, "-D", data, "-U", "seamline", "-A", "trust", "--no-sync"], **quiet
     )
+    with socket.socket() as probe:  # only now: until it is bound, anybody may take it
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder}"
     options += " -c fsync=off -c max_connections=50"
     log = str(folder / "log")
-    subprocess.run([*as_user, pg_ctl, "-D", data, "-w", "-l", log, "-o", options, "start"], **quiet)
+    subprocess.run(
+        [*as_user, pg_ctl, "-D", data, "-w", "-t", "300", "-l", log, "-o", options, "start"],
+        **quiet,
+    )
     try:
         address = f"host=127.0.0.1 port={port} user=seamline dbname=postgres"
         with psycopg.connect(address, autocommit=True) as connection:

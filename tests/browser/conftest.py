@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from seamline.app.data.ingest_delivery import ingest_delivery
 from seamline.app.platform import Platform
@@ -68,7 +68,9 @@ BROWSER_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
+#: Of every look at a page, in milliseconds: of themselves they take five seconds.
+LOOK_MS = 120_000
 _TAGS = itertools.count(1)
 ENVIRONMENTS = """
 [environments.dataops]
@@ -318,7 +320,7 @@ def served(app: Any) -> Iterator[str]:
         server.startup = start  # type: ignore[method-assign]
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        assert ready.wait(20)
+        assert ready.wait(PATIENCE_S)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()
@@ -519,6 +521,7 @@ def browser() -> Iterator[Browser]:
     """Ended with its module: while Playwright runs, no other test can run an event loop."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed here")
+    expect.set_options(timeout=LOOK_MS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=BROWSER_ARGUMENTS)
         yield launched
@@ -554,7 +557,7 @@ def pages_of(browser: Browser, town: Town) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(base_url=town.url, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(LOOK_MS)
         if who:
             page.goto("/sign-in")
             page.get_by_label("Your token").fill(town.tokens[who])

@@ -47,7 +47,7 @@ def test_from_the_list_to_what_differs(visit: Visit, town: Any, churn: str) -> N
     page = visit("/datasets")
     page.get_by_role("link", name="churn").click()
     expect(page.locator("h1")).to_have_text("churn version 2")
-    assert page.locator("figure svg.profile").count() == 5
+    expect(page.locator("figure svg.profile")).to_have_count(5)
     expect(page.locator("figure.is-bad")).to_contain_text("60 do not read")
     expect(page.locator(".notice.warn")).to_contain_text("60 of 4,000 values are not float")
     page.get_by_role("button", name="What differs").click()
@@ -63,7 +63,7 @@ def test_from_the_list_to_what_differs(visit: Visit, town: Any, churn: str) -> N
         " === getComputedStyle(document.querySelector('.findings .bad .shape')).color"
     )
     assert red
-    assert page.locator(".findings li.bad").count() == 1
+    expect(page.locator(".findings li.bad")).to_have_count(1)
 
 
 @pytest.mark.parametrize("width", [400, 1280])

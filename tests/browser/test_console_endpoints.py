@@ -73,7 +73,7 @@ def plane(hamlet: Any, workspace: Any) -> Iterator[Any]:
 
 
 def page_json(url: str) -> dict[str, Any]:
-    answer = httpx.get(url, headers={"Accept": "application/json"}, timeout=30)
+    answer = httpx.get(url, headers={"Accept": "application/json"}, timeout=120)
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found
@@ -82,6 +82,15 @@ def page_json(url: str) -> dict[str, Any]:
 def recent(town: Any, place: str = PLACE) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = page_json(town.url + place)["endpoint"]["recent"]
     return found
+
+
+def await_logged(town: Any, plane: Any) -> tuple[str, set[str]]:
+    """One more prediction, and all that have been answered by then: the log is written behind the
+    answers, each after the one before it."""
+    _, told, _ = plane.ask("POST", "/v2/models/late-arrival/predict", {"hour": 5})
+    last = told["rows"][0]["prediction_id"]
+    wait_until(lambda: last in {one["id"] for one in recent(town)})
+    return last, {one["id"] for one in recent(town)}
 
 
 def field(page: Page, name: str) -> Any:
@@ -102,9 +111,11 @@ def test_from_the_list_to_what_an_endpoint_does(drop_in: Visit, plane: Any) -> N
     figures = page.get_by_role("region", name="The last hour")
     expect(figures).to_contain_text(re.compile(r"Failed\s+1\s+1 with 500"))
     expect(figures).to_contain_text("1 answered with 400")
-    expect(figures.locator("svg title").last).to_contain_text(
-        re.compile(r"\d requests, 1 failed; p50 [\d.]+ ms, p95 [\d.]+ ms$")
-    )
+    # Of one minute or of two: it may have turned between them.
+    minutes = figures.locator("svg title")
+    expect(minutes.filter(has_text=re.compile(r"\d requests?, 1 failed"))).to_have_count(1)
+    took = re.compile(r"; p50 [\d.]+ m?s, p95 [\d.]+ m?s$")
+    expect(minutes.filter(has_text=took)).not_to_have_count(0)
 
 
 def test_recent_predictions_with_feedback_and_without_what_is_private(
@@ -113,7 +124,7 @@ def test_recent_predictions_with_feedback_and_without_what_is_private(
     page = drop_in(PLACE)
     row = page.get_by_role("row").filter(has=page.locator(f"[title='{plane.told_id}']"))
     expect(row).to_contain_text(
-        re.compile(r"hour 1[^~]*label 0[^~]* ms[^~]*1\.0\.1[^~]*truth 1 reward 0\.5")
+        re.compile(r"hour 1[^~]*label 0[^~]* m?s[^~]*1\.0\.1[^~]*truth 1 reward 0\.5")
     )
     expect(row).to_contain_text("tailnum private:")
     expect(page.get_by_text(re.compile(r"1 with feedback \(\d+ %\)"))).to_be_visible()
@@ -175,7 +186,7 @@ def test_it_is_tried_as_its_example_and_the_same_from_a_shell(
     page.get_by_role("button", name="Predict").click()
     answer = page.locator(".answer")
     expect(answer).to_contain_text("label 1, score 0.5")
-    expect(answer).to_contain_text(re.compile(r"by late-arrival 1\.0\.1 in [\d.]+ ms"))
+    expect(answer).to_contain_text(re.compile(r"by late-arrival 1\.0\.1 in [\d.]+ m?s"))
     expect(field(page, "hour")).to_have_value("12")
     made = answer.locator("code").last.inner_text()
     wait_until(lambda: any(one["id"] == made for one in recent(hamlet)))
@@ -183,7 +194,7 @@ def test_it_is_tried_as_its_example_and_the_same_from_a_shell(
     assert logged["principal"] == hamlet.platform.owner
     assert logged["request_id"] == f"console:{hamlet.platform.owner}"
     curl = page.locator(".command code", has_text="curl").inner_text()
-    said = subprocess.run(["bash", "-c", curl], check=True, capture_output=True, timeout=30)
+    said = subprocess.run(["bash", "-c", curl], check=True, capture_output=True, timeout=120)
     assert json.loads(said.stdout)["rows"][0]["outputs"] == {"label": 1, "score": 0.5}
 
 
@@ -231,10 +242,11 @@ def test_only_who_may_and_only_from_the_page_itself(
     page = drop_in(PLACE, who="vic")
     expect(page.get_by_text(re.compile("vic.*viewer"))).not_to_have_count(0)
     assert page.get_by_role("button", name="Predict").count() == 0
-    before = len(recent(hamlet))
+    _, before = await_logged(hamlet, plane)
     forged = httpx.post(hamlet.url + PLACE, data={"input:hour": "6", "form_token": "x"})
     assert forged.status_code == 403
-    assert len(recent(hamlet)) == before
+    last, after = await_logged(hamlet, plane)
+    assert after - before == {last}
 
 
 @pytest.fixture

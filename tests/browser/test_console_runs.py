@@ -241,8 +241,11 @@ def test_scenarios_are_chosen_by_state_and_by_words(visit: Visit, runs: Runs) ->
     page = visit(f"/runs/{runs.scenarios}")
     page.get_by_role("link", name="failed 2").click()
     expect(page.locator(".scenarios tbody tr")).to_have_count(2)
+    page.wait_for_load_state()
     assert [one for one in cells(page) if not one.endswith(" off")] == ["failed", "failed"]
     page.get_by_role("link", name="all 500").click()
+    expect(page.locator(".scenarios tbody tr")).not_to_have_count(2)
+    page.wait_for_load_state()
     page.get_by_role("searchbox").fill("hpn d12")
     page.get_by_role("button", name="Find").click()
     expect(page.locator(".scenarios tbody tr")).to_have_count(5)
@@ -257,6 +260,7 @@ def test_all_of_them_can_be_paged_through(visit: Visit, runs: Runs) -> None:
     seen: list[str] = []
     for part in (1, 2, 3):
         expect(page.locator(".pager").first).to_contain_text(f"part {part} of 3")
+        page.wait_for_load_state()  # its rows come after that
         seen += page.locator(".scenarios tbody th").all_inner_texts()
         if part < 3:
             page.get_by_role("link", name="more").first.click()
@@ -295,7 +299,7 @@ def test_an_iteration_shows_its_tasks_and_its_neighbours(visit: Visit, runs: Run
     page = visit(f"/runs/{runs.scenarios}")
     page.locator(".cells a").nth(132).click()
     expect(page.locator("h1")).to_have_text("scenarios[132]")
-    assert page.locator(".dag .node").count() == 4
+    expect(page.locator(".dag .node")).to_have_count(4)
     expect(page.locator(".dag .node.bad .name")).to_have_text("train")
     expect(page.locator(".tasks")).to_contain_text("no wind was recorded")
     expect(page.locator(".tasks")).to_contain_text("Output 100")
@@ -304,7 +308,7 @@ def test_an_iteration_shows_its_tasks_and_its_neighbours(visit: Visit, runs: Run
     page.get_by_role("link", name="[132]", exact=True).click()
     page.get_by_role("link", name="[133] after it").click()
     expect(page.locator("h1")).to_have_text("scenarios[133]")
-    assert page.locator(".dag .node.good").count() == 4
+    expect(page.locator(".dag .node.good")).to_have_count(4)
 
 
 def test_loops_are_boxes_with_counts_down_to_the_innermost(visit: Visit, runs: Runs) -> None:
@@ -432,6 +436,7 @@ def test_the_list_goes_on_behind_its_first_part(
             break
         page.get_by_role("link", name="Older ones").click()
         expect(page.locator("tbody .id").first).not_to_have_attribute("title", seen[-2])
+        page.wait_for_load_state()
     assert len(seen) == len(set(seen)) == total
 
 

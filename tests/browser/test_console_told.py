@@ -215,7 +215,10 @@ def test_the_ledger_is_filtered_and_turned(call: Visit, village: Any) -> None:
     page = call("/audit", "vic", java_script_enabled=False)
     expect(page.locator(".ledger > li")).to_have_count(50)
     last = page.locator(".ledger .number").last.inner_text()
+    first = page.locator(".ledger .number").first
+    newest = first.inner_text()
     page.get_by_role("link", name="Older").click()
+    expect(first).not_to_have_text(newest)
     assert int(page.locator(".ledger .number").first.inner_text()[2:]) < int(last[2:])
     page.goto("/audit")
     page.get_by_label("Kind").select_option("approval.given")

@@ -24,7 +24,7 @@ import pytest
 from kfp import compiler, dsl
 from kfp.dsl import Dataset, Input, Model, Output
 
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 NEEDS = [f"{name}=={version(name)}" for name in ("polars", "scikit-learn", "skops")]
 PROJECT = """
 project = "chaos"
@@ -157,24 +157,24 @@ class House:
         kind = "application/octet-stream" if file else "application/json"
         url = f"{self.address['url']}/api/v1{path}"
         request = urllib.request.Request(url, data, {"Content-Type": kind})
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return json.load(response)
 
     def infer(self, x: float) -> Any:
         columns = [{"name": "x0", "datatype": "FP64", "shape": [1], "data": [x]}]
         url = f"{self.address['serve_url']}/v2/models/line"
         if not hasattr(self, "_inputs"):
-            with urllib.request.urlopen(url, timeout=60) as response:
+            with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
                 self._inputs = json.load(response)["inputs"]
         columns[0]["name"] = self._inputs[0]["name"]
         data = json.dumps({"inputs": columns}).encode()
-        with urllib.request.urlopen(f"{url}/infer", data, timeout=60) as response:
+        with urllib.request.urlopen(f"{url}/infer", data, timeout=PATIENCE_S) as response:
             return json.load(response)
 
     def ready(self, environment: str) -> Any:
         """What the data plane says of itself there."""
         url = f"{self.address['serve_url']}/{environment}/v2/health/ready"
-        with urllib.request.urlopen(url, timeout=60) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             return json.load(response)
 
     def until(self, found: Callable[[], Any]) -> Any:
@@ -188,7 +188,8 @@ class House:
 
     def facts(self, kind: str) -> list[dict[str, Any]]:
         """Oldest first; straight from the ledger, however long it is."""
-        with contextlib.closing(sqlite3.connect(self.workspace / "seamline.db")) as database:
+        path = self.workspace / "seamline.db"
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
             rows = database.execute(
                 "SELECT subject, body, id, caused_by FROM facts WHERE kind = ? ORDER BY seq",
                 (kind,),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
 PROJECT = """
 project = "platform"
@@ -22,7 +22,7 @@ team = "platform"
 url = "{url}"
 events = ["team.*"]
 secret = "production/ci"
-timeout = "30s"
+timeout = "60s"
 """
 
 

@@ -143,14 +143,14 @@ def test_killed_right_after_each_thing_that_stays(tmp_path: Path) -> None:
 def count_moments(stores: Stores, folder: Path, kind: str) -> int:
     """Of one ingest, the first."""
     begun = start(stores.root, [delivery(folder, 0)], kind=kind)
-    return int(begun.communicate(timeout=120)[0])
+    return int(begun.communicate(timeout=600)[0])
 
 
 def check_killed(
     stores: Stores, path: Path, number: int, child: subprocess.Popen[str], where: str
 ) -> None:
     """Before, `number` deliveries were in it; in the end this one is, too."""
-    told, _ = child.communicate(timeout=120)
+    told, _ = child.communicate(timeout=600)
     assert child.returncode == -signal.SIGKILL or told, where
     finish_all_pending(stores)
     before = len(list_versions(stores, "readings"))
@@ -166,7 +166,7 @@ def test_four_processes_that_append_to_one_dataset(tmp_path: Path, soak: bool) -
     paths = [delivery(tmp_path, number) for number in range(4 * each)]
     children = [start(stores.root, paths[one::4]) for one in range(4)]
     for child in children:
-        child.communicate(timeout=300)
+        child.communicate(timeout=600)
     try:
         assert [child.returncode for child in children] == [0] * 4
         check_whole(stores, 4 * each)

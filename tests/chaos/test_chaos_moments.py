@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
+from tests.waiting import wait_until
 
 SEED = 20130901
 
@@ -64,7 +65,7 @@ def test_ingest(house, delivery, moments, rounds):
         assert house.ask(f"/datasets/numbers@{day}/verify")["files"] == day
     versions = [one["body"]["version"] for one in house.facts("dataset.version_committed")]
     assert versions == list(range(1, day + 1))
-    assert list((house.workspace / "incoming").iterdir()) == []
+    wait_until(lambda: list((house.workspace / "incoming").iterdir()) == [])
 
 
 def test_packaging(house, moments, rounds):
@@ -133,4 +134,6 @@ def check_promoted(house, digest):
         assert len(approvals) == ("awaiting_approval" in phases)
         written = [one for one in house.facts("snapshot.written") if one["subject"] == environment]
         assert written[-1]["body"]["release"] == digest
-        assert house.ready(environment)["snapshot_version"] == written[-1]["body"]["version"]
+        # The plane looks for a new file by itself.
+        newest = written[-1]["body"]["version"]
+        house.until(lambda e=environment, v=newest: house.ready(e)["snapshot_version"] >= v)

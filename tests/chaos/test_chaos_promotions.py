@@ -117,7 +117,7 @@ def _killed_in(house: Any, phase: str, kind: str, target: str, after_s: float) -
             if kind == "regular":
                 _approve(house, target)
                 answered.append("approval")
-        watcher.join(90)
+        watcher.join(300)
         assert not watcher.is_alive(), f"it never came to {phase}"
     finally:
         dead.set()
@@ -225,6 +225,6 @@ def _last_seq(house: Any) -> int:
 
 
 def _rows(house: Any, query: str, *words: object) -> list[tuple[Any, ...]]:
-    database = sqlite3.connect(house.workspace / "seamline.db", timeout=30)
+    database = sqlite3.connect(house.workspace / "seamline.db", timeout=300)
     with contextlib.closing(database):
         return database.execute(query, words).fetchall()

@@ -232,7 +232,7 @@ def play(
         server = start(stores.root, drawn.randint(1, 12) if kind == "commit" else 0)
         if kind == "commit":
             told.append("at a commit")
-            wait_until(lambda s=server: s.process.poll() is not None or is_over(), 60, str(told))
+            wait_until(lambda s=server: s.process.poll() is not None or is_over(), 300, str(told))
         else:
             assert server.process.stdout is not None
             server.process.stdout.readline()
@@ -253,7 +253,7 @@ def play(
             assert attempts[name] == count, f"{name} ran again after it had succeeded: {told}"
         finished = {name: attempts[name] for name in done_so_far(stores, run_id)}
     server = start(stores.root)
-    wait_until(is_over, 60, f"the run does not end: {told}")
+    wait_until(is_over, 300, f"the run does not end: {told}")
     server.kill()
     attempts = attempts_of(stores, run_id)
     assert {name: attempts[name] for name in finished} == finished, told
@@ -278,5 +278,5 @@ def test_runs_end_as_they_would_have(
         before = lines[: lines.index("collect start")]
         assert {line for line in before if line in done} == set(done), "collected too early"
         wait_until(
-            lambda root=stores.root: not processes_in(root), 10, str(processes_in(stores.root))
+            lambda root=stores.root: not processes_in(root), 120, str(processes_in(stores.root))
         )

@@ -23,7 +23,7 @@ from seamline.domain.clock import from_iso
 from seamline.train.schedule.scheduler import run_id_of
 
 SEED = 20261121
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 ENDED = ("succeeded", "failed", "partially_failed", "canceled")
 #: One importer that finds nothing: a run that is over as soon as it has begun.
 IMPORTER = {
@@ -88,11 +88,11 @@ class Server:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers)
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return json.load(response)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        database = sqlite3.connect(self.workspace / "seamline.db", timeout=30)
+        database = sqlite3.connect(self.workspace / "seamline.db", timeout=PATIENCE_S)
         with contextlib.closing(database):
             return database.execute(query).fetchall()
 

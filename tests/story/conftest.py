@@ -36,7 +36,7 @@ STEPS = (
     "monitor",
     "audit",
 )
-PATIENCE_S = 60
+PATIENCE_S = 240
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +96,7 @@ class World:
             headers["Authorization"] = f"Bearer {self.demo.server.tokens[who]}"
         request = urllib.request.Request(self.url + path, data, headers)
         try:
-            with urllib.request.build_opener(_Stay).open(request, timeout=60) as response:
+            with urllib.request.build_opener(_Stay).open(request, timeout=PATIENCE_S) as response:
                 return response.status, dict(response.headers), response.read()
         except urllib.error.HTTPError as error:
             with error:

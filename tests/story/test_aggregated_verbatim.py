@@ -76,7 +76,7 @@ def test_it_runs_and_each_part_gets_its_struct_as_it_was_written(url: str, aggre
         warnings.simplefilter("ignore", FutureWarning)  # the client's, about backends before 2.0
         client = kfp.Client(host=url)
     started = client.create_run_from_pipeline_package(aggregated, arguments={"day": 7})
-    ended = client.wait_for_run_completion(started.run_id, timeout=60)
+    ended = client.wait_for_run_completion(started.run_id, timeout=300)
     assert ended.state == "SUCCEEDED"
     with urllib.request.urlopen(f"{url}/api/v1/runs/{started.run_id}", timeout=60) as response:
         tasks = json.loads(response.read())["tasks"]

@@ -65,7 +65,7 @@ class House:
 
     def models(self, run_id: str, count: int) -> dict[str, Any]:
         """What the run has registered, by name, once it is so many."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while len(found := self.ask(f"/models?run_id={run_id}")) < count:
             assert time.monotonic() < deadline, [one["model"] for one in found]
             time.sleep(0.05)

@@ -55,7 +55,7 @@ STATUSES = ("supported", "noted", "refused", "needs podman or docker")
 LEAVES = ("python", "importer", "container")
 #: What commands of containers find on this machine; no container engine is among it.
 PROGRAMS = ("sh", "cat", "dirname", "env", "mkdir", "sleep", "true", "wc")
-TIMEOUT_S = 30.0
+TIMEOUT_S = 300.0
 
 
 def pytest_configure(config: pytest.Config) -> None:

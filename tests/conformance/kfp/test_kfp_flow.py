@@ -316,7 +316,7 @@ def test_kfp_independent_tasks_run_in_parallel(bench, tmp_path):
         from pathlib import Path
 
         Path(folder, who).touch()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(list(Path(folder).iterdir())) < count:
             assert time.monotonic() < deadline, "the others did not come"
             time.sleep(0.005)

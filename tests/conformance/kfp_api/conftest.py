@@ -23,7 +23,7 @@ from seamline.domain.states import is_terminal
 from seamline.server import running
 from seamline.train.runs import run_state
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 @dsl.component(base_image="python:3.11")

@@ -87,7 +87,7 @@ def test_a_pipeline_answers_a_dataset_by_a_package(weather: Any, client: Any) ->
     package = str(weather.compiled(answering))
     asked = {"query": "SELECT station, at, ds, temp, wind FROM rows WHERE temp >= 10"}
     created = client.create_run_from_pipeline_package(package, arguments=asked)
-    ended = created.wait_for_run_completion(timeout=60)
+    ended = created.wait_for_run_completion(timeout=300)
     stores = weather.platform.stores
     shown = show_run(stores, ended.run_id)
     assert ended.state == "SUCCEEDED", shown["sentence"]
@@ -121,7 +121,7 @@ def test_a_pipeline_answers_a_dataset_by_a_package(weather: Any, client: Any) ->
 def test_a_pipeline_answers_a_dataset_by_a_family(weather: Any, client: Any) -> None:
     package = str(weather.compiled(answering_by_many))
     created = client.create_run_from_pipeline_package(package, arguments={})
-    ended = created.wait_for_run_completion(timeout=60)
+    ended = created.wait_for_run_completion(timeout=300)
     stores = weather.platform.stores
     shown = show_run(stores, ended.run_id)
     assert ended.state == "SUCCEEDED", shown["sentence"]

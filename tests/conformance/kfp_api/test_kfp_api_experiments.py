@@ -48,7 +48,7 @@ def test_create_find_archive_delete(client: kfp.Client, menu: SimpleNamespace) -
     assert client.create_experiment(name).experiment_id == made.experiment_id
     assert client.get_experiment(experiment_name=name).experiment_id == made.experiment_id
     run = client.create_run_from_pipeline_func(menu.sums, experiment_name=name)
-    run.wait_for_run_completion(timeout=60)
+    run.wait_for_run_completion(timeout=300)
     client.archive_experiment(made.experiment_id)
     assert client.get_experiment(made.experiment_id).storage_state == "ARCHIVED"
     assert client.get_run(run.run_id).storage_state == "ARCHIVED"

@@ -44,7 +44,7 @@ def test_upload_find_run_delete(
         version_id=version.pipeline_version_id,
         params={"n": 4},
     )
-    ended = client.wait_for_run_completion(run.run_id, timeout=60)
+    ended = client.wait_for_run_completion(run.run_id, timeout=300)
     assert ended.state == "SUCCEEDED"
     reference = ended.pipeline_version_reference
     assert (reference.pipeline_id, reference.pipeline_version_id) == (
@@ -212,7 +212,7 @@ def test_in_production_only_what_its_release_holds(
     there = client.create_experiment("Default", namespace="development").experiment_id
     by_version = {"pipeline_id": made.pipeline_id, "version_id": held.pipeline_version_id}
     run = client.run_pipeline(there, "held", **by_version)
-    assert client.wait_for_run_completion(run.run_id, timeout=60).state == "SUCCEEDED"
+    assert client.wait_for_run_completion(run.run_id, timeout=300).state == "SUCCEEDED"
     with pytest.raises(kfp_server_api.ApiException, match="does not hold it"):
         client.run_pipeline(
             there, "other", pipeline_id=made.pipeline_id, version_id=other.pipeline_version_id

@@ -134,13 +134,13 @@ def test_of_a_pipeline_by_version_and_by_its_latest(
     )
     reference = client.get_recurring_run(pinned.recurring_run_id).pipeline_version_reference
     assert reference.pipeline_version_id == version.pipeline_version_id
-    start = datetime.now(UTC) - timedelta(seconds=90)
+    start = datetime.now(UTC) - timedelta(minutes=90)
     body = {
         "display_name": "latest",
         "experiment_id": experiment,
         "pipeline_version_reference": {"pipeline_id": pipeline.pipeline_id},
         "trigger": {
-            "periodic_schedule": {"interval_second": "60", "start_time": start.isoformat()}
+            "periodic_schedule": {"interval_second": "3600", "start_time": start.isoformat()}
         },
         "max_concurrency": "1",
         "mode": "DISABLE",

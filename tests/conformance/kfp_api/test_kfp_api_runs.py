@@ -24,7 +24,7 @@ def test_create_and_wait(
     kitchen: Any, client: kfp.Client, menu: SimpleNamespace, capsys: Any
 ) -> None:
     created = client.create_run_from_pipeline_func(menu.sums, arguments={"n": 5}, run_name="five")
-    ended = created.wait_for_run_completion(timeout=60)
+    ended = created.wait_for_run_completion(timeout=300)
     assert (ended.state, ended.display_name, ended.error) == ("SUCCEEDED", "five", None)
     assert ended.run_id == created.run_id
     assert ended.runtime_config.parameters == {"n": 5}
@@ -40,7 +40,7 @@ def test_create_and_wait(
 def test_the_details_of_tasks(kitchen: Any, client: kfp.Client, menu: SimpleNamespace) -> None:
     package = str(kitchen.compiled(menu.tables))
     created = client.create_run_from_pipeline_package(package, arguments={"rows": 4})
-    ended = created.wait_for_run_completion(timeout=60)
+    ended = created.wait_for_run_completion(timeout=300)
     tasks = ended.run_details.task_details
     names = [task.display_name for task in tasks]
     assert names[0] == "write"
@@ -69,7 +69,7 @@ def test_a_failed_run_says_what_failed_and_retry_does_only_that(
 ) -> None:
     flag = tmp_path / "flag"
     created = client.create_run_from_pipeline_func(menu.flaky, arguments={"flag": str(flag)})
-    failed = created.wait_for_run_completion(timeout=60)
+    failed = created.wait_for_run_completion(timeout=300)
     assert failed.state == "FAILED"
     assert "the flag is not there" in failed.error.message
     first, second = failed.run_details.task_details
@@ -79,7 +79,7 @@ def test_a_failed_run_says_what_failed_and_retry_does_only_that(
     assert "fail-until failed" in second.error.message
     flag.touch()
     client.runs.run_service_retry_run(run_id=created.run_id)
-    assert created.wait_for_run_completion(timeout=60).state == "SUCCEEDED"
+    assert created.wait_for_run_completion(timeout=300).state == "SUCCEEDED"
     with pytest.raises(kfp_server_api.ApiException) as refused:
         client.runs.run_service_retry_run(run_id=created.run_id)
     assert "nothing to retry" in json.loads(refused.value.body)["message"]
@@ -92,7 +92,7 @@ def test_terminate_ends_whoever_waits(
         menu.holding, arguments={"flag": str(tmp_path / "never")}
     )
     client.terminate_run(created.run_id)
-    ended = created.wait_for_run_completion(timeout=60)
+    ended = created.wait_for_run_completion(timeout=300)
     assert ended.state == "FAILED"
     assert (ended.error.code, ended.error.message) == (1, f"canceled by {kitchen.platform.owner}")
     assert ended.state_history[-1].state == "CANCELED"
@@ -177,7 +177,7 @@ def test_a_page_token_belongs_to_its_query(
 
 def test_archive_and_delete(kitchen: Any, client: kfp.Client, menu: SimpleNamespace) -> None:
     created = client.create_run_from_pipeline_func(menu.sums, run_name="kept for now")
-    created.wait_for_run_completion(timeout=60)
+    created.wait_for_run_completion(timeout=300)
     client.archive_run(created.run_id)
     assert client.get_run(created.run_id).storage_state == "ARCHIVED"
     archived = client.list_runs(

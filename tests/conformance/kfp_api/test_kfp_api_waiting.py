@@ -18,7 +18,7 @@ import pytest
 
 import seamline.server
 from seamline.protocols.application import make_application
-from seamline.protocols.kfp_api import runs
+from seamline.protocols.kfp_api import holding, runs
 from seamline.protocols.kfp_api.holding import Attention, Seen, Visitor, decide_hold_s
 
 
@@ -44,7 +44,7 @@ def other_client(kitchen: Any, name: str) -> kfp.Client:
 
 def wait_until_held(kitchen: Any, run_id: str, count: int = 1) -> None:
     waiting = kitchen.app.state.run_ends._waiting
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(waiting.get(run_id, ())) != count:
         assert time.monotonic() < deadline, f"{len(waiting.get(run_id, ()))} are held"
         time.sleep(0.005)
@@ -59,26 +59,33 @@ def test_the_first_look_is_answered_and_the_second_held(
     with ThreadPoolExecutor() as pool:
         held = pool.submit(client.get_run, run_id)
         wait_until_held(kitchen, run_id)
-        assert other_client(kitchen, "passer-by").get_run(run_id).state == "RUNNING"
+        assert other_client(kitchen, "passer-by").get_run(run_id).state in ("PENDING", "RUNNING")
         assert not held.done()
         flag.touch()
-        assert held.result(30).state == "SUCCEEDED"
+        assert held.result(120).state == "SUCCEEDED"
     assert client.get_run(run_id).state == "SUCCEEDED"
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine takes longer than that to ask, and to end a run."""
+    monkeypatch.setattr(holding, "JUST_CREATED_S", 120.0)
+    monkeypatch.setattr(holding, "HELD_AFTER_CREATION_S", 120.0)
+
+
 def test_whoever_has_just_created_it_is_held_at_once(
-    kitchen: Any, start: Callable[[], tuple[str, Path]]
+    kitchen: Any, start: Callable[[], tuple[str, Path]], patient: None
 ) -> None:
     run_id, flag = start()
     with ThreadPoolExecutor() as pool:
         held = pool.submit(other_client(kitchen, "creator").get_run, run_id)
         wait_until_held(kitchen, run_id)
         flag.touch()
-        assert held.result(30).state == "SUCCEEDED"
+        assert held.result(120).state == "SUCCEEDED"
 
 
-def test_wait_for_run_completion_asks_twice_at_the_most(
-    kitchen: Any, client: kfp.Client, menu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+def test_wait_for_run_completion_asks_once(
+    patient: None, client: kfp.Client, menu: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     request = client._run_api.api_client.rest_client.GET
@@ -89,14 +96,14 @@ def test_wait_for_run_completion_asks_twice_at_the_most(
 
     monkeypatch.setattr(client._run_api.api_client.rest_client, "GET", counted)
     created = client.create_run_from_pipeline_func(menu.sums)
-    assert created.wait_for_run_completion(timeout=60).state == "SUCCEEDED"
+    assert created.wait_for_run_completion(timeout=300).state == "SUCCEEDED"
     assert len([url for url in asked if created.run_id in url]) == 1
 
 
 def raw_get(url: str, run_id: str) -> socket.socket:
     """A connection on which the run was asked for, answered, and asked for again."""
     address = urlsplit(url)
-    connection = socket.create_connection((address.hostname, address.port), timeout=30)
+    connection = socket.create_connection((address.hostname, address.port), timeout=120)
     host = f"{address.hostname}:{address.port}"
     request = f"GET /apis/v2beta1/runs/{run_id} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: raw\r\n\r\n"
     connection.sendall(request.encode())
@@ -128,9 +135,10 @@ def test_a_hundred_who_wait_take_no_thread_each(
     kitchen: Any, client: kfp.Client, start: Callable[[], tuple[str, Path]]
 ) -> None:
     run_id, flag = start()
+    before = threading.active_count()
     connections = [raw_get(kitchen.url, run_id) for _ in range(100)]
     wait_until_held(kitchen, run_id, 100)
-    assert threading.active_count() < 80
+    assert threading.active_count() - before < 80
     assert client.list_runs(page_size=1).runs, "others are answered meanwhile"
     flag.touch()
     for connection in connections:
@@ -183,9 +191,9 @@ def test_a_server_that_stops_answers_who_is_held(
         ready = threading.Event()
         thread = threading.Thread(target=server.run_until_stopped, args=(listener, ready.set))
         thread.start()
-        assert ready.wait(30)
+        assert ready.wait(120)
         connection = raw_get(url, run_id)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while run_id not in server.config.app.state.run_ends._waiting:
             assert time.monotonic() < deadline
             time.sleep(0.005)
@@ -195,7 +203,7 @@ def test_a_server_that_stops_answers_who_is_held(
             piece = connection.recv(65536)
             assert piece, "it was cut off"
             answer += piece
-        assert b'"state": "RUNNING"' in answer
+        assert b'"state": "RUNNING"' in answer or b'"state": "PENDING"' in answer
         connection.close()
         thread.join()
     flag.touch()

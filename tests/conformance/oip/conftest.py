@@ -87,7 +87,7 @@ class Served:
         self, method: str, path: str, body: bytes | dict[str, Any] | list[Any] = b"", **headers: str
     ) -> tuple[int, Any, dict[str, str]]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        connection = http.client.HTTPConnection(self.http, timeout=60)
+        connection = http.client.HTTPConnection(self.http, timeout=120)
         try:
             named = {name.replace("_", "-"): text for name, text in headers.items()}
             connection.request(method, path, data, named)
@@ -160,7 +160,7 @@ def _serve(root: Path, command: list[str]) -> Iterator[Served]:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
         address = root / "dataplane.json"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not address.exists():
             assert process.poll() is None, (root / "plane.log").read_text()
             assert time.monotonic() < deadline
@@ -170,12 +170,12 @@ def _serve(root: Path, command: list[str]) -> Iterator[Served]:
             root, f"127.0.0.1:{found['port']}", f"127.0.0.1:{found['grpc_port']}", process.pid
         )
         for environment in ("production", "staging"):
-            _, state, _ = served.ask("GET", f"/snapshots/{environment}?version=1&wait_s=30")
+            _, state, _ = served.ask("GET", f"/snapshots/{environment}?version=1&wait_s=100")
             assert state["version"] == 1, state
         yield served
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 @pytest.fixture

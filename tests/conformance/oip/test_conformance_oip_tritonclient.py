@@ -135,7 +135,7 @@ def test_broken_binary_bodies(client, served, length, size, tail, says):
     headers = {"Content-Type": "application/octet-stream"}
     if length is not None:
         headers["Inference-Header-Content-Length"] = str(len(text)) if length == "json" else length
-    connection = http.client.HTTPConnection(served, timeout=30)
+    connection = http.client.HTTPConnection(served, timeout=120)
     connection.request("POST", "/v2/models/sums/infer", text + tail, headers)
     response = connection.getresponse()
     body = json.loads(response.read())

@@ -32,7 +32,7 @@ def still_serves(plane):
 
 def open_socket(served):
     host, port = served.http.split(":")
-    return socket.create_connection((host, int(port)), timeout=30)
+    return socket.create_connection((host, int(port)), timeout=120)
 
 
 def read_answer(connection):

@@ -17,7 +17,7 @@ def open_with(served, path, *headers):
     body = json.dumps({"inputs": [one]}).encode()
     head = [f"POST {WHERE} HTTP/1.1", f"Host: {served.http}", f"Content-Length: {len(body)}"]
     host, port = served.http.split(":")
-    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection = socket.create_connection((host, int(port)), timeout=120)
     connection.sendall("\r\n".join([*head, *headers, "", ""]).encode() + body)
     return connection
 
@@ -41,7 +41,7 @@ def test_what_is_in_work_is_answered_before_the_end(serve, tmp_path, until):
             open_with(served, gate) as quick,
             # Whoever wants the connection to end goes by ASGI.
             open_with(served, gate, "Connection: close") as by_asgi,
-            socket.create_connection((host, int(port)), timeout=60) as idle,
+            socket.create_connection((host, int(port)), timeout=120) as idle,
         ):
             until(Path(f"{gate}.reached").exists)
             assert served.ask("GET", "/v2/health/live")[0] == 200  # the others are taken by now

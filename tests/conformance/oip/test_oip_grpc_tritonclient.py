@@ -152,12 +152,12 @@ def test_health_as_orchestrators_ask_it(plane):
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         for service in ("", "inference.GRPCInferenceService", "staging"):
             asked = bytes([10, len(service)]) + service.encode()
-            assert check(asked, timeout=30) == b"\x08\x01"
+            assert check(asked, timeout=120) == b"\x08\x01"
         with pytest.raises(grpc.RpcError, match=r"Did you mean staging\?") as caught:
-            check(b"\n\x06stagin", timeout=30)
+            check(b"\n\x06stagin", timeout=120)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         with pytest.raises(grpc.RpcError, match="cannot be read"):
-            check(b"\xff", timeout=30)
+            check(b"\xff", timeout=120)
 
 
 def test_what_is_not_served_says_so(plane):
@@ -165,7 +165,7 @@ def test_what_is_not_served_says_so(plane):
 
     def ask(method, body=b""):
         with grpc.insecure_channel(plane.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(method)(body, timeout=30)
+            channel.unary_unary(method)(body, timeout=120)
         return caught.value.code().name, caught.value.details()
 
     service = "/inference.GRPCInferenceService"
@@ -176,7 +176,7 @@ def test_what_is_not_served_says_so(plane):
     code, says = ask(f"{service}/ModelInfer", b"\xff\xff")
     assert (code, "cannot be read" in says) == ("INVALID_ARGUMENT", True)
     with grpc.insecure_channel(plane.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
-        list(channel.stream_stream(f"{service}/ModelStreamInfer")(iter([b"", b""]), timeout=30))
+        list(channel.stream_stream(f"{service}/ModelStreamInfer")(iter([b"", b""]), timeout=120))
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

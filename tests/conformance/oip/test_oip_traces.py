@@ -27,7 +27,7 @@ from tests.waiting import wait_until
 from seamline.serve.log.tables import read_segments
 
 serve = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["_serve"]
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 CALLER = "00f067aa0ba902b7"
 
 PREDICT = "/v2/models/sums/predict"
@@ -54,7 +54,8 @@ class Collector:
     def trace(self, trace_id: str) -> dict[str, Any]:
         """Name → span, once the request's own has come: it ends last."""
         with self.came:
-            assert self.came.wait_for(lambda: self._of(trace_id, SPAN_KIND.SPAN_KIND_SERVER), 30)
+            ended = lambda: self._of(trace_id, SPAN_KIND.SPAN_KIND_SERVER)  # noqa: E731
+            assert self.came.wait_for(ended, PATIENCE_S)
             return {span.name: span for span in self._of(trace_id)}
 
     def _of(self, trace_id: str, kind: int | None = None) -> list[Any]:

@@ -38,7 +38,7 @@ def spread(plane, ask):
         assert sum(counts) == asked
         if min(counts) > 0:
             return
-        assert asked < 200
+        assert asked < 20_000  # one may be given no processor for a while
 
 
 def test_http_is_answered_by_both(wide_plane):

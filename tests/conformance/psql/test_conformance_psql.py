@@ -80,7 +80,7 @@ def seamline(
         yield run
     finally:
         server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0
+        assert server.wait(240) == 0
         server.stdout.close()
     assert not (folder / "work/seamline.db").exists()
 

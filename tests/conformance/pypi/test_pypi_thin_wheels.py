@@ -209,7 +209,7 @@ def served(index: Any, model: ModelVersion, tmp_path: Path) -> Iterator[str]:
     with (root / "plane.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        address, deadline = root / "dataplane.json", time.monotonic() + 60
+        address, deadline = root / "dataplane.json", time.monotonic() + 240
         while not address.exists():
             assert process.poll() is None, (root / "plane.log").read_text()
             assert time.monotonic() < deadline
@@ -222,7 +222,7 @@ def served(index: Any, model: ModelVersion, tmp_path: Path) -> Iterator[str]:
         yield f"http://{where}"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
 
 
 def test_by_api_with_no_byte_of_the_model(

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+PATIENCE_S = 240.0
 SEAMLINE = str(Path(sys.executable).with_name("seamline"))
 
 PROJECT = """\
@@ -114,7 +115,7 @@ class Person:
         """Whatever is typed, nobody is shown a traceback."""
         with self.start(*words) as process:
             try:
-                out, err = process.communicate(timeout=60)
+                out, err = process.communicate(timeout=PATIENCE_S)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
@@ -147,7 +148,7 @@ class Person:
             yield json.loads(line)
         finally:
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=PATIENCE_S)
             assert (process.returncode, err) == (0, "")
 
 
@@ -169,7 +170,9 @@ def _send(
     headers: dict[str, str] | None = None,
 ) -> Answer:
     address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+    connection = http.client.HTTPConnection(
+        address.hostname or "", address.port, timeout=PATIENCE_S
+    )
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -263,7 +266,7 @@ def _live_in_development(url: str) -> bool:
 
 def _follow(url: str, holds: Callable[[], Any]) -> None:
     """Ask until it holds: packaging offers no event to wait for."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline, f"{url} never came to it"
         time.sleep(0.1)

@@ -34,7 +34,7 @@ def _promotion(kiosk: Any, promotion: str) -> Any:
 
 def _write(kiosk: Any, sql: str, *words: object) -> None:
     """Behind the server's back."""
-    database = sqlite3.connect(kiosk.workspace / "seamline.db", timeout=30)
+    database = sqlite3.connect(kiosk.workspace / "seamline.db", timeout=120)
     with closing(database), database:
         assert database.execute(sql, words).rowcount > 0
 
@@ -44,7 +44,7 @@ def _edited(
     kiosk: Any, table: str, column: str, key: tuple[str, str], value: str
 ) -> Iterator[None]:
     """Put back at the end."""
-    database = sqlite3.connect(kiosk.workspace / "seamline.db", timeout=30)
+    database = sqlite3.connect(kiosk.workspace / "seamline.db", timeout=120)
     query = f"SELECT {column} FROM {table} WHERE {key[0]} = ?"
     with closing(database):
         [before] = database.execute(query, key[1:]).fetchone()

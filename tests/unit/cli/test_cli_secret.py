@@ -119,7 +119,7 @@ def test_typed_without_an_echo(
             shown += chunk
     except OSError:  # How a terminal says that nobody writes to it any more.
         pass
-    assert process.wait(30) == 0, shown
+    assert process.wait(120) == 0, shown
     os.close(ours)
     assert HUSH.encode() not in shown
     assert value("typed", "password") == HUSH.encode()

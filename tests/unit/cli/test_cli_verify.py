@@ -209,7 +209,7 @@ class Attacker:
     key: SigningKey
 
     def rewrite(self, statement: str, *values: object) -> None:
-        with sqlite3.connect(self.house.stores.root / "seamline.db", timeout=30) as database:
+        with sqlite3.connect(self.house.stores.root / "seamline.db", timeout=120) as database:
             assert database.execute(statement, values).rowcount > 0
         database.close()
 

@@ -58,7 +58,7 @@ class Receiver:
 
     def wait_for(self, count: int) -> list[Told]:
         with self.came:
-            assert self.came.wait_for(lambda: len(self.told) >= count, 30), len(self.told)
+            assert self.came.wait_for(lambda: len(self.told) >= count, 120), len(self.told)
             return list(self.told)
 
 
@@ -133,7 +133,7 @@ def hooked(stores: Stores) -> Callable[..., HookDeclaration]:
         url: str,
         name: str = "ci",
         events: tuple[str, ...] = ("team.*",),
-        timeout: str = "5s",
+        timeout: str = "60s",
         before: HookDeclaration | None = None,
     ) -> HookDeclaration:
         made = HookDeclaration(name, url, events, "production/ci", timeout)

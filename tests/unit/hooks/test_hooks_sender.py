@@ -59,7 +59,7 @@ def test_what_fails_is_told_again_by_itself(
     receiver.answers = [500]
     ids = tell("a", "b")
     while states(stores, "ci")[:1] != [("pending", 1)] or not was_tried(stores):
-        assert committed.wait(30)
+        assert committed.wait(120)
         committed.clear()
     stores.clock.advance(2)  # type: ignore[attr-defined]
     more = tell("c")

@@ -6,7 +6,9 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ from seamline.runtime.commands import (
     resolve_host_command,
 )
 from seamline.runtime.environments import PythonEnvironment
-from seamline.runtime.outcomes import TaskEnd
+from seamline.runtime.outcomes import TaskEnd, TaskOutcome
 from seamline.runtime.processes import ProcessIdentity, identity_of, is_alive
 from seamline.runtime.tasks import Limits, TaskRunner, TaskSpec
 
@@ -109,20 +111,25 @@ def test_a_code_other_than_0_fails_with_the_last_lines(
 
 
 def test_a_signal_and_a_timeout_and_a_kill(
-    runner: TaskRunner, command: MakeCommand, wait_until: WaitUntil
+    runner: TaskRunner, command: MakeCommand, wait_until: WaitUntil, in_time: Callable[..., Any]
 ) -> None:
     crashed = runner.start(command("crash", "sh", "-c", "kill -SEGV $$")).result()
     assert (crashed.end, crashed.signal) == (TaskEnd.CRASHED, 11)
     family = "sleep 600 & echo $! > child.partial; mv child.partial child; wait"
-    late = command("late", "sh", "-c", family, limits=Limits(timeout_s=2.0))
     killed = command("killed", "sh", "-c", family)
-    futures = [runner.start(late), runner.start(killed)]
+    killing = runner.start(killed)
+
+    def begin(limit_s: float) -> tuple[Future[TaskOutcome], Path]:
+        spec = command(f"late-{limit_s}", "sh", "-c", family, limits=Limits(timeout_s=limit_s))
+        return runner.start(spec), spec.work_dir / "child"
+
     wait_until((killed.work_dir / "child").exists)
-    wait_until((late.work_dir / "child").exists)
-    pids = [int((spec.work_dir / "child").read_text()) for spec in (late, killed)]
+    late, told = in_time(begin)
+    pids = [int(path.read_text()) for path in (told, killed.work_dir / "child")]
     children = [found for pid in pids if (found := identity_of(pid)) is not None]
     runner.kill("killed")
-    assert [future.result().end for future in futures] == [TaskEnd.TIMED_OUT, TaskEnd.CANCELED]
+    ends = [future.result().end for future in (late, killing)]
+    assert ends == [TaskEnd.TIMED_OUT, TaskEnd.CANCELED]
     wait_until(lambda: not any(is_alive(child) for child in children))
 
 

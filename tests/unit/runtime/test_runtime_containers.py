@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +132,7 @@ def docker_image(
 
 
 def wait_for_engine(environ: Mapping[str, str]) -> ContainerEngine:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while True:
         try:
             return find_engine(environ)
@@ -296,18 +297,23 @@ def test_exit_codes(ground: Ground, command: tuple[str, ...], code: int, said: s
 
 
 def test_nothing_is_left_of_a_container_that_is_killed_or_late(
-    ground: Ground, wait_until: WaitUntil
+    ground: Ground, wait_until: WaitUntil, in_time: Callable[..., Any]
 ) -> None:
     wait_for_ever = ("sh", "-c", "touch started; sleep 600")
     killed, killed_spec = ground.prepare("killed", *wait_for_ever)
-    late, late_spec = ground.prepare("late", *wait_for_ever, timeout_s=3)
-    futures = [ground.runner.start(spec) for spec in (killed_spec, late_spec)]
+    killing = ground.runner.start(killed_spec)
+    tried: list[tuple[ContainerRun, TaskSpec]] = []
+
+    def begin(limit_s: float) -> tuple[Future[TaskOutcome], Path]:
+        tried.append(ground.prepare(f"late-{limit_s}", *wait_for_ever, timeout_s=1.5 * limit_s))
+        return ground.runner.start(tried[-1][1]), tried[-1][1].work_dir / "started"
+
     wait_until((killed_spec.work_dir / "started").exists)
-    wait_until((late_spec.work_dir / "started").exists)
+    late, _ = in_time(begin)
     ground.runner.kill("killed")
     for future, run, spec, end in (
-        (futures[0], killed, killed_spec, TaskEnd.CANCELED),
-        (futures[1], late, late_spec, TaskEnd.TIMED_OUT),
+        (killing, killed, killed_spec, TaskEnd.CANCELED),
+        (late, *tried[-1], TaskEnd.TIMED_OUT),
     ):
         outcome = ground.engine.settle(run, future.result(), spec)
         assert outcome.end is end
@@ -319,12 +325,13 @@ def test_who_comes_after_ends_what_was_left(ground: Ground, wait_until: WaitUnti
     clients: list[ProcessIdentity] = []
     future = ground.runner.start(spec, clients.append)
     wait_until((spec.work_dir / "started").exists)
+    wait_until(lambda: clients)  # its start is reported a little later than it happens
     (client,) = clients
     status = Path(f"/proc/{client.pid}/status").read_text()
     (zygote,) = (line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
     os.kill(int(zygote), signal.SIGKILL)
     assert future.result().end is TaskEnd.LOST
-    assert not is_alive(client)
+    wait_until(lambda: not is_alive(client))
     assert ids_of(ground.engine, run.name) != []
     ground.engine.end_container(run.name)
     assert ids_of(ground.engine, run.name) == []

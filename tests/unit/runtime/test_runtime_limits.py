@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from seamline.domain.clock import SystemClock
+from seamline.runtime.outcomes import TaskOutcome
 from seamline.runtime.processes import identity_of
 from seamline.runtime.task_limits import find_home
 from seamline.runtime.tasks import Limits, TaskEnd, TaskIsolation, TaskRunner, TaskSpec
@@ -199,15 +201,19 @@ def test_a_daemon_that_a_task_started_ends_with_it(
     runner: TaskRunner,
     script: MakeScript,
     wait_until: WaitUntil,
+    in_time: Callable[..., Any],
     then: str,
     isolation: TaskIsolation,
 ) -> None:
     source = DAEMON.format(then=then)
-    limits = Limits(timeout_s=60.0 if then == "pass" else 2.0)
-    spec = script("t", source, limits=limits, isolation=isolation)
-    future = runner.start(spec)
-    wait_until((spec.work_dir / "daemon").exists)
-    daemon = int((spec.work_dir / "daemon").read_text())
+
+    def begin(limit_s: float) -> tuple[Future[TaskOutcome], Path]:
+        limits = Limits(timeout_s=120.0 if then == "pass" else limit_s)
+        spec = script(f"t-{limit_s}", source, limits=limits, isolation=isolation)
+        return runner.start(spec), spec.work_dir / "daemon"
+
+    future, told = in_time(begin)
+    daemon = int(told.read_text())
     outcome = future.result()
     assert outcome.end is (TaskEnd.TIMED_OUT if then != "pass" else TaskEnd.SUCCEEDED)
     wait_until(lambda: identity_of(daemon) is None)
@@ -234,7 +240,7 @@ def test_an_error_has_the_last_lines_of_the_log(
             print("line", number)
         {statement}
     """
-    spec = script("t", source, limits=Limits(timeout_s=1.0 if "sleep" in statement else None))
+    spec = script("t", source, limits=Limits(timeout_s=4.0 if "sleep" in statement else None))
     error = runner.start(spec).result().error
     assert error is not None
     assert said in error.message

@@ -234,7 +234,7 @@ class Machine:
         assert process.stdout is not None
         with process.stdout as out:
             said: dict[str, Any] = json.loads(out.read())
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
         return said
 
 

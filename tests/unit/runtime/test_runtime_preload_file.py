@@ -33,7 +33,7 @@ def test_threads_may_keep_at_once(tmp_path: Path) -> None:
     """Each commit of the database does, in whatever thread: none fails for another's file."""
     path = tmp_path / "preload.json"
     kept = PreloadFile(path)
-    at_once = threading.Barrier(8, timeout=10)
+    at_once = threading.Barrier(8, timeout=120)
 
     def keep(thread: int) -> None:
         for turn in range(200):

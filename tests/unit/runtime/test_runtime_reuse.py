@@ -7,6 +7,7 @@ import os
 import signal
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -278,15 +279,27 @@ def main(payload):
 
 @pytest.mark.parametrize("how", ["kill", "timeout"])
 def test_a_worker_is_killed_with_its_task_and_replaced(
-    runner: TaskRunner, reused: MakeScript, wait_until: WaitUntil, how: str
+    runner: TaskRunner,
+    reused: MakeScript,
+    wait_until: WaitUntil,
+    in_time: Callable[..., Any],
+    how: str,
 ) -> None:
-    limits = Limits(timeout_s=3.0 if how == "timeout" else None)
-    spec = reused("t", SLEEPER.format(then="time.sleep(600)"), limits=limits)
-    future, waiting = runner.start(spec), runner.start(reused("next", ADD, {"x": 1}))
-    wait_until((spec.work_dir / "pids.json").exists)
-    family = [identity_of(pid) for pid in json.loads((spec.work_dir / "pids.json").read_text())]
+    waits: list[Future[TaskOutcome]] = []
+    sleeps = SLEEPER.format(then="time.sleep(600)")
+
+    def begin(limit_s: float) -> tuple[Future[TaskOutcome], Path]:
+        limits = Limits(timeout_s=1.5 * limit_s if how == "timeout" else None)
+        spec = reused(f"t-{limit_s}", sleeps, limits=limits)
+        future = runner.start(spec)
+        waits.append(runner.start(reused(f"next-{limit_s}", ADD, {"x": 1})))
+        return future, spec.work_dir / "pids.json"
+
+    future, told = in_time(begin)
+    waiting = waits[-1]
+    family = [identity_of(pid) for pid in json.loads(told.read_text())]
     if how == "kill":
-        runner.kill("t")
+        runner.kill("t-2.0")
     outcome = future.result()
     assert outcome.end is (TaskEnd.CANCELED if how == "kill" else TaskEnd.TIMED_OUT)
     wait_until(lambda: not any(one is not None and is_alive(one) for one in family))
@@ -382,7 +395,7 @@ def test_tasks_wait_for_a_free_worker(
         lambda _: started.set(),
     )
     later = [runner.start(reused(f"t{i}", ADD, {"x": i})) for i in range(1, 4)]
-    assert started.wait(20)
+    assert started.wait(120)
     runner.kill("t2")
     canceled = later[1].result()
     assert (canceled.end, canceled.process) == (TaskEnd.CANCELED, None)

@@ -18,6 +18,7 @@ import pytest
 from seamline.domain.clock import SystemClock
 from seamline.domain.digests import digest_of
 from seamline.domain.errors import Conflict, Unavailable
+from seamline.runtime.outcomes import TaskOutcome
 from seamline.runtime.processes import ProcessIdentity, identity_of, is_alive
 from seamline.runtime.tasks import Limits, TaskEnd, TaskRunner, TaskSpec
 
@@ -135,12 +136,16 @@ def test_a_crash_takes_nobody_with_it(runner: TaskRunner, script: MakeScript) ->
 
 
 def test_a_timeout_ends_grandchildren_too(
-    runner: TaskRunner, script: MakeScript, wait_until: WaitUntil
+    runner: TaskRunner, script: MakeScript, wait_until: WaitUntil, in_time: Callable[..., Any]
 ) -> None:
-    spec = script("t", FAMILY, limits=Limits(timeout_s=3.0))
-    future = runner.start(spec)
-    wait_until((spec.work_dir / "pids.json").exists)
-    task, zygote, *descendants = family_of(spec)
+    tried: list[TaskSpec] = []
+
+    def begin(limit_s: float) -> tuple[Future[TaskOutcome], Path]:
+        tried.append(script(f"t-{limit_s}", FAMILY, limits=Limits(timeout_s=1.5 * limit_s)))
+        return runner.start(tried[-1]), tried[-1].work_dir / "pids.json"
+
+    future, _ = in_time(begin)
+    task, zygote, *descendants = family_of(tried[-1])
     assert len(descendants) == 3
     outcome = future.result()
     assert (outcome.end, outcome.timed_out) == (TaskEnd.TIMED_OUT, True)
@@ -161,7 +166,7 @@ def test_what_a_task_leaves_running_ends_with_it(
 def test_a_task_is_killed_on_request(runner: TaskRunner, script: MakeScript) -> None:
     started = Event()
     future = runner.start(script("t", SLEEP), lambda _: started.set())
-    assert started.wait(20)
+    assert started.wait(120)
     runner.kill("t")
     assert future.result().end is TaskEnd.CANCELED
     runner.kill("t")
@@ -305,7 +310,7 @@ def test_a_follower_may_start_where_its_predecessor_ends(
             runner.start(specs[index]).add_done_callback(lambda _: start_next(index + 1))
 
     start_next(0)
-    last.result(20)
+    last.result(120)
     assert [output_of(spec) for spec in specs] == [{"x": i + 1} for i in range(20)]
 
 
@@ -318,7 +323,7 @@ def test_closing_ends_what_runs(tmp_path: Path, script: MakeScript, wait_until: 
     assert len(family) == 5
     runner.close()
     assert future.result().end is TaskEnd.CANCELED
-    assert not any(map(is_alive, family))
+    wait_until(lambda: not any(map(is_alive, family)))
     runner.close()
     with pytest.raises(Unavailable, match="stopping"):
         runner.start(spec)

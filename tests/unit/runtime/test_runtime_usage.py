@@ -38,11 +38,15 @@ def test_own_usage() -> None:
     assert before is not None
     assert before.started_at_s < time.time()
     assert before.cpu_s > 0
-    with Path("/dev/null").open():
-        after = own_usage()
-    assert after is not None
-    assert abs(after.resident_bytes - psutil.Process().memory_info().rss) < 16 * MIB
-    assert after.open_files == before.open_files + 1
+    assert abs(before.resident_bytes - psutil.Process().memory_info().rss) < 16 * MIB
+    grown = set()
+    for _ in range(20):  # other threads of the tests may open and close files meanwhile
+        without = own_usage()
+        with Path("/dev/null").open():
+            after = own_usage()
+        assert without is not None and after is not None
+        grown.add(after.open_files - without.open_files)
+    assert 1 in grown
 
 
 def test_zygotes_and_tasks_are_told_apart_from_other_children(
@@ -60,7 +64,7 @@ def test_zygotes_and_tasks_are_told_apart_from_other_children(
     assert during.forked_bytes - before.forked_bytes > 60 * MIB
     assert 1 * MIB < during.zygotes_bytes - before.zygotes_bytes < 60 * MIB
     (spec.work_dir / "go").touch()
-    assert ended.result(20).succeeded
+    assert ended.result(120).succeeded
     assert family_usage().forked_bytes - before.forked_bytes < 60 * MIB
     runner.close()
     after = family_usage()

@@ -145,7 +145,7 @@ def test_tasks_in_flight_are_not_disturbed_by_a_successor(
     waiting = script("w", f"def main(payload):\n    return {{'read': open({str(go)!r}).read()}}\n")
     started = Event()
     future = runner.start(waiting, lambda _: started.set())
-    assert started.wait(20)
+    assert started.wait(120)
     first = zygote_of(runner, script("a", PARENT))
     runner.start(script("b", "import packaging.version\ndef main(p): return {}")).result()
     count = iter(range(10_000))

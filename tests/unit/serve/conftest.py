@@ -35,7 +35,8 @@ from seamline.trust.keys import load_or_create_key
 
 RELEASE = "sha256:" + "ab" * 32
 NEXT_RELEASE = "sha256:" + "cd" * 32
-DEADLINE_S = 30.0
+#: Below the most that a plane is asked to wait.
+DEADLINE_S = 100.0
 
 MODEL = """
 import json
@@ -197,7 +198,7 @@ class PlaneProcess:
         self, method: str, path: str, body: bytes | dict[str, Any] | None = None, **headers: str
     ) -> tuple[int, dict[str, Any], dict[str, str]]:
         """(status, JSON body, headers)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S + 20)
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         try:
             renamed = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -214,12 +215,14 @@ class PlaneProcess:
         )
 
     def await_snapshot(self, version: int, environment: str = "production") -> dict[str, Any]:
-        status, state, _ = self.ask("GET", f"/snapshots/{environment}?version={version}&wait_s=30")
+        status, state, _ = self.ask(
+            "GET", f"/snapshots/{environment}?version={version}&wait_s={DEADLINE_S}"
+        )
         assert status == 200, state
         return state
 
     def await_standbys(self, version: int, environment: str = "production") -> list[dict[str, Any]]:
-        path = f"/snapshots/{environment}?version={version}&wait_s=30&standbys=1"
+        path = f"/snapshots/{environment}?version={version}&wait_s={DEADLINE_S}&standbys=1"
         status, state, _ = self.ask("GET", path)
         assert (status, state["version"]) == (200, version), state
         standbys: list[dict[str, Any]] = state["standbys"]

@@ -42,7 +42,7 @@ class Started:
     def end(self, number=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(120)
 
 
 def start(*words, cwd, token=""):
@@ -81,7 +81,7 @@ class House:
         return json.load(urllib.request.urlopen(request))
 
     def raw(self, method, path, body=None):
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=120)
         connection.request(method, f"/api/v1{path}", body)
         response = connection.getresponse()
         text = response.read()
@@ -100,7 +100,7 @@ class Far:
 
     def ask(self, method, path, body=None, token=None):
         where = urlsplit(self.started.told["serve_url"]).netloc
-        connection = http.client.HTTPConnection(where, timeout=60)
+        connection = http.client.HTTPConnection(where, timeout=120)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
@@ -152,7 +152,7 @@ def test_what_is_promoted_there_is_served_here(house, far, request_of, until):
     house.workspace.deploy(2, house.workspace.endpoint(2.0))
     until(lambda: far.version(body) == "1.0.2")
     until(lambda: len(list((far.root / "blobs").glob("sha256/*/*"))) == 1)  # the other one has gone
-    assert abs(far.figure("seamline_origin_contact_timestamp_seconds") - time.time()) < 60
+    assert abs(far.figure("seamline_origin_contact_timestamp_seconds") - time.time()) < 600
 
 
 def test_another_key_is_followed_where_the_history_leads_to_it(house, far, request_of, until):
@@ -234,7 +234,7 @@ def test_who_may_ask_there_may_ask_here(house, tmp_path, request_of, until):
 )
 def test_what_cannot_begin_says_why(house, tmp_path, more, says):
     refused = house.serve(tmp_path, *more).started
-    assert refused.process.wait(40) == 1
+    assert refused.process.wait(120) == 1
     assert says in (house.folder / "serve.log").read_text()
     assert not (tmp_path / "dataplane.json").exists()
 
@@ -261,12 +261,12 @@ def test_it_goes_on_without_its_origin_and_sends_what_it_has_answered(
     plane = json.loads((house.workspace.root / "dataplane.json").read_text())["pid"]
     kill(house.up.pid)
     kill(plane)
-    house.up.process.wait(40)
+    house.up.process.wait(120)
     alone = house.serve()
     until(lambda: alone.version(request_of(12)) == "1.0.5")
     document = json.loads((alone.root / "dataplane.json").read_text())
     kill(document["pid"])  # and the plane comes back, on its port
-    until(lambda: json.loads(read(alone.root / "dataplane.json"))["pid"] != document["pid"])
+    until(lambda: read_pid(alone.root / "dataplane.json") not in (None, document["pid"]))
     until(lambda: alone.version(request_of(12)) == "1.0.5")
     plane = json.loads((alone.root / "dataplane.json").read_text())["pid"]
     alone.started.end(signal.SIGKILL)  # what follows goes, what serves stays
@@ -278,12 +278,12 @@ def test_it_goes_on_without_its_origin_and_sends_what_it_has_answered(
     assert not (alone.root / "dataplane.json").exists()
     assert len(list((alone.root / "logs").glob("predictions/*/*.arrows"))) >= 1  # kept for later
     refused = start("up", "--workspace", str(alone.root), "--serve-port", "0", cwd=house.folder)
-    assert refused.process.wait(40) == 1
+    assert refused.process.wait(120) == 1
     assert not (alone.root / "seamline.db").exists()
 
 
-def read(path):
+def read_pid(path):
     try:
-        return path.read_text()
+        return json.loads(path.read_text())["pid"]
     except FileNotFoundError:
-        return '{"pid": 0}'
+        return None

@@ -49,9 +49,10 @@ def test_the_longest_wait_ends_for_each_who_is_left():
         loop = asyncio.get_running_loop()
         longest, replies = Longest(0.02), [loop.create_future() for _ in range(4)]
         waits = [loop.create_task(Patience().wait_for(one, longest)) for one in replies[:3]]
+        await asyncio.sleep(0)  # in the turn in which they begin: no time has passed
+        replies[1].set_result(3)
         await asyncio.sleep(0.01)
         waits.append(loop.create_task(Patience().wait_for(replies[3], longest)))
-        replies[1].set_result(3)
         ended = await asyncio.gather(*waits, return_exceptions=True)
         last = Patience().wait_for(loop.create_future(), longest)
         return [*ended, *await asyncio.gather(last, return_exceptions=True)]

@@ -76,10 +76,14 @@ def test_bytes_that_changed_meanwhile_are_not_loaded(workspace):
     assert answer["score"].tolist() == [0.5]
 
 
-def test_closing_ends_one_that_is_being_loaded(workspace):
+def test_closing_ends_one_that_is_being_loaded(workspace, tmp_path):
+    gate = tmp_path / "gate"
+    waits = f"import os, time\nwhile os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+
     async def run():
-        worker = await ModelWorker.start(workspace.endpoint())
+        worker = await ModelWorker.start(workspace.endpoint(prelude=waits))
         await worker.rest()
+        gate.touch()
         waking = asyncio.create_task(worker.wake())
         await asyncio.sleep(0.01)
         await worker.close()

@@ -65,7 +65,7 @@ def test_atomic_write_replaces_whole_files(tmp_path: Path) -> None:
 
 def test_threads_write_one_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.json"
-    at_once = threading.Barrier(4, timeout=10)
+    at_once = threading.Barrier(4, timeout=120)
     written = [letter.encode() * 100_000 for letter in "abcd"]
 
     def write(data: bytes) -> None:

@@ -69,7 +69,7 @@ class House:
         self.engine.wake()
         return run_id
 
-    def wait_for(self, holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    def wait_for(self, holds: Callable[[], bool], timeout_s: float = 300.0) -> None:
         with self._changed:
             assert self._changed.wait_for(holds, timeout_s), "it did not come to that"
 

@@ -96,7 +96,7 @@ def act(root: Path) -> Iterator[Act]:
 
     yield send
     driver.stdin.close()
-    assert driver.wait(10) == 0
+    assert driver.wait(120) == 0
     driver.stdout.close()
 
 

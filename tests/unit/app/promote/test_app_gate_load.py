@@ -56,7 +56,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
             yield made
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 def ask_for(house: RunningHouse, rule: LoadRule | None = None, **changes: Any) -> None:
@@ -141,7 +141,7 @@ def ask(house: RunningHouse, header: str, environment: str = HERE) -> tuple[int,
         url, json.dumps({"inputs": [tensor]}).encode(), {HEADER: header}, method="POST"
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

@@ -38,7 +38,7 @@ class SlowGate:
     ) -> GateResult | None:
         def work() -> GateResult:
             self.began += 1
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(120)
             return self.ends()
 
         return platform.gate_work.ask((promotion.id, NAME, promotion.release), work)

@@ -55,7 +55,7 @@ def known(stores: Stores) -> set[str]:
 
 def await_list(stores: Stores, holds: Callable[[AccessList], bool]) -> None:
     """Not by a commit: the file is looked at again and again."""
-    for _ in range(1000):
+    for _ in range(10_000):
         try:
             if holds(present(stores)):
                 return

@@ -42,7 +42,7 @@ class Registry:
     password: str | None = None
 
     def send(self, method: str, path: str, body: bytes = b"", kind: str = "") -> str:
-        connection = http.client.HTTPConnection(self.address, timeout=30)
+        connection = http.client.HTTPConnection(self.address, timeout=120)
         headers = {"Content-Type": kind or "application/octet-stream"}
         if self.password:
             headers["Authorization"] = f"Basic {self.password}"

@@ -64,7 +64,7 @@ class Load:
             thread.join()
 
     def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         turn = 0
         while not self.stop.is_set():
             turn += 1
@@ -111,7 +111,7 @@ def test_all_processes_answer_and_are_counted_as_one(group, request_of, until):
     while not all(by_plane(scrape(plane), "seamline_plane_requests_total").values()):
         assert plane.ask("POST", INFER, request_of(12))[0] == 200
         asked += 1
-        assert asked < 200
+        assert asked < 20_000  # one may be given no processor for a while
     after = scrape(plane)
     assert after[ANSWERED] - before.get(ANSWERED, 0) == asked
     assert sum(by_plane(after, "seamline_plane_requests_total").values()) == after[ANSWERED]
@@ -129,7 +129,7 @@ def logged(root: Path) -> pa.Table:
     )
 
 
-def test_eight_swaps_under_load_fail_nobody_and_never_mix_versions(group, request_of):
+def test_eight_swaps_under_load_fail_nobody_and_never_mix_versions(group, request_of, until):
     workspace, plane = group
     told: list[tuple[float, int]] = []
     first = plane.await_snapshot(1)["version"]
@@ -139,6 +139,7 @@ def test_eight_swaps_under_load_fail_nobody_and_never_mix_versions(group, reques
             state = plane.await_snapshot(version)
             assert (state["version"], state["error"]) == (version, None)
             told.append((time.monotonic(), version))
+            until(lambda served=f"1.0.{version}": load.asked[-1].version == served)
     assert load.broken == []
     assert {one.status for one in load.asked} == {200}
     for at, version in told:
@@ -197,8 +198,7 @@ def test_what_is_unloaded_rests_in_all_and_is_loaded_in_all(group, until):
     # What served before the last swap may still be going.
     until(lambda: [len(children(worker)) for worker in plane.workers()] == [1, 1])
     assert plane.ask("POST", "/v2/repository/models/late-arrival/unload")[0] == 200
-    models = [pid for worker in plane.workers() for pid in children(worker)]
-    assert models == []
+    until(lambda: not any(children(worker) for worker in plane.workers()))
     status, reply, _ = plane.ask("POST", "/v2/repository/models/late-arrival/load")
     assert (status, reply["state"]) == (200, "READY")
     assert all(children(worker) for worker in plane.workers())
@@ -262,9 +262,10 @@ def test_stopping_leaves_nothing(group):
 
 def test_all_end_with_a_killed_supervisor(make_group, until):
     _, plane = make_group()
+    # What the kernel tells of children may lack some while others end.
+    until(lambda: [len(children(worker)) for worker in plane.workers()] == [1, 1])
     workers = plane.workers()
     models = {pid for worker in workers for pid in children(worker)}
-    assert len(workers) == len(models) == 2
     plane.stop(signal.SIGKILL)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers | models))
 
@@ -287,14 +288,14 @@ def test_one_that_is_stuck_is_started_again(workspace, monkeypatch, until):
             supervisor = Supervisor(workspace.root, 1, start)
             await supervisor.start()
             os.kill(started[0].process.pid, signal.SIGSTOP)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 with monkeypatch.context() as impatient:  # a busy machine makes others silent, too
                     impatient.setattr(f"{supervising}.STUCK_S", 0.5)
                     code = await started[0].process.wait()
                 while len(started) < 2:
                     await asyncio.sleep(0.01)
                 await supervisor.is_whole.wait()
-            await supervisor.close(10)
+            await supervisor.close(60)
             return code, [one.process.returncode for one in started]
 
     assert asyncio.run(run()) == (-signal.SIGKILL, [-signal.SIGKILL, 0])

@@ -249,7 +249,7 @@ def test_segments_rotate(stores, entry_of, monkeypatch):
     for name in "abc":
         written = threading.Event()
         log.append(entry_of(name, 6, 7), lambda problem, event=written: event.set())
-        assert written.wait(10)
+        assert written.wait(120)
     log.close()
     assert len(list_segments(log_folder(stores.root, "predictions", "production"))) == 3
 
@@ -321,7 +321,8 @@ def test_find_prediction_everywhere(stores, write, entry_of):
             find_prediction(stores, missing)
 
 
-def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of):
+def test_who_asks_at_once_is_made_to_wait_for_the_log(stores, entry_of, monkeypatch):
+    monkeypatch.setattr(tables, "SETTLED_S", 120.0)  # a disk may be slow
     log = SegmentLog(
         stores.root / "logs" / "predictions", SEGMENT_SCHEMA, PredictionBatches(b"k"),
             place_of_entry, stores.clock,

@@ -7,7 +7,7 @@ from seamline.serve.log.privacy import load_or_create_privacy_key, privacy_key_p
 
 
 def test_whoever_comes_at_once_has_the_same_key(tmp_path: Path) -> None:
-    at_once = threading.Barrier(8, timeout=10)
+    at_once = threading.Barrier(8, timeout=120)
 
     def load(root: Path) -> bytes:
         at_once.wait()

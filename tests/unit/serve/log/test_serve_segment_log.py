@@ -22,7 +22,7 @@ from seamline.serve.log.segment_log import Lost, SegmentLog
 from seamline.serve.log.segments import Segment, list_segments, parse_segment, read_segment
 
 SCHEMA = pa.schema([("number", pa.int64()), ("padding", pa.string())])
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 #: (environment, the row's number, as many rows)
 Numbered = tuple[str, int, int]
 

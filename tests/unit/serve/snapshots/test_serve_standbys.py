@@ -121,16 +121,17 @@ def test_what_was_altered_after_it_was_loaded_does_not_run(workspace, warmed, re
     assert warmed.ask("GET", "/v2/health/ready")[0] == 503
 
 
-def test_a_standby_that_died_is_asked_for_its_bytes_again(workspace, warmed, request_of):
+def test_a_standby_that_died_is_asked_for_its_bytes_again(workspace, warmed, request_of, until):
     live = warmed.workers()
     workspace.deploy(3, workspace.endpoint(FIRST))
-    warmed.await_snapshot(3)
+    assert warmed.await_standbys(3) == []
     workspace.deploy(4, workspace.endpoint(FIRST), standby=(workspace.endpoint(SECOND),))
     warmed.await_standbys(4)
     spec = workspace.endpoint(SECOND)
     alter(spec)
-    for pid in warmed.workers() - live:
-        os.kill(pid, signal.SIGKILL)
+    (pid,) = warmed.workers() - live
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists())
     workspace.deploy(5, spec)
     state = warmed.await_snapshot(5)
     assert state["version"] == 4

@@ -159,7 +159,14 @@ def test_the_end_of_a_worker_is_seen_and_its_helpers_end_with_it(spec, tmp_path)
 
     assert asyncio.run(run()) == ([7.0], ["said"])
     helper = Path("/proc", told.read_text(), "stat")
-    wait_until(lambda: not helper.exists() or helper.read_text().split()[2] == "Z")
+
+    def has_ended():
+        try:
+            return helper.read_text().split()[2] == "Z"
+        except OSError:  # it went while it was looked at
+            return True
+
+    wait_until(has_ended)
 
 
 def test_rows_that_kill_again_and_again_keep_nobody_waiting_longer(spec):

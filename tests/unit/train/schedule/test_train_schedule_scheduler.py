@@ -335,13 +335,13 @@ def test_a_pause_waits_for_the_run_that_is_being_requested(house: House) -> None
 
     def submit(*due: Any) -> None:
         asked.set()
-        assert may_go_on.wait(20)
+        assert may_go_on.wait(120)
         house.submit(*due)
 
     scheduler = house.another_process(submit)
     with ThreadPoolExecutor() as pool:
         ticking = pool.submit(scheduler.tick)
-        assert asked.wait(20)
+        assert asked.wait(120)
         set_paused(house.stores, made.id, True, by="bo")
         settling = pool.submit(scheduler.settle)
         assert not settling.done()
@@ -415,6 +415,6 @@ def test_the_thread_sleeps_until_it_is_due(sqlite_stores: Stores) -> None:
     try:
         create_schedule(stores, replace(HOURLY, interval_s=1), by="ana")
         scheduler.wake()
-        assert requested.wait(20)
+        assert requested.wait(120)
     finally:
         scheduler.stop()
