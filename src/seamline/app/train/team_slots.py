@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from seamline.app.declarations import Declarations
@@ -16,6 +17,7 @@ class TeamSlots:
     def __init__(self, declarations: Callable[[], Declarations]) -> None:
         self._declarations = declarations
         self._slots: dict[str, int] = {}
+        self._reading = threading.Lock()
         self.reload()
 
     def __call__(self, team: str) -> int | None:
@@ -23,7 +25,9 @@ class TeamSlots:
         return self._slots.get(team)
 
     def reload(self) -> None:
-        self._slots = {one.name: one.slots for one in self._declarations().teams.values()}
+        """Of two who have applied something, the last one reads what both have."""
+        with self._reading:
+            self._slots = {one.name: one.slots for one in self._declarations().teams.values()}
 
     def all(self) -> dict[str, int]:
         """team → slots, for every team that has a limit."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
+from seamline.app.declarations import Declarations, TeamDeclaration
+from seamline.app.train.team_slots import TeamSlots
 from seamline.domain.clock import SystemClock
 from seamline.domain.errors import Refused
 from seamline.domain.settings import Settings
@@ -67,3 +70,23 @@ def test_a_restarted_server_knows_the_limits(plane: ControlPlane, tmp_path: Path
         again.platform.engine.close()
         again.platform.runner.close()
         again.platform.stores.db.close()
+
+
+def test_of_two_that_apply_at_once_the_later_limit_holds() -> None:
+    """The first one has read, and is overtaken before it remembers what it has read."""
+    applied, read = [Declarations()], list[Declarations]()
+
+    def declarations() -> Declarations:
+        found = applied[-1]
+        read.append(found)
+        if len(read) == 2:
+            applied.append(Declarations(teams={"shop": TeamDeclaration("shop", 2)}))
+            other.start()
+            other.join(0.3)
+        return found
+
+    slots = TeamSlots(declarations)
+    other = threading.Thread(target=slots.reload)
+    slots.reload()
+    other.join()
+    assert slots("shop") == 2
