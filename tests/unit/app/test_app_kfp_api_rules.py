@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import httpx
 import pytest
 
 from seamline.domain.states import Role, RunState, TaskState
+from seamline.protocols.kfp_api import pipelines
 from seamline.protocols.kfp_api.run_details import RUN_STATES, TASK_STATES
 from seamline.server import ControlPlane
 from seamline.trust.principals import add_principal
@@ -132,3 +137,34 @@ def test_both_spellings_of_names(ask: Ask) -> None:
 def test_every_state_has_a_word() -> None:
     assert set(RUN_STATES) == set(RunState)
     assert set(TASK_STATES) == set(TaskState)
+
+
+def test_of_two_files_uploaded_at_once_under_one_name_one_is_refused(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of two that come one after the other: pipelines, and versions of one."""
+    publish = pipelines.publish_pipeline
+
+    def upload(path: str, note: str) -> httpx.Response:
+        data = f"schemaVersion: 2.1.0\npipelineInfo: {{name: score}}\nroot: {{dag: {{}}}}\n# {note}"
+        return ask("POST", f"/pipelines/{path}", files={"uploadfile": ("a.yaml", data)})
+
+    def at_once(path: str, *notes: str) -> list[httpx.Response]:
+        met = Barrier(len(notes))
+
+        def together(*given: Any, **more: Any) -> Any:
+            with suppress(BrokenBarrierError):
+                met.wait(0.3)
+            return publish(*given, **more)
+
+        monkeypatch.setattr(pipelines, "publish_pipeline", together)
+        with ThreadPoolExecutor(len(notes)) as pool:
+            return list(pool.map(partial(upload, path), notes))
+
+    made = at_once("upload?name=Score", "a", "b")
+    assert sorted(one.status_code for one in made) == [200, 409]
+    pipeline_id = next(one.json()["pipeline_id"] for one in made if one.is_success)
+    versions = at_once(f"upload_version?name=v1&pipelineid={pipeline_id}", "c", "d")
+    assert sorted(one.status_code for one in versions) == [200, 409]
+    listed = ask("GET", f"/pipelines/{pipeline_id}/versions").json()["pipeline_versions"]
+    assert sorted(one["display_name"] for one in listed) == ["Score", "v1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, UploadFile
@@ -31,6 +32,7 @@ from seamline.register.pipelines.ir_file import package_of_ir
 from seamline.register.pipelines.publishing import delete_package, delete_version, publish_pipeline
 from seamline.register.pipelines.tags import is_tag
 from seamline.register.pipelines.titles import Title, give_title
+from seamline.store.locks import one_at_a_time
 from seamline.trust.roles import Principal, Verb
 
 _KEYS = {
@@ -63,8 +65,9 @@ def _add_uploads(router: APIRouter) -> None:
         display_name: str = "",
         description: str = "",
     ) -> dict[str, Any]:
-        title = Title(display_name or name, description)
-        return _publish_first(platform, _bytes_of(uploadfile), title, who).to_json()
+        title, data = Title(display_name or name, description), _bytes_of(uploadfile)
+        with _alone(platform):
+            return _publish_first(platform, data, title, who).to_json()
 
     @router.post("/pipelines/upload_version")
     def upload_version(
@@ -77,8 +80,9 @@ def _add_uploads(router: APIRouter) -> None:
         description: str = "",
     ) -> dict[str, Any]:
         pipeline = find_by_id(platform.stores, pipelineid)
-        title = Title(display_name or name, description)
-        made = _publish_version(platform, pipeline, _bytes_of(uploadfile), title, who)
+        title, data = Title(display_name or name, description), _bytes_of(uploadfile)
+        with _alone(platform):
+            made = _publish_version(platform, pipeline, data, title, who)
         return made.to_json(platform.stores)
 
 
@@ -106,9 +110,10 @@ def _add_pipelines(router: APIRouter) -> None:
     def delete(platform: PlatformOf, who: Publisher, pipeline_id: str) -> dict[str, Any]:
         """With all its versions and tags; the bytes stay, since releases name them."""
         found = find_by_id(platform.stores, pipeline_id)
-        delete_package(
-            platform.stores, found.package, by=who.name, who=who, releases_of=releases_of
-        )
+        with _alone(platform):
+            delete_package(
+                platform.stores, found.package, by=who.name, who=who, releases_of=releases_of
+            )
         return {}
 
     @router.post("/pipelines")
@@ -144,7 +149,9 @@ def _add_versions(router: APIRouter) -> None:
         pipeline = find_by_id(platform.stores, pipeline_id)
         title = Title(body.display_name or body.name, body.description or "")
         data = spec_bytes(body.pipeline_spec)
-        return _publish_version(platform, pipeline, data, title, who).to_json(platform.stores)
+        with _alone(platform):
+            made = _publish_version(platform, pipeline, data, title, who)
+        return made.to_json(platform.stores)
 
     @router.get(f"{base}/{{version_id}}")
     def get(platform: PlatformOf, who: Reader, pipeline_id: str, version_id: str) -> dict[str, Any]:
@@ -157,16 +164,22 @@ def _add_versions(router: APIRouter) -> None:
     ) -> dict[str, Any]:
         """With the tags that point at it: a client of this API knows them as its name only."""
         found = find_version(platform.stores, pipeline_id, version_id)
-        delete_version(
-            platform.stores,
-            found.package,
-            found.digest,
-            by=who.name,
-            who=who,
-            releases_of=releases_of,
-            with_tags=True,
-        )
+        with _alone(platform):
+            delete_version(
+                platform.stores,
+                found.package,
+                found.digest,
+                by=who.name,
+                who=who,
+                releases_of=releases_of,
+                with_tags=True,
+            )
         return {}
+
+
+def _alone(platform: Platform) -> AbstractContextManager[None]:
+    """A name is looked for in one transaction, and given in another."""
+    return one_at_a_time(platform.root, "pipeline-names")
 
 
 def _publish_first(platform: Platform, data: bytes, title: Title, who: Principal) -> Pipeline:
