@@ -139,8 +139,8 @@ class Server:
         assert "error" not in said, said
 
     def facts(self, kind: str, about: str) -> list[dict[str, Any]]:
-        found = self.api("/facts?limit=1000")
-        return [one for one in found if one["kind"] == kind and about in str(one)]
+        found = self.api(f"/facts?kind={kind}&limit=1000")
+        return [one for one in found if about in str(one)]
 
     def promotion(self, promotion_id: str) -> dict[str, Any]:
         return dict(self.api(f"/promotions/{promotion_id}"))
