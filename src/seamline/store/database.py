@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
+_LOG = logging.getLogger("seamline.database")
+
 
 class Database:
     """Transactions over one engine.
 
-    Writers on SQLite take a process-wide lock and `BEGIN IMMEDIATE`, so two threads queue
-    instead of failing with "database is locked".
+    Writers take a process-wide lock: one workspace, one server, one writer at a time. What a
+    transaction has read is still so when it writes, on PostgreSQL, too, whose isolation would let
+    two find nothing and both insert. On SQLite they say `BEGIN IMMEDIATE` besides, for whoever
+    opens the file in another process.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_size=8)
-        self._write_lock: AbstractContextManager[Any] = (
-            threading.RLock() if self.is_sqlite else nullcontext()
-        )
+        self._write_lock = threading.RLock()
         self._listeners: list[Callable[[], None]] = []
 
     def on_commit(self, listener: Callable[[], None]) -> None:
-        """`listener` is called after each committed write, outside the transaction."""
+        """`listener` is called after each committed write, outside the transaction. What it raises
+        is logged: what was written is written."""
         self._listeners.append(listener)
 
     @contextmanager
@@ -52,7 +56,10 @@ class Database:
                 raise
             connection.commit()
         for listener in self._listeners:
-            listener()
+            try:
+                listener()
+            except Exception:
+                _LOG.exception("what is told of each commit has failed")
 
     def sync(self) -> None:
         """What relaxed transactions have written now survives a power cut, too."""

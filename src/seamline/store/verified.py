@@ -5,8 +5,9 @@ would cost more than to send it, and a client that asks for a range cannot be he
 the whole. So a file is hashed when it is first opened, and again whenever the operating system
 says that it has been touched: another inode, size, time of modification or time of change, which
 no program can set back. What is sent comes from the very descriptor that was hashed, and its state
-is looked at again before the last piece leaves. What no file system notices (a bit that fell over
-on the platter) is left to the receiver, to whom the digest was told beforehand.
+is looked at again before the last piece leaves: a file that was touched meanwhile (the same bytes
+were put again, somebody has linked to it) is hashed once more. What no file system notices (a bit
+that fell over on the platter) is left to the receiver, to whom the digest was told beforehand.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, NamedTuple
 
 from seamline.domain.clock import Clock
 from seamline.domain.errors import DigestMismatch, not_found
@@ -32,8 +33,6 @@ _REMEMBERED = 10_000
 _CACHED_BYTES = 256 << 10
 #: The flag of preadv(2) for "or not at all", where there is one (Linux).
 _AT_ONCE: int | None = getattr(os, "RWF_NOWAIT", None)
-
-_Bytes = TypeVar("_Bytes", bytes, bytearray)
 
 
 class FileState(NamedTuple):
@@ -54,9 +53,10 @@ def state_of(file: IO[bytes]) -> FileState:
 class VerifiedFile:
     """An open file whose bytes were the digest's. To be closed."""
 
-    def __init__(self, file: IO[bytes], state: FileState, what: str) -> None:
+    def __init__(self, file: IO[bytes], state: FileState, digest: str, what: str) -> None:
         self._file = file
         self._state = state
+        self._digest = digest
         self._what = what
 
     @property
@@ -76,12 +76,16 @@ class VerifiedFile:
         DigestMismatch before the last one when they were altered.
         """
         piece = os.pread(self._file.fileno(), min(PIECE_BYTES, stop - start), start)
-        return self._checked(piece, start, stop)
+        is_last = start + len(piece) >= stop
+        if not piece or (is_last and not self._is_unaltered()):
+            raise self._altered()
+        return piece
 
     def read_at_once(self, start: int, stop: int) -> bytes | bytearray | None:
         """As `read`, of what the operating system holds in memory; None where it would wait.
 
-        An event loop may call it, and saves the way through a thread for each piece.
+        An event loop may call it, and saves the way through a thread for each piece. The last one
+        of a file that was touched is left to `read`, which hashes it.
         """
         if _AT_ONCE is None:
             return None
@@ -91,15 +95,25 @@ class VerifiedFile:
         except OSError:  # not in memory, or a file system that cannot tell
             return None
         del piece[count:]
-        return self._checked(piece, start, stop) if count else None
+        is_last = start + count >= stop
+        return piece if count and not (is_last and self._was_touched()) else None
 
-    def _checked(self, piece: _Bytes, start: int, stop: int) -> _Bytes:
-        is_last = start + len(piece) >= stop
-        if not piece or (is_last and state_of(self._file) != self._state):
-            raise DigestMismatch(
-                self._what, expected="the file that was verified", actual="an altered one"
-            )
-        return piece
+    def _was_touched(self) -> bool:
+        return state_of(self._file) != self._state
+
+    def _is_unaltered(self) -> bool:
+        state = state_of(self._file)
+        if state != self._state:
+            self._file.seek(0)
+            if _digest_of(self._file) != self._digest:
+                return False
+            self._state = state
+        return True
+
+    def _altered(self) -> DigestMismatch:
+        return DigestMismatch(
+            self._what, expected="the file that was verified", actual="an altered one"
+        )
 
     @contextmanager
     def reading(self) -> Iterator[IO[bytes]]:
@@ -107,10 +121,8 @@ class VerifiedFile:
         meanwhile."""
         self._file.seek(0)
         yield self._file
-        if state_of(self._file) != self._state:
-            raise DigestMismatch(
-                self._what, expected="the file that was verified", actual="an altered one"
-            )
+        if not self._is_unaltered():
+            raise self._altered()
 
     def close(self) -> None:
         self._file.close()
@@ -139,11 +151,11 @@ class VerifiedFiles:
         except BaseException:
             file.close()
             raise
-        return VerifiedFile(file, state, what)
+        return VerifiedFile(file, state, digest, what)
 
     def _verify(self, file: IO[bytes], state: FileState, digest: str, what: str) -> None:
         began_ns = int(self._clock.now().timestamp() * 1e9)
-        actual = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        actual = _digest_of(file)
         if actual != digest:
             raise DigestMismatch(what, expected=digest, actual=actual)
         if max(state.changed_ns, state.modified_ns) + SETTLED_NS < began_ns:
@@ -152,3 +164,7 @@ class VerifiedFiles:
                 self._known.move_to_end(digest)
                 if len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
+
+
+def _digest_of(file: IO[bytes]) -> str:
+    return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
 """What this workspace signs: statements about what is published, and its next key.
 
 The private key is read from the workspace's `keys/` when something is signed, so it is in no
-database and no blob. Which key is the current one, the database says; signing something and ending
-a key queue up at the head of the fact chain, so no statement falls between two keys.
+database and no blob. Which key is the current one, the database says; signing something, ending a
+key and putting the next one in its place queue up at the head of the fact chain: no statement falls
+between two keys, and nobody finds the files half way.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def sign_statement(
     known = {(one.subject, one.digest) for one in _stated(tx, sorted(set(subjects.values())))}
     if known >= set(subjects.items()):
         return
-    key = _key_to_sign_with(stores, tx)
+    key = key_to_sign_with(stores, tx)
     envelope = sign_envelope(STATEMENT_TYPE, make_statement(dict(subjects), predicate), key)
     _record(stores, tx, kind, subjects, envelope, key.public)
 
@@ -88,7 +89,7 @@ def record_statement(
     key: SigningKey,
 ) -> None:
     """As `sign_statement`, for what `key` has signed; MachineryError when another is current."""
-    current = _key_to_sign_with(stores, tx)
+    current = key_to_sign_with(stores, tx)
     if current.public.key_id != key.public.key_id:
         raise MachineryError(
             f"Key {key.public.key_id} signed this, and {current.public.key_id} is the current key.",
@@ -99,7 +100,7 @@ def record_statement(
 
 def sign_payload(stores: Stores, tx: Connection, payload_type: str, payload: bytes) -> bytes:
     """An envelope by the current key, which no list of statements holds: heads of the ledger."""
-    return sign_envelope(payload_type, payload, _key_to_sign_with(stores, tx))
+    return sign_envelope(payload_type, payload, key_to_sign_with(stores, tx))
 
 
 def find_statements(connection: Connection, digest: str) -> list[Statement]:
@@ -156,7 +157,9 @@ def rotate_key(stores: Stores, snapshots: Sequence[Path], *, by: str) -> KeyEntr
     """
     folder = stores.root / KEYS
     with stores.db.transaction() as tx:
-        old = _key_to_sign_with(stores, tx)
+        old = key_to_sign_with(stores, tx)
+        # Another rotation may have begun it just now: its key is not to be written over.
+        _finish(stores, tx, snapshots)
         new = create_key(folder / NEXT)
         history = read_history(key_history(tx))
         listed = select(STATEMENTS.c.statement).where(
@@ -175,13 +178,18 @@ def rotate_key(stores: Stores, snapshots: Sequence[Path], *, by: str) -> KeyEntr
 
 def finish_rotation(stores: Stores, snapshots: Sequence[Path]) -> None:
     """Put the next key in its place, when the database says that it has begun."""
+    if (stores.root / KEYS / NEXT).exists():
+        with stores.db.transaction() as tx:
+            _wait_for_others(tx)
+            _finish(stores, tx, snapshots)
+
+
+def _finish(stores: Stores, tx: Connection, snapshots: Sequence[Path]) -> None:
     folder = stores.root / KEYS
     if not (folder / NEXT).exists():
         return
     new, old = load_key(folder / NEXT), load_or_create_key(folder)
-    with stores.db.read() as connection:
-        newest = _newest(connection)
-    if newest != new.public.key_id:
+    if _newest(tx) != new.public.key_id:
         return  # made, and never begun: the next rotation makes another
     # In this order: a data plane that runs looks at a snapshot when it was replaced, and by then
     # trusts the key that signed it. The private key is last: until then all this is done again.
@@ -196,9 +204,10 @@ def _sign_snapshot_again(path: Path, old: SigningKey, new: SigningKey) -> None:
     write_atomically(path, sign_envelope(SNAPSHOT_TYPE, payload, new))
 
 
-def _key_to_sign_with(stores: Stores, tx: Connection) -> SigningKey:
-    """The private key of the newest entry; the first entry is made here."""
-    tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
+def key_to_sign_with(stores: Stores, tx: Connection) -> SigningKey:
+    """The private key of the newest entry, for as long as the transaction lasts; the first entry
+    is made here."""
+    _wait_for_others(tx)
     folder = stores.root / KEYS
     key, newest = load_or_create_key(folder), _newest(tx)
     if newest is None:
@@ -214,6 +223,10 @@ def _key_to_sign_with(stores: Stores, tx: Connection) -> SigningKey:
         f"The database says that key {newest} signs; {folder} holds {key.public.key_id}.",
         next_step="Restore keys/ and the database from the same backup.",
     )
+
+
+def _wait_for_others(tx: Connection) -> None:
+    tx.execute(select(CHAIN_HEAD.c.chain_seq).with_for_update()).one()
 
 
 def _newest(connection: Connection) -> str | None:

@@ -382,6 +382,6 @@ def test_serving_obeys_the_new_key(house: House) -> None:
     """What the data plane reads is signed anew with the rotation."""
     keys, path = house.stores.root / "keys", snapshot_path(house.stores.root, "production")
     release = digest_of(b"release")
-    publish_snapshot(house.stores, load_or_create_key(keys), "production", release, "r", ())
+    publish_snapshot(house.stores, "production", release, "r", ())
     house.said("key", "rotate")
     assert read_snapshot(path, load_public_key(keys / "signing.pub")).release == release

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,41 @@ def test_the_same_bytes_again_disturb_nobody_who_reads(blobs: Blobs, tmp_path: P
     blobs.path_of(digest).write_bytes(b"altered")
     blobs.adopt(receive(tmp_path / "mended"))
     assert read(blobs, digest) == DATA
+
+
+@pytest.mark.parametrize("other", ["puts", "adopts", "holds", "links"])
+def test_who_uses_a_blob_disturbs_nobody_who_is_sent_it(
+    blobs: Blobs, tmp_path: Path, other: str
+) -> None:
+    """Two data planes elsewhere fetch a package at once, say: what is sent is held."""
+    digest = blobs.put(DATA)
+    deeds: dict[str, Callable[[], object]] = {
+        "puts": lambda: blobs.put(DATA),
+        "adopts": lambda: blobs.adopt(receive(tmp_path / "again")),
+        "holds": lambda: blobs.hold(digest),
+        "links": lambda: os.link(blobs.path_of(digest), tmp_path / "link"),
+    }
+    with closing(blobs.open_verified(digest, "wheel")) as reader:
+        pieces = reader.pieces(0, len(DATA))
+        first = next(pieces)
+        deeds[other]()
+        assert first + b"".join(pieces) == DATA
+        with reader.reading() as file:
+            deeds["holds"]()
+            assert file.read(5) == DATA[:5]
+
+
+def test_what_is_adopted_is_in_use_from_then_on(
+    blobs: Blobs, tmp_path: Path, clock: ManualClock
+) -> None:
+    """Also where its bytes lay here unused, and retention has judged them just now."""
+    digest = blobs.put(DATA)
+    path = blobs.path_of(digest)
+    os.utime(path, (0, 0))
+    judged = path.stat().st_mtime + 1.0
+    blobs.adopt(receive(tmp_path / "upload"))
+    assert not blobs.remove_unused(digest, judged)
+    assert blobs.get(digest) == DATA
 
 
 def test_read_in_any_order(blobs: Blobs, tmp_path: Path) -> None:
@@ -199,10 +235,9 @@ def test_what_memory_holds_is_read_at_once(blobs: Blobs) -> None:
             at += len(piece)
         assert at == len(DATA)
         _flip(blobs.path_of(digest))
-        for read_piece in (file.read, file.read_at_once):
-            if read_piece(0, len(DATA)) is not None:  # not the last piece
-                with pytest.raises(DigestMismatch, match="wheel"):
-                    read_piece(len(DATA) - 5, len(DATA))
+        assert file.read_at_once(len(DATA) - 5, len(DATA)) is None, "hashing takes its time"
+        with pytest.raises(DigestMismatch, match="wheel"):
+            file.read(len(DATA) - 5, len(DATA))
         with pytest.raises(DigestMismatch, match="wheel"):  # it has become shorter
             file.read(len(DATA), len(DATA) + 1)
     finally:

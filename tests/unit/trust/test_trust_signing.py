@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +174,80 @@ def test_a_flipped_statement_names_both_digests(sqlite_stores: Stores) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(DigestMismatch, match=stated.statement):
         check(sqlite_stores, stated)
+
+
+# -- two at the same moment --------------------------------------------------------------------
+def beside(monkeypatch: pytest.MonkeyPatch, where: str, do: Callable[[], Any]) -> Future[Any]:
+    """`do` begins on another thread in the middle of `where` of this module, and is waited for
+    there, unless it waits for us."""
+    whole, done = getattr(signing, where), Future[Any]()
+
+    def run() -> None:
+        try:
+            done.set_result(do())
+        except Exception as error:
+            done.set_exception(error)
+
+    def stopped(*given: Any) -> Any:
+        found = whole(*given)
+        monkeypatch.setattr(signing, where, whole)
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(0.3)
+        return found
+
+    monkeypatch.setattr(signing, where, stopped)
+    return done
+
+
+def check_keys(stores: Stores) -> None:
+    """Files and database say the same."""
+    with stores.db.read() as connection:
+        newest = read_history(signing.key_history(connection)).current.public
+    folder = stores.root / KEYS
+    assert load_public_key(folder / "signing.pub") == newest == current(stores).public
+    assert {path.name for path in folder.iterdir()} == {"signing.pem", "signing.pub"}
+
+
+def test_two_rotations_at_once(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state(stores, "a.whl")
+    rotate = partial(signing.rotate_key, stores, [], by="ada")
+    other = beside(monkeypatch, "write_public_key", rotate)
+    rotate()
+    other.result(10)
+    check_keys(stores)
+    with stores.db.read() as connection:
+        assert len(signing.key_history(connection)) == 3
+    check(stores, before)
+
+
+def test_a_rotation_that_fails_takes_no_key_from_one_that_goes_on(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came in between the other's transaction and its end."""
+    rotate, finish = partial(signing.rotate_key, stores, [], by="ada"), signing.finish_rotation
+
+    def another_first(*given: Any) -> None:
+        with monkeypatch.context() as full_disk:
+            full_disk.setattr(signing, "_insert_entry", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                rotate()
+        finish(*given)
+
+    monkeypatch.setattr(signing, "finish_rotation", another_first)
+    rotate()
+    check(stores, state(stores, "a.whl"))
+
+
+def test_who_signs_while_a_rotation_ends_has_a_key(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(signing, "finish_rotation", lambda *_: None)
+        signing.rotate_key(stores, [], by="ada")
+    finish = partial(signing.finish_rotation, stores, [])
+    other = beside(monkeypatch, "load_or_create_key", finish)
+    stated = state(stores, "a.whl")
+    other.result(10)
+    check_keys(stores)
+    check(stores, stated)

@@ -37,16 +37,14 @@ def write_environment_snapshot(
         wanted = wanted_standbys(connection, find_environment(connection, environment))
     standbys = _standbys(platform, wanted, _present(platform, environment))
     return publish_snapshot(
-        platform.stores, platform.key, environment, release.digest, release.alias, endpoints,
-        standbys, caused_by=caused_by,
+        platform.stores, environment, release.digest, release.alias, endpoints, standbys,
+        caused_by=caused_by,
     )  # fmt: skip
 
 
 def write_empty_snapshot(platform: Platform, environment: str, *, caused_by: str | None) -> int:
     """Nothing is live: nothing answers."""
-    return publish_snapshot(
-        platform.stores, platform.key, environment, "", "", (), caused_by=caused_by
-    )
+    return publish_snapshot(platform.stores, environment, "", "", (), caused_by=caused_by)
 
 
 def keep_warm(platform: Platform, fact: RecordedFact) -> None:
@@ -69,7 +67,7 @@ def keep_warm(platform: Platform, fact: RecordedFact) -> None:
     if standbys == (present.standbys if present else ()):
         return
     publish_snapshot(
-        platform.stores, platform.key, name,
+        platform.stores, name,
         present.release if present else "",
         present.release_alias if present else "",
         present.endpoints if present else (),

@@ -7,13 +7,14 @@ signs them with the key of this workspace, and everything that uses them asks fo
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from seamline.app.platform import Platform
 from seamline.app.register.package_model import admitted_formats
@@ -119,19 +120,22 @@ def _await_cargo(stores: Stores, one: Cargo) -> dict[str, Any]:
         raise InvalidInput(f"{short(one.digest)} cannot be {one.size_bytes:,} bytes long.")
     path = _arriving(stores, one.digest) or _place(stores, one)
     path.parent.mkdir(exist_ok=True)
-    path.touch()
-    return {"digest": one.digest, "size_bytes": one.size_bytes, "have": path.stat().st_size}
+    with path.open("ab") as file:
+        return {"digest": one.digest, "size_bytes": one.size_bytes, "have": file.tell()}
 
 
 def receive_piece(stores: Stores, digest: str, offset: int, data: bytes) -> int:
     """How much is here now. Whole, it is stored if it is what it is called; else it goes."""
     path = _arriving(stores, parse_digest(digest))
-    if path is None:
-        if stores.blobs.holds(digest):
-            return offset + len(data)  # it came twice
-        raise Refused(f"Nobody waits for {short(digest)}.", next_step="Send the shipment first.")
-    size = int(path.suffix.removeprefix("."))
-    with path.open("r+b") as file:
+    with ExitStack() as held:
+        file = None if path is None else held.enter_context(_held(path))
+        if path is None or file is None:
+            if stores.blobs.holds(digest):
+                return offset + len(data)  # it came twice
+            raise Refused(
+                f"Nobody waits for {short(digest)}.", next_step="Send the shipment first."
+            )
+        size = int(path.suffix.removeprefix("."))
         have = file.seek(0, os.SEEK_END)
         if offset != have or have + len(data) > size:
             raise Conflict(
@@ -141,9 +145,25 @@ def receive_piece(stores: Stores, digest: str, offset: int, data: bytes) -> int:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    if have + len(data) == size:
-        _take_in(stores, path, digest, size)
+        if have + len(data) == size:
+            _take_in(stores, path, digest, size)
     return have + len(data)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[BinaryIO | None]:
+    """One sender at a time: what two wrote at once would be hashed as what one wrote. None: the
+    other one's piece was the last, and it is not here any more."""
+    try:
+        file = path.open("r+b")
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        found = path.stat() if path.exists() else None
+        is_here = found is not None and found.st_ino == os.fstat(file.fileno()).st_ino
+        yield file if is_here else None
 
 
 def _take_in(stores: Stores, path: Path, digest: str, size: int) -> None:

@@ -108,7 +108,6 @@ def _withdraw(
     if snapshot_path(platform.root, environment.name).exists():
         publish_snapshot(
             platform.stores,
-            platform.key,
             environment.name,
             release.digest,
             release.alias,

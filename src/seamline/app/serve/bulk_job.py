@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from seamline.store.blobs import write_atomically
 #: Rows that go to the model at once; and at the least into one portion.
 CHUNK_ROWS = 16_384
 PORTION_ROWS = 65_536
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,38 @@ class JobFolder:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Conflict where the same job is running."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("ab") as lock:
+        with ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                held.enter_context(self._locked())
+            except (BlockingIOError, FileNotFoundError):
                 raise Conflict(
                     "The same rows are being predicted already.",
                     next_step="Wait for that, or ask again then: what is done is not done twice.",
                 ) from None
             yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """FileNotFoundError: whoever had it has removed the folder in this moment."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / _LOCK
+        with path.open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stat().st_ino != os.fstat(lock.fileno()).st_ino:
+                raise FileNotFoundError
+            yield
+
+    def remove(self) -> None:
+        """While `alone`. The lock is last: whoever asks in this moment finds it held, or gone with
+        all the rest, or makes another one, which stays."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+        (self.folder / _LOCK).unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
 
     @contextmanager
     def given_up_unless_begun(self) -> Iterator[None]:
@@ -95,7 +118,7 @@ class JobFolder:
             yield
         except (InvalidInput, NotFound, Refused, Conflict):
             if not any(self.folder.glob("part-*")):
-                shutil.rmtree(self.folder)
+                self.remove()
             raise
 
     @property

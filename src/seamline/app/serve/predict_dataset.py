@@ -6,7 +6,6 @@ contents: the same again is the version that it has made; killed anywhere, it go
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -70,7 +69,7 @@ def predict_dataset(
         with folder.alone():
             found = _made_before(platform, platform.declarations().datasets.get(to), name, digest)
             if found is not None:
-                shutil.rmtree(folder.folder)
+                folder.remove()
                 return _told(found, is_new=False)
             with folder.given_up_unless_begun():
                 portions = _plan(source, folder)
@@ -85,7 +84,7 @@ def predict_dataset(
             in_days = source.query is None and output.day_columns == declared.day_columns
             delivery = replace(_delivery(batch), in_days=in_days)
             result = take_in(platform.stores, output, delivery, _bringer(batch, by))
-            shutil.rmtree(folder.folder)
+            folder.remove()
     return _told(result.version, answers, is_new=result.is_new)
 
 

@@ -165,8 +165,9 @@ def delete_tag(
     who: Principal | None = None,
     repository: str = DEFAULT_REPOSITORY,
 ) -> None:
-    found = find_tag(stores, package, tag, repository=repository)
     with stores.db.transaction() as tx:
+        # While nobody else writes: it may be gone, or stand for another version, a moment later.
+        found = find_tag(stores, package, tag, repository=repository)
         claim_pipeline(stores, tx, repository, found.package, who or nobody_else(by))
         check_unreserved(tx, tag)
         drop_tag(stores, tx, found, repository, by=by)
@@ -215,8 +216,9 @@ def delete_package(
     repository: str = DEFAULT_REPOSITORY,
 ) -> None:
     """Every tag and version of the package; refused while releases use one. The bytes stay."""
-    versions = list_versions(stores, package, repository=repository)
     with stores.db.transaction() as tx:
+        # While nobody else writes: what is published meanwhile would lose its tags alone.
+        versions = list_versions(stores, package, repository=repository)
         claim_pipeline(stores, tx, repository, versions[0].package, who or nobody_else(by))
         for version in versions:
             _lock_version(tx, repository, version)

@@ -18,12 +18,11 @@ from seamline.serve.snapshots.snapshot import (
 )
 from seamline.store.canonical import digest_of_json
 from seamline.store.stores import Stores
-from seamline.trust.keys import SigningKey
+from seamline.trust.signing import key_to_sign_with
 
 
 def publish_snapshot(
     stores: Stores,
-    key: SigningKey,
     environment: str,
     release: str,
     release_alias: str,
@@ -58,5 +57,8 @@ def publish_snapshot(
         )
         fact = SnapshotWritten(environment, snapshot.version, release, digest)
         stores.facts.append(tx, fact, by="seamline", caused_by=caused_by)
-    write_snapshot(snapshot_path(stores.root, environment), snapshot, key)
+    with stores.db.transaction() as tx:
+        # A rotation of the key would sign what lies there anew, and leave this one out.
+        key = key_to_sign_with(stores, tx)
+        write_snapshot(snapshot_path(stores.root, environment), snapshot, key)
     return snapshot.version

@@ -6,12 +6,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from seamline.app.promote import receive_release as receiving
 from seamline.app.promote.make_release import make_release
 from seamline.app.promote.parties import parties_of
 from seamline.app.promote.receive_release import Letter, receive_piece, receive_release
@@ -223,6 +225,28 @@ def test_bytes_are_taken_for_what_they_are(servers: Servers, sent: Letter) -> No
     path.write_bytes(b"x" * len(GOOD))
     assert servers.send(sent)["missing"][0]["have"] == 0
     servers.send_all(sent)
+
+
+def test_a_piece_that_comes_twice_at_once(
+    servers: Servers, sent: Letter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender that heard nothing asks again while the first request goes on."""
+    stores, digest = servers.far.platform.stores, servers.send(sent)["missing"][0]["digest"]
+    look, again = receiving._arriving, ThreadPoolExecutor(1)
+    later: list[Future[int]] = []
+
+    def stopped(*given: Any) -> Any:
+        found = look(*given)
+        monkeypatch.setattr(receiving, "_arriving", look)
+        later.append(again.submit(receive_piece, stores, digest, 0, GOOD))
+        wait(later, 0.3)
+        return found
+
+    monkeypatch.setattr(receiving, "_arriving", stopped)
+    with again:
+        assert receive_piece(stores, digest, 0, GOOD) == later[0].result(10) == len(GOOD)
+    assert stores.blobs.get(digest) == GOOD
+    assert list((stores.root / receiving.ARRIVING).iterdir()) == []
     assert stores.blobs.get(digest) == GOOD
 
 

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import Any
+
 import pytest
 
 from seamline.domain.clock import ManualClock
@@ -147,3 +153,51 @@ def test_what_is_no_compiled_pipeline(sqlite_stores: Stores, data: bytes, why: s
 def test_tags_that_cannot_be(sqlite_stores: Stores, tag: str) -> None:
     with pytest.raises(InvalidInput, match="tag"):
         publishing.publish_pipeline(sqlite_stores, ir(), [tag], by="ada")
+
+
+def beside(
+    monkeypatch: pytest.MonkeyPatch, where: str, deed: Callable[[], object]
+) -> Future[object]:
+    """`deed` begins on another thread once `where` was looked at, and is waited for there, unless
+    it waits for us."""
+    look, done = getattr(publishing, where), Future[object]()
+
+    def do() -> None:
+        try:
+            done.set_result(deed())
+        except Exception as error:
+            done.set_exception(error)
+
+    def looked(*given: Any, **more: Any) -> Any:
+        found = look(*given, **more)
+        monkeypatch.setattr(publishing, where, look)
+        threading.Thread(target=do).start()
+        wait([done], 0.3)
+        return found
+
+    monkeypatch.setattr(publishing, where, looked)
+    return done
+
+
+def test_a_tag_is_deleted_once(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    publishing.publish_pipeline(stores, ir(), ["latest"], by="ada")
+    delete = partial(publishing.delete_tag, stores, "ml-model-1", "latest", by="ada")
+    other = beside(monkeypatch, "find_tag", delete)
+    delete()
+    with pytest.raises(NotFound, match="latest"):
+        other.result(10)
+    with stores.db.read() as connection:
+        moved = read_facts(connection, kinds=["pipeline.tag_moved"])
+    assert [fact.body["after"] is None for fact in moved] == [False, True]
+
+
+def test_what_is_published_while_a_package_is_deleted_is_whole(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publishing.publish_pipeline(stores, ir(), ["1.0.0"], by="ada")
+    publish = partial(publishing.publish_pipeline, stores, ir(note="2"), ["latest"], by="ada")
+    other = beside(monkeypatch, "list_versions", publish)
+    publishing.delete_package(stores, "ml-model-1", by="ada", releases_of=no_releases)
+    published = other.result(10)
+    assert isinstance(published, catalogue.PipelineVersion)
+    assert tags_of(stores) == {"latest": published.digest}
