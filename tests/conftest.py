@@ -24,6 +24,7 @@ from typing import Any
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from tests.databases import MigratedOnce, Postgres
 from tests.waiting import wait_until
 from xdist.scheduler import LoadScopeScheduling
@@ -68,6 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("sample", derandomize=True, **patient)
     settings.register_profile("soak", print_blob=True, **patient)
     settings.load_profile("soak" if config.getoption("--soak") else "sample")
+    if not config.getoption("--soak"):
+        # Else they are drawn from the constants of whatever modules a process has loaded by then.
+        providers._get_local_constants = providers.Constants
 
 
 @pytest.hookimpl(wrapper=True)
@@ -155,9 +159,11 @@ def postgres_server(memory_folder: Path) -> Iterator[Postgres]:
     subprocess.run(
         [*as_user, initdb, "-D", data, "-U", "seamline", "-A", "trust", "--no-sync"], **quiet
     )
-    with socket.socket() as probe:  # only now: until it is bound, anybody may take it
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    # Bound here, and never listened at: until the server is there, nobody else is given its port.
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = kept.getsockname()[1]
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder}"
     options += " -c fsync=off -c max_connections=50"
     log = str(folder / "log")
@@ -172,6 +178,7 @@ def postgres_server(memory_folder: Path) -> Iterator[Postgres]:
             yield Postgres(url, memory_folder, connection)
     finally:
         subprocess.run([*as_user, pg_ctl, "-D", data, "-m", "immediate", "stop"], **quiet)
+        kept.close()
 
 
 @pytest.fixture

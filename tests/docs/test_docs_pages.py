@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,8 +182,11 @@ def test_the_pages_of_a_story_hold(story: tuple[str, ...], tmp_path: Path) -> No
 def end_what_is_left(leader: int, folder: Path) -> None:
     """The script's process group, and data planes of its workspaces (sessions of their own)."""
     groups = [leader]
-    for address in folder.rglob("dataplane.json"):
-        groups.append(json.loads(address.read_text())["pid"])
+    # What is ending may take folders and files away meanwhile: the walk goes on without them.
+    for place, _, names in os.walk(folder):
+        if "dataplane.json" in names:
+            with suppress(FileNotFoundError):
+                groups.append(json.loads(Path(place, "dataplane.json").read_text())["pid"])
     for group in groups:
         try:
             os.killpg(group, signal.SIGKILL)

@@ -109,8 +109,7 @@ class World:
 
     def facts(self, kind: str) -> list[dict[str, Any]]:
         """Oldest first."""
-        found = self.get("/api/v1/facts?limit=1000")
-        return [one for one in reversed(found) if one["kind"] == kind]
+        return list(reversed(self.get(f"/api/v1/facts?kind={kind}&limit=1000")))
 
     def wheel(self, environment: str, model: str, version: str) -> bytes:
         """As a package manager gets it: the file that the index' page links to."""

@@ -21,7 +21,7 @@ from seamline.domain.promote_facts import ReleaseRefused
 from seamline.store.stores import open_stores
 from seamline.trust.teams import add_team
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 PROGRAM = str(Path(sys.executable).with_name("seamline"))
 
 
@@ -91,7 +91,7 @@ class Auditor:
         stores.db.close()
 
     def sql(self, statement: str) -> None:
-        with sqlite3.connect(self.workspace / "seamline.db") as database:
+        with sqlite3.connect(self.workspace / "seamline.db", timeout=PATIENCE_S) as database:
             database.execute(statement)
         database.close()
 

@@ -76,7 +76,9 @@ def test_a_fact_that_was_changed_by_hand_is_named(world, tmp_path, edit):
     statement, names_the_next = EDITS[edit]
     copy = tmp_path / "workspace"
     copy.mkdir()
-    source = sqlite3.connect(f"file:{world.workspace / 'seamline.db'}?mode=ro", uri=True)
+    source = sqlite3.connect(
+        f"file:{world.workspace / 'seamline.db'}?mode=ro", uri=True, timeout=120
+    )
     target = sqlite3.connect(copy / "seamline.db")
     source.backup(target)
     words = "id, kind, by, instr(body, 'production') > 0"
@@ -101,7 +103,9 @@ def audit(workspace: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_facts_are_rows_that_any_sql_tool_reads(world):
-    with sqlite3.connect(f"file:{world.workspace / 'seamline.db'}?mode=ro", uri=True) as database:
+    with sqlite3.connect(
+        f"file:{world.workspace / 'seamline.db'}?mode=ro", uri=True, timeout=120
+    ) as database:
         count, last = database.execute(
             "SELECT count(*), max(chain_seq) FROM facts WHERE chain_seq IS NOT NULL"
         ).fetchone()

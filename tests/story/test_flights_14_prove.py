@@ -90,7 +90,9 @@ class House:
         return self.server.seamline(*map(str, arguments), who=who)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.server.url}/api/v1{path}", timeout=60) as response:
+        with urllib.request.urlopen(
+            f"{self.server.url}/api/v1{path}", timeout=PATIENCE_S
+        ) as response:
             return json.loads(response.read())
 
     def judged(self, version: str) -> Judged:

@@ -23,6 +23,7 @@ import httpx
 import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
+from tests.waiting import wait_until
 
 from seamline.app.promote.make_release import make_release
 from seamline.app.serve.data_plane import find_data_plane
@@ -241,6 +242,7 @@ def test_serving_goes_on_through_rotations_promotions_and_restarts(house: House)
         house.rotate()
         house.rotate()
         house.promote("1.0.2")
+        wait_until(lambda: told.saw("1.0.2"))
     assert told.failures == []
     assert list(dict.fromkeys(told.versions)) in (["1.0.0", "1.0.1", "1.0.2"], ["1.0.0", "1.0.2"])
     assert house.predict() == "1.0.2"

@@ -23,7 +23,7 @@ from kfp import compiler, dsl
 
 IMAGE = "python:3.11"
 PROGRAM = str(Path(sys.executable).with_name("seamline"))
-PATIENCE_S = 90
+PATIENCE_S = 300
 
 
 @dsl.component(base_image=IMAGE)
@@ -158,7 +158,7 @@ def test_in_a_pipe_each_change_is_a_plain_line(loop: Any) -> None:
     ended = [line.split(" ", 1)[1] for line in lines if " running" not in line]
     told = {line.split(" ")[0]: line for line in ended}
     assert re.fullmatch(
-        r"for-loop-1\[1\]/prepare succeeded \d+\.\d+ s", told["for-loop-1[1]/prepare"]
+        r"for-loop-1\[1\]/prepare succeeded [\d.]+ .+", told["for-loop-1[1]/prepare"]
     )
     assert told["for-loop-1[0]/condition-2/train"].endswith("left out")
     assert told["for-loop-1[3]/condition-2/train"].endswith("ValueError: scenario 3 has no rows")

@@ -16,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,21 +73,26 @@ class Bucket:
         return sorted(key for key in found if key != ".made")
 
 
-def free_ports(count: int) -> list[int]:
-    """Such that each plus 10,000 is free as well: SeaweedFS takes these for gRPC."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as probe, socket.socket() as above:
+@contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Such that each plus 10,000 is free as well: SeaweedFS takes these for gRPC. All are bound,
+    and not listened at, so that nobody else is given one before the server has it."""
+    with ExitStack() as stack:
+        found: list[int] = []
+        while len(found) < count:
+            probe, above = (stack.enter_context(socket.socket()) for _ in range(2))
+            for one in (probe, above):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-            if port > 55_000 or port in found:
+            if port > 55_000:
                 continue
             try:
                 above.bind(("127.0.0.1", port + 10_000))
             except OSError:
                 continue
             found.append(port)
-    return found
+        yield found
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -103,7 +109,14 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
+def server_ports() -> Iterator[list[int]]:
+    """Of the S3 server four, and MariaDB's."""
+    with held_ports(5) as ports:
+        yield ports
+
+
+@pytest.fixture(scope="session")
+def s3_server(server_ports: list[int]) -> Iterator[str]:
     """The endpoint of a SeaweedFS with one identity."""
     weed = Path(sys.executable).with_name("weed")
     if not weed.is_file():
@@ -114,7 +127,7 @@ def s3_server() -> Iterator[str]:
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     who = {"name": "test", "credentials": keys, "actions": actions}
     (folder / "s3.json").write_text(json.dumps({"identities": [who]}))
-    s3, master, volume, filer = free_ports(4)
+    s3, master, volume, filer, _ = server_ports
     options = [
         *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3"),
         *(f"-s3.config={folder / 's3.json'}", f"-s3.port={s3}", f"-master.port={master}"),
@@ -153,7 +166,7 @@ def bucket(s3_server: str) -> Bucket:
 
 
 @pytest.fixture(scope="session")
-def mariadb_server() -> Iterator[str]:
+def mariadb_server(server_ports: list[int]) -> Iterator[str]:
     """`root@127.0.0.1:PORT` of a throwaway MariaDB, which lets root in without a password."""
     program, install = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
     if program is None or install is None:
@@ -166,7 +179,7 @@ def mariadb_server() -> Iterator[str]:
     data = f"--datadir={folder / 'data'}"
     made = [install, "--no-defaults", data, *user, "--auth-root-authentication-method=normal"]
     subprocess.run([*made, "--skip-test-db"], check=True, capture_output=True)
-    (port,) = free_ports(1)
+    port = server_ports[-1]
     log = folder / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -15,6 +15,8 @@ from seamline.trust.secrets import SecretKind, set_values
 
 IMAGE = "python:3.11"
 feature = pytest.mark.feature
+#: Seconds; the first of them is enough where a machine has nothing else to do.
+PATIENCE = (1, 10, 60)
 
 
 @dsl.component(base_image=IMAGE)
@@ -79,11 +81,15 @@ def test_kfp_a_task_timeout(bench, tmp_path):
         say(text="after").after(hang(path=path))
         say(text="independent")
 
-    ir = on_kubernetes(bench.compile(hanging), {"exec-hang": {"activeDeadlineSeconds": "1"}})
-    ran = bench.run(ir, {"path": str(tmp_path / "child")})
+    for seconds in PATIENCE:
+        deadline = {"activeDeadlineSeconds": f"{seconds}"}
+        ir = on_kubernetes(bench.compile(hanging), {"exec-hang": deadline})
+        ran = bench.run(ir, {"path": str(tmp_path / "child")})
+        if (tmp_path / "child").exists():
+            break
     assert ran.failed == {"hang"} and ran.upstream_failed == {"say"}
     assert ran.executed == {"hang", "say-2"}
-    assert re.search(r"\b1 s", ran.error("hang")["message"]), "how long it was allowed to take"
+    assert re.search(rf"\b{seconds} s", ran.error("hang")["message"]), "how long it might take"
     child = int((tmp_path / "child").read_text())
     bench.wait_until(lambda: not is_alive(f"/proc/{child}/stat"))
 
@@ -112,8 +118,12 @@ def test_kfp_a_timeout_with_retries(bench, tmp_path):
     def retried(path: str) -> str:
         return hang_once(path=path).set_retry(1, backoff_duration="0s").output
 
-    ir = on_kubernetes(bench.compile(retried), {"exec-hang-once": {"activeDeadlineSeconds": "1"}})
-    ran = bench.run(ir, {"path": str(tmp_path / "there")})
+    for seconds in PATIENCE:
+        deadline = {"activeDeadlineSeconds": f"{seconds}"}
+        ir = on_kubernetes(bench.compile(retried), {"exec-hang-once": deadline})
+        ran = bench.run(ir, {"path": str(tmp_path / f"there-{seconds}")})
+        if ran.state == "succeeded":
+            break
     assert ran.result == "done" and ran.tasks["hang-once"]["attempt"] == 2
 
 
@@ -124,11 +134,14 @@ def test_kfp_a_run_timeout(bench, tmp_path):
         first = say(text="first")
         say(text="last").after(wait(path=path).after(first))
 
-    ir = on_kubernetes(bench.compile(waiting), config={"activeDeadlineSeconds": "1"})
-    ran = bench.run(ir, {"path": str(tmp_path / "never")})
+    for seconds in PATIENCE:
+        ir = on_kubernetes(bench.compile(waiting), config={"activeDeadlineSeconds": f"{seconds}"})
+        ran = bench.run(ir, {"path": str(tmp_path / "never")})
+        if "wait" in ran.failed:
+            break
     assert ran.state in ("failed", "partially_failed")
     assert "say" in ran.executed and "wait" in ran.failed and "say-2" not in ran.executed
-    assert "1 s" in ran.shown["sentence"]
+    assert f"{seconds} s" in ran.shown["sentence"]
 
 
 def secret(name: str, **keys: str) -> dict:

@@ -11,10 +11,12 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import wait_until
 
 from seamline.app.workspace_lock import hold_workspace
 from seamline.store.migrate import REVISIONS
@@ -218,7 +220,9 @@ def test_bad_input_ctrl_c_while_it_starts_leaves_nothing_running(person: Any, si
     while not (workspace / sign).exists():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
+    with suppress(AssertionError):  # what was told to end may do so a little later
+        wait_until(lambda: not _processes_of(workspace), 30)
     left = _processes_of(workspace)
     for pid in left:
         os.killpg(pid, signal.SIGKILL)
@@ -258,7 +262,7 @@ def test_bad_input_commands_without_a_server_work_in_their_own_process(
 def test_bad_input_two_commands_at_once_without_a_server(person: Any) -> None:
     person.data("team", "add", "kiosk")
     both = [person.start("data", "list") for _ in range(2)]
-    said = [(one.communicate(timeout=120), one.returncode) for one in both]
+    said = [(one.communicate(timeout=240), one.returncode) for one in both]
     assert [(out, code) for (out, _), code in said] == [("No datasets yet.\n", 0)] * 2
 
 
@@ -267,5 +271,5 @@ def test_bad_input_a_command_waits_for_whoever_has_the_workspace(person: Any) ->
     with hold_workspace(person.folder / ".seamline"):
         command = person.start("data", "list")
         assert "waiting for it" in command.stderr.readline()
-    out, _ = command.communicate(timeout=120)
+    out, _ = command.communicate(timeout=240)
     assert (out, command.returncode) == ("No datasets yet.\n", 0)

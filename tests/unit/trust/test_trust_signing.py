@@ -214,7 +214,7 @@ def test_two_rotations_at_once(stores: Stores, monkeypatch: pytest.MonkeyPatch) 
     rotate = partial(signing.rotate_key, stores, [], by="ada")
     other = beside(monkeypatch, "write_public_key", rotate)
     rotate()
-    other.result(10)
+    other.result(120)
     check_keys(stores)
     with stores.db.read() as connection:
         assert len(signing.key_history(connection)) == 3
@@ -248,6 +248,6 @@ def test_who_signs_while_a_rotation_ends_has_a_key(
     finish = partial(signing.finish_rotation, stores, [])
     other = beside(monkeypatch, "load_or_create_key", finish)
     stated = state(stores, "a.whl")
-    other.result(10)
+    other.result(120)
     check_keys(stores)
     check(stores, stated)

@@ -51,7 +51,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             made.platform.changes.wait_until(
-                lambda: made.platform.data_plane_url() is not None or process.poll() is not None, 60
+                lambda: made.platform.data_plane_url() is not None or process.poll() is not None,
+                240,
             )
             yield made
         finally:

@@ -161,7 +161,7 @@ def test_a_killed_server_s_run_is_resumed_and_not_doubled(tmp_path: Path) -> Non
             known = [one["id"] for one in list_runs(before.stores)]
             return run_id in known and run_state(before.stores, run_id) is RunState.RUNNING
 
-        assert before.platform.changes.wait_until(is_running, 60)
+        assert before.platform.changes.wait_until(is_running, 240)
     with running_house(tmp_path) as after:
         ended = after.decided(promotion)
         assert ended.phase is PromotionPhase.LIVE, after.gate(ended, "pipeline").sentence

@@ -73,7 +73,7 @@ def phase_of(house: House, promotion: Promotion) -> PromotionPhase:
 
 def let_go(house: House, slow: SlowGate) -> None:
     slow.go_on.set()
-    assert house.platform.gate_work.await_ends(30)
+    assert house.platform.gate_work.await_ends(240)
     advance_waiting(house.platform)
     house.settle()
 

@@ -113,9 +113,11 @@ class Registry:
 def registry(
     tmp_path: Path, container_engine: ContainerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Registry]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        made = Registry(tmp_path, container_engine, probe.getsockname()[1])
+    # Bound and not listened at until the test has ended: nobody else is given this port.
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    made = Registry(tmp_path, container_engine, kept.getsockname()[1])
     # How a person tells podman that this registry speaks plain http.
     config = tmp_path / "home" / ".config" / "containers"
     config.mkdir(parents=True)
@@ -124,6 +126,7 @@ def registry(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     yield made
     made.stop()
+    kept.close()
     ids = made.engine_does("images", "--quiet", "--filter", f"reference={made.address}/*/*")
     for one in sorted(set(ids.split())):
         made.engine_does("rmi", "--force", one)

@@ -206,9 +206,10 @@ def test_what_is_unloaded_rests_in_all_and_is_loaded_in_all(group, until):
 
 def children(pid: int) -> list[int]:
     found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that has ended
-            found += map(int, path.read_text().split())
+    with contextlib.suppress(OSError):  # a process that has ended
+        for path in list(Path(f"/proc/{pid}/task").glob("*/children")):
+            with contextlib.suppress(OSError):  # a thread that has ended
+                found += map(int, path.read_text().split())
     return found
 
 

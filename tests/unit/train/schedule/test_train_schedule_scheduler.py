@@ -346,9 +346,9 @@ def test_a_pause_waits_for_the_run_that_is_being_requested(house: House) -> None
         settling = pool.submit(scheduler.settle)
         assert not settling.done()
         may_go_on.set()
-        settling.result(20)
+        settling.result(120)
         seen = house.due_times()
-        ticking.result(20)
+        ticking.result(120)
     assert house.due_times() == seen == ["01:00"]
 
 
