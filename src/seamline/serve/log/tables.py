@@ -31,7 +31,8 @@ LOGS: Mapping[str, pa.Schema] = {
     feedback.FOLDER: feedback.SCHEMA,
 }
 PARTITION = "ds"
-SETTLED_S = 5.0
+#: A disk may take seconds for what is written behind the answer.
+SETTLED_S = 15.0
 LOOK_AGAIN_S = 0.05
 
 
